@@ -1,0 +1,2 @@
+//! `sealpost`.
+fn main() {}
