@@ -1,2 +1,97 @@
-//! xtask.
-fn main() {}
+//! The project's own commands, run as `cargo xtask …`: tests, lints and benches.
+//!
+//! Everything a command needs beyond Rust and a C compiler it installs itself (`setup`), or it says which
+//! command does. Nothing here is part of the product.
+
+mod bench;
+#[cfg(feature = "bench")]
+mod bench_delivery;
+#[cfg(feature = "bench")]
+mod bench_pdf;
+mod lint;
+mod setup;
+mod test;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+
+/// What `cargo xtask` can do.
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Sealpost's own commands")]
+enum Xtask {
+    /// Install what the tests need, then run every test. Arguments go to `cargo test`.
+    Test {
+        /// For example `-p sealpost-flow`, or `-- name_of_a_test`. None means the whole workspace.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Check formatting, run clippy with warnings as errors, and cargo-deny.
+    Lint,
+    /// Measure: `delivery` or `pdf`. Builds in release mode first.
+    Bench {
+        /// Which bench.
+        name: bench::Name,
+        /// The bench's own arguments; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Xtask::parse() {
+        Xtask::Test { args } => test::run(&args),
+        Xtask::Lint => lint::run(),
+        Xtask::Bench { name, args } => bench::run(name, &args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the workspace, whatever folder the command was started in.
+fn root() -> PathBuf {
+    let xtask = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().map(PathBuf::from).unwrap_or(xtask)
+}
+
+/// Where cargo puts what it builds; our own tools go beneath it, so that `cargo clean` removes them.
+fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => root().join(dir),
+        None => root().join("target"),
+    }
+}
+
+/// `cargo`, the same one that runs us, at the root of the workspace.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Prints the command, runs it, and fails unless it succeeds.
+fn run(command: &mut Command) -> Result<()> {
+    let line = line_of(command);
+    eprintln!("$ {line}");
+    let status = command
+        .status()
+        .with_context(|| format!("could not start: {line}"))?;
+    ensure!(status.success(), "failed ({status}): {line}");
+    Ok(())
+}
+
+/// The command as one would type it.
+fn line_of(command: &Command) -> String {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
