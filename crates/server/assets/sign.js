@@ -1,0 +1,292 @@
+// The signing page: draw or type, see it in place, confirm; or reject. All words are in the page; this file shows and hides.
+//
+// What was drawn is kept in the tab (sessionStorage) until the server has it, so neither a reload nor a lost connection
+// loses it. Sending the same signature again is safe: the server answers as it did the first time.
+'use strict';
+
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const page = document.querySelector('main');
+  const base = page.dataset.base;
+  const kept = `sealpost${base}`;
+
+  watchStage();
+  bindViewer();
+  if (page.dataset.stage === 'open') bindSigning();
+
+  // ---- Dialogs -------------------------------------------------------------------------------------------------------
+
+  function show(dialog) {
+    if (dialog.showModal) dialog.showModal();
+    else dialog.setAttribute('open', '');
+    document.documentElement.classList.add('still');
+  }
+
+  function hide(dialog) {
+    if (dialog.close) dialog.close();
+    else dialog.removeAttribute('open');
+    document.documentElement.classList.remove('still');
+  }
+
+  // ---- A page that waits for others moves on by itself ---------------------------------------------------------------
+
+  function watchStage() {
+    for (const dialog of document.querySelectorAll('dialog')) {
+      dialog.addEventListener('close', () => document.documentElement.classList.remove('still'));
+      for (const button of dialog.querySelectorAll('[data-close]')) button.addEventListener('click', () => hide(dialog));
+    }
+    if (!page.dataset.watch) return;
+    let looked = 0;
+    const look = async () => {
+      if (!document.hidden) {
+        looked += 1;
+        try {
+          const answer = await fetch(`${base}/stage`, { cache: 'no-store' });
+          if (answer.ok && (await answer.json()).stage !== page.dataset.stage) {
+            window.location.reload();
+            return;
+          }
+        } catch {
+          // Offline for a moment: the next look will tell.
+        }
+      }
+      if (looked < 200) window.setTimeout(look, looked < 30 ? 2000 : 15000);
+    };
+    window.setTimeout(look, 1500);
+  }
+
+  // ---- Reading the pages closely -------------------------------------------------------------------------------------
+
+  function bindViewer() {
+    const viewer = $('viewer');
+    if (!viewer) return;
+    const image = $('viewer-image');
+    const scroller = $('viewer-scroll');
+    const levels = ['near-1', 'near-2', 'near-3'];
+    let level = 0;
+    const zoom = (to) => {
+      const x = (scroller.scrollLeft + scroller.clientWidth / 2) / Math.max(1, scroller.scrollWidth);
+      const y = (scroller.scrollTop + scroller.clientHeight / 2) / Math.max(1, scroller.scrollHeight);
+      level = Math.max(0, Math.min(levels.length - 1, to));
+      image.className = levels[level];
+      scroller.scrollLeft = x * scroller.scrollWidth - scroller.clientWidth / 2;
+      scroller.scrollTop = y * scroller.scrollHeight - scroller.clientHeight / 2;
+      $('viewer-out').disabled = level === 0;
+      $('viewer-in').disabled = level === levels.length - 1;
+    };
+    for (const button of document.querySelectorAll('[data-zoom]')) {
+      button.addEventListener('click', () => {
+        image.src = button.dataset.zoom;
+        image.alt = button.dataset.alt;
+        show(viewer);
+        zoom(window.innerWidth < 700 ? 1 : 0);
+        scroller.scrollTo(0, 0);
+      });
+    }
+    $('viewer-in').addEventListener('click', () => zoom(level + 1));
+    $('viewer-out').addEventListener('click', () => zoom(level - 1));
+    image.addEventListener('click', () => zoom(level === levels.length - 1 ? 0 : level + 1));
+  }
+
+  // ---- Signing -------------------------------------------------------------------------------------------------------
+
+  function bindSigning() {
+    const sheet = { pad: $('pad'), typed: $('typed'), confirm: $('confirm'), reject: $('reject') };
+    const upright = window.matchMedia('(orientation: portrait) and (max-width: 640px)');
+    let picture = null;
+    let cameFrom = sheet.pad;
+
+    const pad = new window.SealpostPad($('pad-canvas'), {
+      rotated: () => upright.matches,
+      changed: () => {
+        $('pad-undo').disabled = pad.empty;
+        $('pad-clear').disabled = pad.empty;
+        $('pad-done').disabled = !pad.enough;
+        $('pad-hint').hidden = !pad.empty;
+        keep(pad.empty ? null : pad.save());
+      },
+    });
+
+    const openPad = () => {
+      show(sheet.pad);
+      const saved = recall();
+      if (pad.empty && saved) pad.restore(saved);
+      pad.fit();
+      pad.changed();
+    };
+    $('sign').addEventListener('click', openPad);
+    window.addEventListener('resize', () => sheet.pad.open && pad.fit());
+    $('pad-undo').addEventListener('click', () => pad.undo());
+    $('pad-clear').addEventListener('click', () => pad.clear());
+    $('pad-done').addEventListener('click', () => {
+      hide(sheet.pad);
+      confirm(pad.picture(), sheet.pad);
+    });
+
+    // Typed instead of drawn.
+    $('pad-type').addEventListener('click', () => {
+      hide(sheet.pad);
+      show(sheet.typed);
+      drawTyped();
+    });
+    $('typed-name').addEventListener('input', drawTyped);
+    $('typed-form').addEventListener('submit', (event) => {
+      event.preventDefault();
+      if (!$('typed-name').value.trim()) return;
+      hide(sheet.typed);
+      confirm($('typed-canvas').toDataURL('image/png'), sheet.typed);
+    });
+
+    function drawTyped() {
+      const canvas = $('typed-canvas');
+      const context = canvas.getContext('2d');
+      const name = $('typed-name').value.trim();
+      context.clearRect(0, 0, canvas.width, canvas.height);
+      $('typed-done').disabled = !name;
+      const face = getComputedStyle(canvas).fontFamily;
+      let size = 150;
+      do {
+        size -= 6;
+        context.font = `${size}px ${face}`;
+      } while (size > 24 && context.measureText(name).width > canvas.width * 0.84);
+      context.fillStyle = '#10151f';
+      context.textAlign = 'center';
+      context.textBaseline = 'middle';
+      context.setTransform(1, 0, -0.12, 1, canvas.height * 0.06, 0);
+      context.fillText(name, canvas.width / 2, canvas.height / 2);
+      context.setTransform(1, 0, 0, 1, 0, 0);
+    }
+
+    // Seen in place, agreed to, sent.
+    function confirm(drawn, from) {
+      picture = drawn;
+      cameFrom = from;
+      for (const ink of document.querySelectorAll('[data-ink]')) ink.setAttribute('href', drawn);
+      say($('confirm-form'), null);
+      show(sheet.confirm);
+    }
+    $('confirm-again').addEventListener('click', () => {
+      hide(sheet.confirm);
+      if (cameFrom === sheet.pad) {
+        pad.clear();
+        openPad();
+      } else {
+        show(cameFrom);
+      }
+    });
+    $('consent').addEventListener('change', () => $('consent').checked && say($('confirm-form'), null));
+    $('confirm-form').addEventListener('submit', async (event) => {
+      event.preventDefault();
+      if (!$('consent').checked) {
+        say($('confirm-form'), 'consent');
+        $('consent').focus();
+        return;
+      }
+      const body = { signature_png_base64: picture.slice(picture.indexOf(',') + 1) };
+      if ($('code')) body.code = $('code').value.trim();
+      await submit($('confirm-form'), '/sign', body);
+    });
+
+    // Rejecting.
+    $('reject-open').addEventListener('click', () => show(sheet.reject));
+    for (const choice of document.querySelectorAll('[data-reason]')) {
+      choice.addEventListener('click', () => {
+        $('reason').value = choice.textContent.trim();
+        $('reason').focus();
+      });
+    }
+    $('reject-form').addEventListener('submit', async (event) => {
+      event.preventDefault();
+      const reason = $('reason').value.trim();
+      if (!reason) {
+        say($('reject-form'), 'reason');
+        $('reason').focus();
+        return;
+      }
+      await submit($('reject-form'), '/reject', { reason });
+    });
+
+    window.addEventListener('online', () => {
+      for (const form of document.querySelectorAll('form[data-lost]')) form.requestSubmit();
+    });
+  }
+
+  // Shows one of a form's messages, by its code, or none.
+  function say(form, code) {
+    let shown = null;
+    for (const message of form.querySelectorAll('[data-message]')) {
+      message.hidden = message.dataset.message !== code;
+      if (!message.hidden) shown = message;
+    }
+    if (shown) shown.scrollIntoView({ block: 'nearest' });
+    return shown;
+  }
+
+  async function submit(form, path, body) {
+    if (form.dataset.busy) return;
+    form.dataset.busy = 'yes';
+    delete form.dataset.lost;
+    const button = form.querySelector('[type=submit]');
+    button.disabled = true;
+    say(form, 'sending');
+    const outcome = await send(path, body, () => say(form, 'again'));
+    if (outcome.settled) {
+      keep(null);
+      window.location.replace(window.location.href);
+      return;
+    }
+    delete form.dataset.busy;
+    button.disabled = false;
+    if (outcome.lost) form.dataset.lost = 'yes';
+    if (!say(form, outcome.code)) say(form, 'refused');
+  }
+
+  // Tries three times while the connection or the server fails, which is safe: the same signature is never signed twice.
+  // `settled` means the page has something new to say: done, or a state in which this can no longer be done.
+  async function send(path, body, retrying) {
+    for (const pause of [0, 1200, 3000]) {
+      if (pause) {
+        retrying();
+        await new Promise((done) => window.setTimeout(done, pause));
+      }
+      const limit = new AbortController();
+      const timer = window.setTimeout(() => limit.abort(), 20000);
+      try {
+        const answer = await fetch(base + path, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', accept: 'application/json' },
+          body: JSON.stringify(body),
+          signal: limit.signal,
+          cache: 'no-store',
+        });
+        if (answer.ok || answer.status === 404 || answer.status === 409) return { settled: true };
+        if (answer.status < 500) {
+          const problem = await answer.json().catch(() => ({}));
+          return { code: problem.code };
+        }
+      } catch {
+        // Refused, reset, cut or too slow: try again.
+      } finally {
+        window.clearTimeout(timer);
+      }
+    }
+    return { lost: true, code: 'lost' };
+  }
+
+  function keep(drawing) {
+    try {
+      if (drawing) window.sessionStorage.setItem(kept, JSON.stringify(drawing));
+      else window.sessionStorage.removeItem(kept);
+    } catch {
+      // Storage may be full or forbidden; the drawing then lives as long as the page.
+    }
+  }
+
+  function recall() {
+    try {
+      return JSON.parse(window.sessionStorage.getItem(kept));
+    } catch {
+      return null;
+    }
+  }
+})();

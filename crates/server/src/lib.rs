@@ -1,0 +1,8 @@
+//! The `sealpost` program: HTTP API, signing pages, workers and command line around the other crates.
+//!
+//! It holds no rules of its own: what a sign flow permits is in `sealpost_flow`, what a PDF is in `sealpost_pdf`, how a
+//! callback is delivered in `sealpost_delivery`. The library exists for the binary and for the tests; it is not a public API.
+
+pub mod app;
+pub mod problem;
+pub mod secrets;
