@@ -1,1 +1,3 @@
-//! flow
+//! The sign flow.
+mod digest;
+pub use digest::{Digest, NotADigest};

@@ -1,0 +1,135 @@
+//! Documents and marks as files named by their digest: `documents/ab/cdef…` (SHA-256 in hex, the first two digits as folder).
+//!
+//! A file is written under a temporary name, synced, renamed, and its folder synced; only then may a row name it. So a crash
+//! leaves at worst a temporary file that nobody reads, or a document that no row names. Equal bytes are kept once.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sealpost_flow::Digest;
+
+use crate::Store;
+use crate::error::{Error, Result};
+
+/// The folder of documents.
+#[derive(Debug)]
+pub(crate) struct Documents {
+    folder: PathBuf,
+    /// Numbers the temporary files of this process.
+    writes: AtomicU64,
+}
+
+impl Store {
+    /// Keeps a document; once this has answered, it is on disk and a row may name it.
+    ///
+    /// # Errors
+    /// [`Error::File`], for example when the disk is full; then nothing is left behind.
+    pub async fn put_document(&self, bytes: Vec<u8>) -> Result<Digest> {
+        let documents = self.documents.clone();
+        let writing = tokio::task::spawn_blocking(move || documents.put(&bytes));
+        writing.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// The bytes of a document that a row names.
+    ///
+    /// # Errors
+    /// [`Error::DocumentMissing`], [`Error::DocumentDamaged`] when the bytes no longer have this digest, [`Error::File`].
+    pub async fn document(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let (documents, digest) = (self.documents.clone(), *digest);
+        let reading = tokio::task::spawn_blocking(move || documents.read(&digest));
+        reading.await.map_err(|_| Error::Stopped)?
+    }
+}
+
+impl Documents {
+    /// Makes the folder if it is missing, and proves that it can be written.
+    pub(crate) fn open(folder: &Path) -> Result<Documents> {
+        fs::create_dir_all(folder).map_err(|error| Error::file("create", folder, error))?;
+        let documents = Documents {
+            folder: folder.to_owned(),
+            writes: AtomicU64::new(0),
+        };
+        let trial = documents.temporary();
+        File::create_new(&trial).map_err(|error| Error::file("create", &trial, error))?;
+        fs::remove_file(&trial).map_err(|error| Error::file("remove", &trial, error))?;
+        if let Some(parent) = folder.parent() {
+            sync_folder(parent)?;
+        }
+        Ok(documents)
+    }
+
+    fn put(&self, bytes: &[u8]) -> Result<Digest> {
+        let digest = Digest::of(bytes);
+        let path = self.path(&digest);
+        if self.holds(&path, bytes) {
+            return Ok(digest);
+        }
+        let temporary = self.temporary();
+        let written = write_synced(&temporary, bytes).and_then(|()| self.rename(&temporary, &path));
+        if written.is_err() {
+            // Half a temporary file helps nobody; that it may be gone already is no second error.
+            let _ = fs::remove_file(&temporary);
+        }
+        written.map(|()| digest)
+    }
+
+    /// Whether the document is there whole. One that was damaged is written anew.
+    fn holds(&self, path: &Path, bytes: &[u8]) -> bool {
+        fs::read(path).is_ok_and(|kept| kept == bytes)
+    }
+
+    fn rename(&self, temporary: &Path, path: &Path) -> Result<()> {
+        if let Some(folder) = path.parent()
+            && !folder.is_dir()
+        {
+            fs::create_dir_all(folder).map_err(|error| Error::file("create", folder, error))?;
+            sync_folder(&self.folder)?;
+        }
+        fs::rename(temporary, path).map_err(|error| Error::file("rename to", path, error))?;
+        path.parent().map_or(Ok(()), sync_folder)
+    }
+
+    fn read(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let path = self.path(digest);
+        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::DocumentMissing(*digest),
+            _ => Error::file("read", &path, error),
+        })?;
+        if Digest::of(&bytes) == *digest {
+            Ok(bytes)
+        } else {
+            Err(Error::DocumentDamaged(*digest))
+        }
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.to_string();
+        let (folder, name) = hex.split_at(2);
+        self.folder.join(folder).join(name)
+    }
+
+    /// A name that no other write of any process on this machine uses.
+    fn temporary(&self) -> PathBuf {
+        let number = self.writes.fetch_add(1, Ordering::Relaxed);
+        self.folder
+            .join(format!("tmp-{}-{number}", std::process::id()))
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::create(path).map_err(|error| Error::file("create", path, error))?;
+    file.write_all(bytes)
+        .map_err(|error| Error::file("write", path, error))?;
+    file.sync_all()
+        .map_err(|error| Error::file("sync", path, error))
+}
+
+/// Makes the names in a folder durable.
+fn sync_folder(folder: &Path) -> Result<()> {
+    let opened = File::open(folder).map_err(|error| Error::file("open", folder, error))?;
+    opened
+        .sync_all()
+        .map_err(|error| Error::file("sync", folder, error))
+}

@@ -1,0 +1,111 @@
+//! What can go wrong when keeping or finding something.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sealpost_flow::Digest;
+
+/// Why the store could not do what it was asked.
+///
+/// Not found is no error but `None`; what a rule forbids is an answer of its own (such as
+/// [`Committed::Conflict`](crate::Committed)). The source is in [`source`](std::error::Error::source), never in the text.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The disk (or the database's page limit) is full. Nothing of the operation was kept.
+    #[error("the disk is full")]
+    Full(#[source] Arc<rusqlite::Error>),
+    /// The database or its folder cannot be written. Nothing of the operation was kept.
+    #[error("the database is read-only")]
+    ReadOnly(#[source] Arc<rusqlite::Error>),
+    /// Another process held the database for longer than the time limit. Worth trying again.
+    #[error("the database is busy")]
+    Busy(#[source] Arc<rusqlite::Error>),
+    /// Any other error of the database.
+    #[error("the database failed")]
+    Database(#[source] Arc<rusqlite::Error>),
+    /// The database was written by a newer Sealpost; this one would misread it.
+    #[error("the database has schema version {found}, this program knows only up to {known}")]
+    TooNew {
+        /// The version recorded in the database.
+        found: i64,
+        /// The newest version this program knows.
+        known: i64,
+    },
+    /// The file is an SQLite database, but not one of Sealpost's.
+    #[error("{} is not a Sealpost database", .0.display())]
+    Foreign(PathBuf),
+    /// A file or folder could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was attempted, as a verb: "create", "write", "read" …
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+    /// A document that a row names is not in the documents folder.
+    #[error("document {0} is missing")]
+    DocumentMissing(Digest),
+    /// A document's bytes no longer have the digest they are named by.
+    #[error("document {0} is damaged")]
+    DocumentDamaged(Digest),
+    /// A row does not decode: written by hand, or by a fault of ours.
+    #[error("a stored {what} cannot be read")]
+    Undecodable {
+        /// Which kind of row or column.
+        what: &'static str,
+        /// The decoder's answer.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store's own thread has ended; the program should stop and be started again.
+    #[error("the store has stopped")]
+    Stopped,
+}
+
+/// The store's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Says that a stored value does not decode.
+    pub(crate) fn undecodable(
+        what: &'static str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Error {
+        Error::Undecodable {
+            what,
+            source: Arc::new(source),
+        }
+    }
+
+    /// Says which file operation failed.
+    pub(crate) fn file(
+        action: &'static str,
+        path: &std::path::Path,
+        source: std::io::Error,
+    ) -> Error {
+        Error::File {
+            action,
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        use rusqlite::ErrorCode;
+
+        let code = error.sqlite_error_code();
+        let source = Arc::new(error);
+        match code {
+            Some(ErrorCode::DiskFull) => Error::Full(source),
+            Some(ErrorCode::ReadOnly) => Error::ReadOnly(source),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Busy(source),
+            _ => Error::Database(source),
+        }
+    }
+}

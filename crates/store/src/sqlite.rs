@@ -1,0 +1,173 @@
+//! An SQLite database: opening, settings, migrations, one writer, a few readers.
+//!
+//! Several processes may have the same database open (`serve` and the command line): WAL lets them read beside one writer,
+//! and a writer that finds another at work waits up to [`BUSY_TIMEOUT`].
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use tokio::sync::Semaphore;
+
+use crate::error::{Error, Result};
+use crate::writer::Writer;
+
+/// How long to wait for another process's write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Reading connections at most; more readers wait for one of them.
+const READERS: usize = 4;
+
+/// Statements kept prepared per connection; more than we have.
+const STATEMENTS: usize = 128;
+
+/// Written into the file's header, so that another program's database is not mistaken for ours.
+const APPLICATION_ID: i64 = 0x5EA1_9057;
+
+/// The schema, step by step; a step's version is its place, counted from 1. A step that has been released is never changed:
+/// what is wrong with it is put right by the next.
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/sqlite/0001_flows.sql"),
+    include_str!("../migrations/sqlite/0002_callbacks.sql"),
+];
+
+/// One open SQLite database.
+#[derive(Debug)]
+pub(crate) struct Sqlite {
+    writer: Writer,
+    readers: Arc<Readers>,
+}
+
+impl Sqlite {
+    /// Opens the database at `path`, makes it if it does not exist, and brings its schema up to date.
+    ///
+    /// Blocks on the disk; for use before the program serves, or off its async threads.
+    ///
+    /// # Errors
+    /// [`Error::TooNew`], [`Error::Foreign`], or what the database or the folder answers.
+    pub(crate) fn open(path: &Path) -> Result<Sqlite> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut connection = connect(path, flags)?;
+        check_owner(&connection, path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "cache_size", -32_768)?;
+        connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        migrate(&mut connection, MIGRATIONS)?;
+        let writer = Writer::start(connection)
+            .map_err(|error| Error::file("start the writer of", path, error))?;
+        Ok(Sqlite {
+            writer,
+            readers: Arc::new(Readers::new(path)),
+        })
+    }
+
+    /// Runs `work` in the next group commit; see [`Writer::write`].
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.writer.write(work).await
+    }
+
+    /// Runs `work` on a read-only connection, off the async threads. It sees every commit that was answered before.
+    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let readers = Arc::clone(&self.readers);
+        let room = Arc::clone(&readers.room)
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::Stopped)?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let _room = room;
+            readers.with(work)
+        });
+        reading.await.map_err(|_| Error::Stopped)?
+    }
+}
+
+#[derive(Debug)]
+struct Readers {
+    path: PathBuf,
+    room: Arc<Semaphore>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    fn new(path: &Path) -> Readers {
+        Readers {
+            path: path.to_owned(),
+            room: Arc::new(Semaphore::new(READERS)),
+            idle: Mutex::default(),
+        }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+        };
+        // A snapshot over all of the work's statements, so that it never sees half of a commit.
+        let transaction = connection.unchecked_transaction()?;
+        let result = work(&transaction);
+        transaction.finish()?;
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(connection);
+        result
+    }
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(connection)
+}
+
+/// Refuses a database that has content but not our mark.
+fn check_owner(connection: &Connection, path: &Path) -> Result<()> {
+    let owner: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if owner == APPLICATION_ID || (owner == 0 && tables == 0) {
+        Ok(())
+    } else {
+        Err(Error::Foreign(path.to_owned()))
+    }
+}
+
+/// Takes the steps that the database lacks, in one transaction. Of several processes that start at once one does it, and
+/// the others find it done.
+fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<()> {
+    let known = steps.len() as i64;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > known {
+        return Err(Error::TooNew { found, known });
+    }
+    for (version, step) in (1..)
+        .zip(steps)
+        .skip_while(|(version, _)| *version <= found)
+    {
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", version)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.commit()?;
+    Ok(())
+}
