@@ -4,18 +4,27 @@
 //! Times and randomness are arguments; nothing here reads a clock.
 
 pub mod appearance;
+pub mod document;
 pub mod draw;
+pub mod increment;
 pub mod mark;
+pub mod pki;
 pub mod receipt;
 pub mod render;
 pub mod rmb;
 pub mod seal;
+pub mod sign;
 pub mod signature;
+pub mod verify;
 
 pub use appearance::{Appearance, RgbaImage};
 pub use draw::{DrawError, DrawMeta, Drawn, Place, PlaceKind, SignerLabel, draw};
+pub use document::Unreadable;
 pub use mark::{MarkError, Void, VoidKind};
 pub use receipt::{FieldError, Payer, Receipt};
 pub use render::RenderError;
+pub use pki::{Authority, Credential, KeyAlgorithm, Subject, Validity};
 pub use seal::{RoundSeal, SealError};
+pub use sign::{Field, SignError, SignRequest, add_fields, sign};
 pub use signature::SignatureImageError;
+pub use verify::{Report, Trust, Verdict, VerifyError, verify};

@@ -1,0 +1,349 @@
+//! The built-in certification authority: a root of our own, and what it issues.
+//!
+//! It lets an operator start at once. It is **not** a licensed certification authority (电子认证服务机构), and its own name says
+//! so wherever a reader shows it.
+
+use std::time::Duration;
+
+use der::{
+    Any, DateTime, Decode as _, Encode as _,
+    asn1::{Ia5String, ObjectIdentifier, PrintableStringRef, SetOfVec, Utf8StringRef},
+};
+use x509_cert::{
+    attr::AttributeTypeAndValue,
+    builder::{self, Builder as _, CertificateBuilder, profile::BuilderProfile},
+    certificate::TbsCertificate,
+    ext::{
+        Extension, ToExtension as _,
+        pkix::{
+            AuthorityKeyIdentifier, BasicConstraints, CrlDistributionPoints, ExtendedKeyUsage, KeyUsage, KeyUsages,
+            SubjectKeyIdentifier,
+            crl::dp::DistributionPoint,
+            name::{DistributionPointName, GeneralName},
+        },
+    },
+    name::Name,
+    serial_number::SerialNumber,
+    spki::SubjectPublicKeyInfoRef,
+    time::Time,
+};
+use zeroize::Zeroizing;
+
+use super::{Credential, KeyAlgorithm, PrivateKey};
+use crate::sign::SignError;
+
+const COUNTRY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.6");
+const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
+const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+const ORGANIZATION_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.97");
+
+const EMAIL_PROTECTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.4");
+const DOCUMENT_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.36");
+
+/// Said in the issuer's name of every certificate. 64 characters is the most that X.520 permits.
+const NOT_LICENSED: &str = "Sealpost built-in CA (not a licensed CA / 非持牌电子认证机构)";
+
+/// The most characters of a name in a certificate (X.520 `ub-common-name`, `ub-organization-name`).
+const MAX_NAME: usize = 64;
+
+/// From when until when a certificate is valid, both inclusive, in UTC milliseconds; certificates cut them to the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Validity {
+    /// The first moment.
+    pub not_before: i64,
+    /// The last moment.
+    pub not_after: i64,
+}
+
+/// Whom a certificate is issued to. Names have 1 to 64 characters and no control characters.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// An organization with a seal.
+    Organization {
+        /// Its registered name, such as 上海某某置业有限公司.
+        name: &'a str,
+        /// Its unified social credit code (统一社会信用代码), when known.
+        credit_code: Option<&'a str>,
+    },
+    /// A person who signs in one sign flow.
+    Person {
+        /// The person's name.
+        name: &'a str,
+        /// The sign flow's id: the certificate is good for nothing else.
+        flow: &'a str,
+    },
+}
+
+/// The built-in certification authority.
+///
+/// Its root is self-signed. What it issues: certificates of organizations, kept and used for years, and certificates of
+/// persons, whose keys sign one document and are forgotten.
+pub struct Authority {
+    root: Credential,
+    crl_url: Option<String>,
+}
+
+impl Authority {
+    /// Makes a new authority. `label` tells one operator's root from another's in the root's common name.
+    ///
+    /// # Errors
+    /// When the label is no fit name, the validity cannot be stated, or the cryptographic library fails.
+    pub fn generate(label: &str, algorithm: KeyAlgorithm, validity: Validity) -> Result<Self, SignError> {
+        let key = PrivateKey::generate(algorithm)?;
+        let common_name = format!("Sealpost built-in root {label}");
+        let subject = name(&[
+            (COUNTRY, "CN"),
+            (ORGANIZATION, NOT_LICENSED),
+            (COMMON_NAME, checked(common_name.trim_end(), "the label is too long or holds control characters")?),
+        ])?;
+        let profile = RootProfile { subject };
+        let builder =
+            CertificateBuilder::new(profile, random_serial()?, x509_validity(validity)?, key.public().clone())
+                .map_err(built)?;
+        let certificate = builder.build::<_, super::key::SignatureBytes>(&key).map_err(built)?;
+        Ok(Self { root: Credential::new(key, vec![certificate.to_der()?])?, crl_url: None })
+    }
+
+    /// The authority of a kept root: its unencrypted PKCS#8 key and its certificate in DER.
+    ///
+    /// # Errors
+    /// When either cannot be read, they do not belong together, or the certificate is no authority's.
+    pub fn load(pkcs8: &[u8], certificate: &[u8]) -> Result<Self, SignError> {
+        let root = Credential::from_pkcs8(pkcs8, vec![certificate.to_vec()])?;
+        let constraints = root.leaf().tbs_certificate().get_extension::<BasicConstraints>()?;
+        if !constraints.is_some_and(|(_, constraints)| constraints.ca) {
+            return Err(SignError::Certificate("it is not a certification authority's"));
+        }
+        Ok(Self { root, crl_url: None })
+    }
+
+    /// Names, in what is issued from now on, where the authority's revocation list is published.
+    #[must_use]
+    pub fn with_crl_url(mut self, url: impl Into<String>) -> Self {
+        self.crl_url = Some(url.into());
+        self
+    }
+
+    /// The root's certificate in DER: what a verifier trusts.
+    pub fn certificate(&self) -> &[u8] {
+        &self.root.chain_der[0]
+    }
+
+    /// The root's certificate in PEM.
+    pub fn certificate_pem(&self) -> String {
+        pem("CERTIFICATE", self.certificate())
+    }
+
+    /// The root's private key as an unencrypted PKCS#8 `PrivateKeyInfo`. Whoever keeps it encrypts it first.
+    ///
+    /// # Errors
+    /// When the cryptographic library fails.
+    pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, SignError> {
+        self.root.to_pkcs8()
+    }
+
+    /// The root's name, for people.
+    pub fn subject(&self) -> String {
+        self.root.subject()
+    }
+
+    /// When the root is valid.
+    pub fn validity(&self) -> Validity {
+        self.root.validity()
+    }
+
+    /// Makes a key and certifies it for `subject`.
+    ///
+    /// The certificate may sign documents (keyUsage digitalSignature and nonRepudiation; extended key usage document
+    /// signing and e-mail protection, which Poppler's NSS asks for) and nothing else.
+    ///
+    /// # Errors
+    /// When the name is unfit, the validity cannot be stated or exceeds the root's, or the cryptographic library fails.
+    pub fn issue(
+        &self,
+        subject: Subject<'_>,
+        algorithm: KeyAlgorithm,
+        validity: Validity,
+    ) -> Result<Credential, SignError> {
+        if validity.not_after > self.validity().not_after {
+            return Err(SignError::Certificate("it would outlive the root"));
+        }
+        let key = PrivateKey::generate(algorithm)?;
+        let profile = LeafProfile {
+            issuer: self.root.leaf().tbs_certificate().subject().clone(),
+            subject: subject.name()?,
+            crl_url: self.crl_url.clone(),
+        };
+        let builder =
+            CertificateBuilder::new(profile, random_serial()?, x509_validity(validity)?, key.public().clone())
+                .map_err(built)?;
+        let certificate = builder.build::<_, super::key::SignatureBytes>(&self.root.key).map_err(built)?;
+        Credential::new(key, vec![certificate.to_der()?, self.certificate().to_vec()])
+    }
+}
+
+impl Subject<'_> {
+    fn name(&self) -> Result<Name, SignError> {
+        match *self {
+            Subject::Organization { name: organization, credit_code } => {
+                let organization = checked(organization, "an organization's name has 1 to 64 characters")?;
+                let mut parts = vec![(COUNTRY, "CN"), (ORGANIZATION, organization)];
+                if let Some(code) = credit_code {
+                    parts.push((ORGANIZATION_IDENTIFIER, checked(code, "a credit code has 1 to 64 characters")?));
+                }
+                parts.push((COMMON_NAME, organization));
+                name(&parts)
+            }
+            Subject::Person { name: person, flow } => {
+                let unit = format!("sign flow {flow}");
+                name(&[
+                    (COUNTRY, "CN"),
+                    (ORGANIZATIONAL_UNIT, checked(&unit, "a sign flow's id is too long")?),
+                    (COMMON_NAME, checked(person, "a person's name has 1 to 64 characters")?),
+                ])
+            }
+        }
+    }
+}
+
+/// UTC milliseconds of a certificate's time.
+pub(crate) fn utc_millis(time: Time) -> i64 {
+    i64::try_from(time.to_unix_duration().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A certificate's time of UTC milliseconds, cut to the second.
+pub(crate) fn x509_time(at: i64) -> Result<Time, SignError> {
+    let seconds = u64::try_from(at.div_euclid(1000)).map_err(|_| SignError::Time(at))?;
+    let time = DateTime::from_unix_duration(Duration::from_secs(seconds)).map_err(|_| SignError::Time(at))?;
+    Ok(Time::from(time))
+}
+
+/// Armours `der` as PEM (RFC 7468) with lines of 64 characters.
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let mut out = format!("-----BEGIN {label}-----\n");
+    for line in text.as_bytes().chunks(64) {
+        out.extend(line.iter().map(|&byte| char::from(byte)));
+        out.push('\n');
+    }
+    out.push_str(&format!("-----END {label}-----\n"));
+    out
+}
+
+fn x509_validity(validity: Validity) -> Result<x509_cert::time::Validity, SignError> {
+    if validity.not_after < validity.not_before {
+        return Err(SignError::Time(validity.not_after));
+    }
+    Ok(x509_cert::time::Validity::new(x509_time(validity.not_before)?, x509_time(validity.not_after)?))
+}
+
+fn built(error: builder::Error) -> SignError {
+    match error {
+        builder::Error::Asn1(error) => SignError::Encoding(error),
+        _ => SignError::Crypto("issue a certificate"),
+    }
+}
+
+/// 127 random bits, never zero in front, so that every serial number has 16 bytes.
+fn random_serial() -> Result<SerialNumber, SignError> {
+    let mut bytes = [0_u8; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| SignError::Crypto("make random bytes"))?;
+    bytes[0] = bytes[0] & 0x3f | 0x40;
+    Ok(SerialNumber::new(&bytes)?)
+}
+
+fn checked<'a>(text: &'a str, complaint: &'static str) -> Result<&'a str, SignError> {
+    let fits = (1..=MAX_NAME).contains(&text.chars().count());
+    if !fits || text.chars().any(char::is_control) || text.trim() != text {
+        return Err(SignError::Subject(complaint));
+    }
+    Ok(text)
+}
+
+/// A distinguished name in the given order; the country as PrintableString, the rest as UTF8String (RFC 5280 section 4.1.2.4).
+fn name(parts: &[(ObjectIdentifier, &str)]) -> Result<Name, SignError> {
+    let mut sequence = Vec::with_capacity(parts.len());
+    for &(oid, text) in parts {
+        let value = if oid == COUNTRY {
+            Any::encode_from(&PrintableStringRef::new(text)?)?
+        } else {
+            Any::encode_from(&Utf8StringRef::new(text)?)?
+        };
+        sequence.push(SetOfVec::try_from(vec![AttributeTypeAndValue { oid, value }])?);
+    }
+    Ok(Name::from_der(&sequence.to_der()?)?)
+}
+
+struct RootProfile {
+    subject: Name,
+}
+
+impl BuilderProfile for RootProfile {
+    fn get_issuer(&self, subject: &Name) -> Name {
+        subject.clone()
+    }
+
+    fn get_subject(&self) -> Name {
+        self.subject.clone()
+    }
+
+    fn build_extensions(
+        &self,
+        spk: SubjectPublicKeyInfoRef<'_>,
+        _issuer: SubjectPublicKeyInfoRef<'_>,
+        tbs: &TbsCertificate,
+    ) -> builder::Result<Vec<Extension>> {
+        let subject = tbs.subject();
+        Ok(vec![
+            BasicConstraints { ca: true, path_len_constraint: Some(0) }.to_extension(subject, &[])?,
+            KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign).to_extension(subject, &[])?,
+            SubjectKeyIdentifier::try_from(spk)?.to_extension(subject, &[])?,
+        ])
+    }
+}
+
+struct LeafProfile {
+    issuer: Name,
+    subject: Name,
+    crl_url: Option<String>,
+}
+
+impl BuilderProfile for LeafProfile {
+    fn get_issuer(&self, _subject: &Name) -> Name {
+        self.issuer.clone()
+    }
+
+    fn get_subject(&self) -> Name {
+        self.subject.clone()
+    }
+
+    fn build_extensions(
+        &self,
+        spk: SubjectPublicKeyInfoRef<'_>,
+        issuer: SubjectPublicKeyInfoRef<'_>,
+        tbs: &TbsCertificate,
+    ) -> builder::Result<Vec<Extension>> {
+        let subject = tbs.subject();
+        let issuer_key = SubjectKeyIdentifier::try_from(issuer)?;
+        let mut extensions = vec![
+            BasicConstraints { ca: false, path_len_constraint: None }.to_extension(subject, &[])?,
+            KeyUsage(KeyUsages::DigitalSignature | KeyUsages::NonRepudiation).to_extension(subject, &[])?,
+            ExtendedKeyUsage(vec![DOCUMENT_SIGNING, EMAIL_PROTECTION]).to_extension(subject, &[])?,
+            SubjectKeyIdentifier::try_from(spk)?.to_extension(subject, &[])?,
+            AuthorityKeyIdentifier { key_identifier: Some(issuer_key.0), ..Default::default() }
+                .to_extension(subject, &[])?,
+        ];
+        if let Some(url) = &self.crl_url {
+            let location = GeneralName::UniformResourceIdentifier(Ia5String::new(url)?);
+            let point = DistributionPoint {
+                distribution_point: Some(DistributionPointName::FullName(vec![location])),
+                reasons: None,
+                crl_issuer: None,
+            };
+            extensions.push(CrlDistributionPoints(vec![point]).to_extension(subject, &[])?);
+        }
+        Ok(extensions)
+    }
+}
