@@ -63,7 +63,6 @@ impl Callback {
 
 /// One of the four members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::enum_variant_names, reason = "the contract's own names")]
 pub enum Member {
     /// `sign_end_time`
     SignEndTime,

@@ -15,6 +15,7 @@ pub mod answer;
 mod callback;
 mod json;
 pub mod schedule;
+pub mod vectors;
 pub mod webhook;
 
 pub use answer::{Answer, NotAcknowledged};
