@@ -1,5 +1,7 @@
 //! The contract's promises, as seen from outside the crate.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod callback;
 mod properties;
 mod schedule;
