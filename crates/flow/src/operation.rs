@@ -1,0 +1,216 @@
+//! What can be done to a flow, by whom, and why it may be refused.
+
+use std::net::IpAddr;
+
+use sealpost_contract::UtcMillis;
+use serde::{Deserialize, Serialize};
+
+use crate::state::{SignerNo, Status};
+use crate::{Digest, limits};
+
+/// Something that someone wants to do to a flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Opens a draft for its signers. By the initiator or an operator.
+    Start,
+    /// Notes that a signer has looked at the document; changes nothing from the second time on. By the signer.
+    View,
+    /// Signs. By the signer.
+    Sign {
+        /// The picture of the signature.
+        mark: Digest,
+        /// The document that the signer was shown: any version of this flow's, for each extends the one before it.
+        document: Digest,
+    },
+    /// Refuses to sign, which ends the flow. By the signer.
+    Reject {
+        /// 1 to 200 characters.
+        reason: String,
+    },
+    /// Takes the flow back, which ends it. By the initiator or an operator.
+    Revoke {
+        /// 1 to 200 characters.
+        reason: String,
+    },
+    /// Notes that the signers who may sign were reminded. By the initiator, an operator or the system.
+    Remind,
+    /// Ends a flow whose deadline has passed. By the system.
+    Expire,
+    /// Reports that a signature is in the PDF. By the system.
+    Apply {
+        /// Whose.
+        signer: SignerNo,
+        /// The document that the signature was added to. If it is no longer the flow's, another was faster.
+        base: Digest,
+        /// The document with the signature.
+        document: Digest,
+        /// The serial number of the certificate.
+        certificate: String,
+    },
+    /// Reports that sealing failed, and asks for another attempt later. By the system.
+    SealingFailed {
+        /// Why; cut to 200 characters.
+        reason: String,
+    },
+    /// Reports that the finished document was verified, which ends the flow. By the system.
+    Complete {
+        /// The document that was verified.
+        document: Digest,
+    },
+}
+
+/// Who does something, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// Who.
+    pub who: Who,
+    /// The client's address as the server saw it.
+    pub address: Option<IpAddr>,
+}
+
+/// Who does something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+pub enum Who {
+    /// Whoever made the flow, through the API.
+    Initiator {
+        /// The id (not the secret) of the API key that was used.
+        key: String,
+    },
+    /// One of the signers, through its link.
+    Signer {
+        /// Which.
+        signer: SignerNo,
+    },
+    /// The operator of this installation, through the command line or the console.
+    Operator,
+    /// Sealpost by itself.
+    System,
+}
+
+impl Actor {
+    /// Sealpost by itself.
+    pub const SYSTEM: Actor = Actor {
+        who: Who::System,
+        address: None,
+    };
+
+    /// The operator at the machine.
+    pub const OPERATOR: Actor = Actor {
+        who: Who::Operator,
+        address: None,
+    };
+
+    /// A signer at an address.
+    pub fn signer(signer: SignerNo, address: Option<IpAddr>) -> Actor {
+        Actor {
+            who: Who::Signer { signer },
+            address,
+        }
+    }
+
+    /// The initiator, by the id of its API key, at an address.
+    pub fn initiator(key: impl Into<String>, address: Option<IpAddr>) -> Actor {
+        Actor {
+            who: Who::Initiator { key: key.into() },
+            address,
+        }
+    }
+}
+
+/// Why an operation is not permitted. The flow stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The flow has ended, and an end is final.
+    #[error("the sign flow has ended: it is {status}")]
+    Ended {
+        /// How.
+        status: Status,
+    },
+    /// The operation has its place in another state.
+    #[error("the sign flow is {status}, which does not permit this")]
+    WrongState {
+        /// The state it is in.
+        status: Status,
+    },
+    /// This actor may never do this.
+    #[error("this actor may not do this")]
+    ActorNotAllowed,
+    /// The flow has no signer of this number.
+    #[error("the sign flow has no signer {signer}")]
+    UnknownSigner {
+        /// The number.
+        signer: SignerNo,
+    },
+    /// Others have to sign before this signer.
+    #[error("it is not yet the turn of signer {signer}")]
+    NotYourTurn {
+        /// The number.
+        signer: SignerNo,
+    },
+    /// This signer has signed already.
+    #[error("signer {signer} has already signed")]
+    AlreadySigned {
+        /// The number.
+        signer: SignerNo,
+    },
+    /// A signature was to be applied that was not given, or is applied already.
+    #[error("signer {signer} has no signature that waits to be applied")]
+    NothingToApply {
+        /// The number.
+        signer: SignerNo,
+    },
+    /// The signer saw a document that is none of this flow's versions.
+    #[error("the document is none of this sign flow's")]
+    UnknownDocument,
+    /// The document was changed meanwhile; start from the current one.
+    #[error("the document has changed meanwhile")]
+    StaleDocument,
+    /// The deadline has passed.
+    #[error("the deadline has passed")]
+    DeadlinePassed {
+        /// The deadline.
+        expires_at: UtcMillis,
+    },
+    /// The deadline has not passed yet.
+    #[error("the deadline has not passed yet")]
+    DeadlineNotPassed {
+        /// The deadline.
+        expires_at: UtcMillis,
+    },
+    /// There is no sealing to fail.
+    #[error("there is nothing to seal")]
+    NothingToSeal,
+    /// Not every signature is in the document yet.
+    #[error("not every signature is applied")]
+    NotFullyApplied,
+    /// A reason is missing, blank, too long, or holds control characters.
+    #[error("a reason is 1 to {} characters of text", limits::REASON_CHARS)]
+    BadReason,
+    /// The signers were reminded less than a minute ago.
+    #[error("the signers were reminded less than a minute ago")]
+    RemindedRecently,
+}
+
+impl Refusal {
+    /// A name for programs, which never changes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::Ended { .. } => "flow_ended",
+            Refusal::WrongState { .. } => "wrong_state",
+            Refusal::ActorNotAllowed => "actor_not_allowed",
+            Refusal::UnknownSigner { .. } => "unknown_signer",
+            Refusal::NotYourTurn { .. } => "not_your_turn",
+            Refusal::AlreadySigned { .. } => "already_signed",
+            Refusal::NothingToApply { .. } => "nothing_to_apply",
+            Refusal::UnknownDocument => "unknown_document",
+            Refusal::StaleDocument => "stale_document",
+            Refusal::DeadlinePassed { .. } => "deadline_passed",
+            Refusal::DeadlineNotPassed { .. } => "deadline_not_passed",
+            Refusal::NothingToSeal => "nothing_to_seal",
+            Refusal::NotFullyApplied => "not_fully_applied",
+            Refusal::BadReason => "bad_reason",
+            Refusal::RemindedRecently => "reminded_recently",
+        }
+    }
+}
