@@ -9,6 +9,11 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use callbacks::{
+    Accepted, Attempt, Backlog, CallbackFilter, CallbackId, CallbackState, Claimed, DueLane, FailedSince, Finished,
+    Holder, LaneId, Lease, MAX_KEPT_ANSWER, NewCallback, Next, NotACallbackId, Outcome, Placed, Redelivered,
+    RedeliveryStep, StoredCallback,
+};
 pub use channels::{ApiKey, Channel, Pause, SealedSecret};
 use documents::Documents;
 pub use error::{Error, Result};

@@ -1,0 +1,243 @@
+//! Taking what is due under a lease, and finishing it.
+
+use bytes::Bytes;
+use rusqlite::{Connection, params};
+use sealpost_contract::UtcMillis;
+
+use super::{CallbackId, CallbackState, Holder, LaneId, MAX_KEPT_ANSWER};
+use crate::Store;
+use crate::error::Result;
+
+/// A lane that has callbacks waiting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueLane {
+    /// The lane.
+    pub id: LaneId,
+    /// The channel it belongs to.
+    pub channel_id: String,
+    /// When the first of its callbacks is (or was) due; under a lease, when that ends.
+    pub due_at: UtcMillis,
+    /// Whether the channel is paused.
+    pub paused: bool,
+}
+
+/// A callback under our lease, with all that an attempt needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// Its id.
+    pub id: CallbackId,
+    /// Its lane.
+    pub lane: LaneId,
+    /// Where it goes; `None`: the channel's address.
+    pub url: Option<String>,
+    /// The bytes to send.
+    pub body: Bytes,
+    /// Attempts already made in this round.
+    pub attempts: u32,
+    /// The lease's fence.
+    pub fence: i64,
+    /// When the lease ends.
+    pub lease_until: UtcMillis,
+}
+
+/// What came of a claimed callback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Which callback.
+    pub id: CallbackId,
+    /// The fence it was claimed under.
+    pub fence: i64,
+    /// The attempt, if one was made; it is counted.
+    pub attempt: Option<Finished>,
+    /// What happens next.
+    pub next: Next,
+}
+
+/// An attempt that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// When it began.
+    pub at: UtcMillis,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u32,
+    /// The answer's HTTP status, if one came.
+    pub http_status: Option<u16>,
+    /// What it failed of; `None`: it acknowledged.
+    pub reason: Option<&'static str>,
+    /// Beyond the reason, for a person.
+    pub detail: Option<String>,
+    /// What the channel answered; at most [`MAX_KEPT_ANSWER`] bytes of it are kept.
+    pub answer: Bytes,
+}
+
+/// What happens to a callback next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: the channel has acknowledged it.
+    Acknowledged(UtcMillis),
+    /// Nothing: it was the last attempt of the round.
+    Failed(UtcMillis),
+    /// It is due (again) at this time.
+    Due(UtcMillis),
+}
+
+impl Store {
+    /// Every lane that has callbacks waiting, due or not, with the time of its first.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn due_lanes(&self) -> Result<Vec<DueLane>> {
+        self.sqlite.read(due_lanes).await
+    }
+
+    /// Takes up to `limit` callbacks of a lane that are due at `now`, the longest due first, under a lease until `lease_until`.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing; then nothing was taken.
+    pub async fn claim_due(
+        &self,
+        lane: LaneId,
+        limit: usize,
+        holder: Holder,
+        lease_until: UtcMillis,
+        now: UtcMillis,
+    ) -> Result<Vec<Claimed>> {
+        self.sqlite
+            .write(move |connection| claim(connection, lane, limit, holder, lease_until, now))
+            .await
+    }
+
+    /// Records what came of claimed callbacks, all in one transaction. Answers, in the same order, whether each outcome
+    /// counted: it does not when the lease has gone to somebody else, or when it was recorded before.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing; then none was recorded.
+    pub async fn finish(&self, holder: Holder, outcomes: Vec<Outcome>) -> Result<Vec<bool>> {
+        self.sqlite
+            .write(move |connection| {
+                outcomes
+                    .iter()
+                    .map(|outcome| finish(connection, holder, outcome))
+                    .collect()
+            })
+            .await
+    }
+
+    /// Makes everything that others hold due at `now`: for the start of the only process that delivers from this database,
+    /// when whoever held a lease must be dead. Answers how many there were.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn release_others(&self, holder: Holder, now: UtcMillis) -> Result<usize> {
+        self.sqlite
+            .write(move |connection| release_others(connection, holder, now))
+            .await
+    }
+}
+
+pub(super) fn due_lanes(connection: &Connection) -> Result<Vec<DueLane>> {
+    // Goes from lane to lane by seeking in the index of what waits, so that neither a lane's backlog nor the number of idle
+    // lanes costs anything.
+    let mut statement = connection.prepare_cached(
+        "WITH RECURSIVE busy (id) AS (
+             SELECT min(lane_id) FROM callbacks WHERE state = 0
+             UNION ALL
+             SELECT (SELECT min(lane_id) FROM callbacks WHERE state = 0 AND lane_id > busy.id)
+             FROM busy WHERE busy.id IS NOT NULL
+         )
+         SELECT busy.id, lanes.channel_id, channels.paused_at IS NOT NULL,
+                (SELECT min(due_at) FROM callbacks WHERE state = 0 AND lane_id = busy.id)
+         FROM busy JOIN lanes ON lanes.id = busy.id JOIN channels ON channels.id = lanes.channel_id",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(DueLane {
+            id: LaneId(row.get(0)?),
+            channel_id: row.get(1)?,
+            paused: row.get(2)?,
+            due_at: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn claim(
+    connection: &Connection,
+    lane: LaneId,
+    limit: usize,
+    holder: Holder,
+    lease_until: UtcMillis,
+    now: UtcMillis,
+) -> Result<Vec<Claimed>> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE callbacks SET due_at = ?1, holder = ?2, fence = fence + 1
+         WHERE id IN (SELECT id FROM callbacks WHERE state = 0 AND lane_id = ?3 AND due_at <= ?4 ORDER BY due_at LIMIT ?5)
+         RETURNING id, url, body, attempts, fence",
+    )?;
+    let rows = statement.query_map(
+        params![lease_until, holder.0, lane.0, now, limit as i64],
+        |row| {
+            Ok(Claimed {
+                id: CallbackId::from_number(row.get(0)?),
+                lane,
+                url: row.get(1)?,
+                body: Bytes::from(row.get::<_, Vec<u8>>(2)?),
+                attempts: row.get(3)?,
+                fence: row.get(4)?,
+                lease_until,
+            })
+        },
+    )?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn finish(connection: &Connection, holder: Holder, outcome: &Outcome) -> Result<bool> {
+    let (state, due_at, ended_at) = match outcome.next {
+        Next::Acknowledged(at) => (CallbackState::Acknowledged, None, Some(at)),
+        Next::Failed(at) => (CallbackState::Failed, None, Some(at)),
+        Next::Due(at) => (CallbackState::Waiting, Some(at), None),
+    };
+    let counted = i64::from(outcome.attempt.is_some());
+    let changed = connection
+        .prepare_cached(
+            "UPDATE callbacks
+             SET state = ?1, due_at = coalesce(?2, due_at), ended_at = ?3, attempts = attempts + ?4, holder = NULL
+             WHERE id = ?5 AND fence = ?6 AND holder = ?7 AND state = 0",
+        )?
+        .execute(params![state.number(), due_at, ended_at, counted, outcome.id.number(), outcome.fence, holder.0])?;
+    if changed == 0 {
+        return Ok(false);
+    }
+    if let Some(attempt) = &outcome.attempt {
+        let kept = &attempt.answer[..attempt.answer.len().min(MAX_KEPT_ANSWER)];
+        connection
+            .prepare_cached(
+                "INSERT INTO attempts (callback_id, round, number, at, duration_ms, http_status, reason, detail, answer)
+                 SELECT id, round, attempts, ?2, ?3, ?4, ?5, ?6, ?7 FROM callbacks WHERE id = ?1",
+            )?
+            .execute(params![
+                outcome.id.number(),
+                attempt.at,
+                attempt.duration_ms,
+                attempt.http_status,
+                attempt.reason,
+                attempt.detail,
+                (!kept.is_empty()).then_some(kept),
+            ])?;
+    }
+    Ok(true)
+}
+
+fn release_others(connection: &Connection, holder: Holder, now: UtcMillis) -> Result<usize> {
+    let mut released = 0;
+    for lane in due_lanes(connection)? {
+        // Only leases that have not run out yet; the others are due anyway. The index alone tells who holds what.
+        released += connection
+            .prepare_cached(
+                "UPDATE callbacks SET due_at = ?3, holder = NULL
+                 WHERE id IN (SELECT id FROM callbacks
+                              WHERE state = 0 AND lane_id = ?1 AND due_at > ?3 AND holder IS NOT NULL AND holder <> ?2)",
+            )?
+            .execute(params![lane.id.0, holder.0, now])?;
+    }
+    Ok(released)
+}
