@@ -331,12 +331,17 @@ impl Recorder {
 
     pub(crate) fn record(&mut self, actor: &Actor, what: Happening) {
         self.flow.events += 1;
-        let (by, address) = (actor.who.clone(), actor.address);
+        let Actor {
+            who: by,
+            address,
+            user_agent,
+        } = actor.clone();
         self.events.push(Event {
             seq: self.flow.events,
             at: self.now,
             by,
             address,
+            user_agent,
             what,
         });
     }

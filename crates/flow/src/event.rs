@@ -32,6 +32,8 @@ pub struct Event {
     pub by: Who,
     /// From where, if over the network.
     pub address: Option<IpAddr>,
+    /// With which program, as it says itself.
+    pub user_agent: Option<String>,
     /// What.
     pub what: Happening,
 }

@@ -24,6 +24,8 @@ pub mod limits {
     pub const TITLE_CHARS: usize = 128;
     /// A reason (of revoking, rejecting) at most.
     pub const REASON_CHARS: usize = 200;
+    /// What is kept of a client's `user-agent`.
+    pub const USER_AGENT_CHARS: usize = 256;
     /// How far ahead a deadline may be, in milliseconds: 366 days.
     pub const DEADLINE_AHEAD: i64 = 366 * 24 * 60 * 60 * 1000;
 }

@@ -66,6 +66,8 @@ pub struct Actor {
     pub who: Who,
     /// The client's address as the server saw it.
     pub address: Option<IpAddr>,
+    /// The program that the client says it uses, cut to 256 characters.
+    pub user_agent: Option<String>,
 }
 
 /// Who does something.
@@ -90,30 +92,37 @@ pub enum Who {
 
 impl Actor {
     /// Sealpost by itself.
-    pub const SYSTEM: Actor = Actor {
-        who: Who::System,
-        address: None,
-    };
+    pub const SYSTEM: Actor = Actor::of(Who::System);
 
     /// The operator at the machine.
-    pub const OPERATOR: Actor = Actor {
-        who: Who::Operator,
-        address: None,
-    };
+    pub const OPERATOR: Actor = Actor::of(Who::Operator);
 
-    /// A signer at an address.
-    pub fn signer(signer: SignerNo, address: Option<IpAddr>) -> Actor {
+    /// A signer.
+    pub const fn signer(signer: SignerNo) -> Actor {
+        Actor::of(Who::Signer { signer })
+    }
+
+    /// The initiator, by the id (not the secret) of its API key.
+    pub fn initiator(key: impl Into<String>) -> Actor {
+        Actor::of(Who::Initiator { key: key.into() })
+    }
+
+    /// The same actor, coming from a client.
+    pub fn from_client(self, address: IpAddr, user_agent: Option<&str>) -> Actor {
+        let user_agent =
+            user_agent.map(|text| text.chars().take(limits::USER_AGENT_CHARS).collect());
         Actor {
-            who: Who::Signer { signer },
-            address,
+            address: Some(address),
+            user_agent,
+            ..self
         }
     }
 
-    /// The initiator, by the id of its API key, at an address.
-    pub fn initiator(key: impl Into<String>, address: Option<IpAddr>) -> Actor {
+    const fn of(who: Who) -> Actor {
         Actor {
-            who: Who::Initiator { key: key.into() },
-            address,
+            who,
+            address: None,
+            user_agent: None,
         }
     }
 }
