@@ -7,12 +7,34 @@ pub mod view;
 
 use bytes::Bytes;
 
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::problem::{Kind, Problem};
 use view::{Origin, SigningView};
 
 /// Everything that a request or a worker needs. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct App(());
+pub struct App(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    metrics: Metrics,
+}
+
+impl App {
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+}
 
 /// What the holder of a signing link may do. The token is the last segment of `/s/{token}`.
 impl App {
@@ -24,13 +46,23 @@ impl App {
 
     /// Signs with the drawn signature (a PNG of at most 1 MiB and 4096 × 4096 pixels), and waits up to two seconds until it
     /// is in the PDF, so that the view shows the newest state. Signing again with the same drawing changes nothing and is no error.
-    pub async fn sign(&self, token: &str, png: Bytes, origin: Origin) -> Result<SigningView, Problem> {
+    pub async fn sign(
+        &self,
+        token: &str,
+        png: Bytes,
+        origin: Origin,
+    ) -> Result<SigningView, Problem> {
         let _ = (token, png, origin);
         Err(Problem::new(Kind::Unavailable, "Not built yet."))
     }
 
     /// Rejects, which ends the flow as 7. `reason`: 1 to 200 characters.
-    pub async fn reject(&self, token: &str, reason: &str, origin: Origin) -> Result<SigningView, Problem> {
+    pub async fn reject(
+        &self,
+        token: &str,
+        reason: &str,
+        origin: Origin,
+    ) -> Result<SigningView, Problem> {
         let _ = (token, reason, origin);
         Err(Problem::new(Kind::Unavailable, "Not built yet."))
     }

@@ -4,5 +4,8 @@
 //! callback is delivered in `sealpost_delivery`. The library exists for the binary and for the tests; it is not a public API.
 
 pub mod app;
+pub mod config;
+pub mod metrics;
 pub mod problem;
 pub mod secrets;
+mod web;

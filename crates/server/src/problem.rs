@@ -6,7 +6,9 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -86,30 +88,78 @@ impl Kind {
 
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::MalformedRequest => (StatusCode::BAD_REQUEST, "malformed_request", "The request cannot be read"),
-            Self::InvalidFields => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", "Fields of the request are wrong"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid API key is needed"),
+            Self::MalformedRequest => (
+                StatusCode::BAD_REQUEST,
+                "malformed_request",
+                "The request cannot be read",
+            ),
+            Self::InvalidFields => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_fields",
+                "Fields of the request are wrong",
+            ),
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "A valid API key is needed",
+            ),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "This is not permitted"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This path does not take this method")
-            }
-            Self::Refused => (StatusCode::CONFLICT, "refused", "The state of the sign flow forbids this"),
-            Self::Conflict => (StatusCode::CONFLICT, "conflict", "Something else exists already"),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "This path does not take this method",
+            ),
+            Self::Refused => (
+                StatusCode::CONFLICT,
+                "refused",
+                "The state of the sign flow forbids this",
+            ),
+            Self::Conflict => (
+                StatusCode::CONFLICT,
+                "conflict",
+                "Something else exists already",
+            ),
             Self::IdempotencyKeyReused => (
                 StatusCode::CONFLICT,
                 "idempotency_key_reused",
                 "The idempotency key was used with another request",
             ),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is over its limit"),
-            Self::UnsupportedMediaType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is of another type")
-            }
-            Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many tries"),
-            Self::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout", "The request took too long"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault on our side"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available at the moment"),
-            Self::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "storage_full", "The storage takes no more"),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "The body is over its limit",
+            ),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "The body is of another type",
+            ),
+            Self::TooManyRequests => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "Too many tries",
+            ),
+            Self::Timeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                "The request took too long",
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "A fault on our side",
+            ),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "Not available at the moment",
+            ),
+            Self::StorageFull => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                "storage_full",
+                "The storage takes no more",
+            ),
         }
     }
 }
@@ -130,8 +180,17 @@ pub struct FieldError {
 
 impl FieldError {
     /// An error of a field without a limit.
-    pub fn new(field: impl Into<String>, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), code: code.into(), message: message.into(), limit: None }
+    pub fn new(
+        field: impl Into<String>,
+        code: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            field: field.into(),
+            code: code.into(),
+            message: message.into(),
+            limit: None,
+        }
     }
 
     /// The same with the limit that was broken.
@@ -186,7 +245,11 @@ impl Problem {
     }
 
     /// One wrong field.
-    pub fn field(field: impl Into<String>, code: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn field(
+        field: impl Into<String>,
+        code: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
         Self::fields(vec![FieldError::new(field, code, message)])
     }
 
@@ -197,13 +260,20 @@ impl Problem {
 
     /// A body over `limit` bytes.
     pub fn too_large(limit: usize) -> Self {
-        Self::new(Kind::TooLarge, format!("The body may have at most {limit} bytes.")).with("limit", limit)
+        Self::new(
+            Kind::TooLarge,
+            format!("The body may have at most {limit} bytes."),
+        )
+        .with("limit", limit)
     }
 
     /// A fault of ours: logged here, once, with its sources; the client only learns that it was ours.
     pub fn internal(what: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = %Chain(error), "{what}");
-        Self::new(Kind::Internal, "Something failed on our side. It is in our log under this request's id.")
+        Self::new(
+            Kind::Internal,
+            "Something failed on our side. It is in our log under this request's id.",
+        )
     }
 
     /// A refinement of the kind's code.
@@ -223,7 +293,9 @@ impl Problem {
     /// Asks the client to wait before it tries again.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
-        self.0.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        self.0
+            .headers
+            .insert(RETRY_AFTER, HeaderValue::from(seconds));
         self
     }
 
@@ -263,19 +335,28 @@ impl IntoResponse for Problem {
         let code = self.stable_code();
         let inner = *self.0;
         let mut body = Map::new();
-        body.insert("type".into(), format!("/docs#problem-{}", kind.code()).into());
+        body.insert(
+            "type".into(),
+            format!("/docs#problem-{}", kind.code()).into(),
+        );
         body.insert("title".into(), kind.title().into());
         body.insert("status".into(), kind.status().as_u16().into());
         body.insert("code".into(), code.into());
         body.insert("detail".into(), inner.detail.into());
         if !inner.errors.is_empty() {
-            body.insert("errors".into(), serde_json::to_value(&inner.errors).unwrap_or_default());
+            body.insert(
+                "errors".into(),
+                serde_json::to_value(&inner.errors).unwrap_or_default(),
+            );
         }
         body.extend(inner.members);
         let mut response = (kind.status(), Json(Value::Object(body))).into_response();
         let headers = response.headers_mut();
         headers.extend(inner.headers);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }

@@ -45,7 +45,9 @@ pub enum SecretError {
         origin: String,
     },
     /// What was encrypted was made with another master secret, belongs to another place, or was changed.
-    #[error("{what} cannot be decrypted: it was encrypted with another master secret, or was changed")]
+    #[error(
+        "{what} cannot be decrypted: it was encrypted with another master secret, or was changed"
+    )]
     NotOurs {
         /// What was to be decrypted.
         what: String,
@@ -79,7 +81,10 @@ impl Secrets {
             return Self::from_master(&parse_master(value, "SEALPOST_SECRET")?);
         }
         let path = data.join(SECRET_FILE);
-        let failed = |source| SecretError::File { path: path.display().to_string(), source };
+        let failed = |source| SecretError::File {
+            path: path.display().to_string(),
+            source,
+        };
         match fs::read_to_string(&path) {
             Ok(text) => Self::from_master(&parse_master(text.trim(), &path.display().to_string())?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -141,7 +146,11 @@ impl Secrets {
         let nonce: [u8; NONCE_LEN] = random()?;
         let mut sealed = plain.to_vec();
         self.at_rest
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place.as_bytes()), &mut sealed)
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(place.as_bytes()),
+                &mut sealed,
+            )
             .map_err(|_| SecretError::Provider)?;
         let mut out = nonce.to_vec();
         out.append(&mut sealed);
@@ -150,12 +159,20 @@ impl Secrets {
 
     /// Decrypts what [`Secrets::encrypt`] made for the same `place`.
     pub fn decrypt(&self, place: &str, sealed: &[u8]) -> Result<Vec<u8>, SecretError> {
-        let not_ours = || SecretError::NotOurs { what: place.to_owned() };
-        let (nonce, body) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(not_ours)?;
+        let not_ours = || SecretError::NotOurs {
+            what: place.to_owned(),
+        };
+        let (nonce, body) = sealed
+            .split_first_chunk::<NONCE_LEN>()
+            .ok_or_else(not_ours)?;
         let mut plain = body.to_vec();
         let length = self
             .at_rest
-            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(place.as_bytes()), &mut plain)
+            .open_in_place(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(place.as_bytes()),
+                &mut plain,
+            )
             .map_err(|_| not_ours())?
             .len();
         plain.truncate(length);
@@ -178,7 +195,10 @@ pub fn random<const N: usize>() -> Result<[u8; N], SecretError> {
 
 /// A new API key: `sp_` and 256 random bits. Only [`sha256`] of it is stored.
 pub fn new_api_key() -> Result<String, SecretError> {
-    Ok(format!("{API_KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(random::<32>()?)))
+    Ok(format!(
+        "{API_KEY_PREFIX}{}",
+        URL_SAFE_NO_PAD.encode(random::<32>()?)
+    ))
 }
 
 /// SHA-256, as API keys and tokens are looked up by.
@@ -189,10 +209,16 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 fn parse_master(value: &str, origin: &str) -> Result<[u8; 32], SecretError> {
-    let bytes = if value.len() == 64 { hex::decode(value).ok() } else { STANDARD.decode(value).ok() };
+    let bytes = if value.len() == 64 {
+        hex::decode(value).ok()
+    } else {
+        STANDARD.decode(value).ok()
+    };
     bytes
         .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(|| SecretError::Form { origin: origin.to_owned() })
+        .ok_or_else(|| SecretError::Form {
+            origin: origin.to_owned(),
+        })
 }
 
 /// Makes a new file that only its owner may read: written and synced under another name first, so that no other process
@@ -226,7 +252,10 @@ mod tests {
 
     #[test]
     fn tokens_differ_by_purpose_flow_and_signer_and_never_change() {
-        let (a, b) = (SignFlowId::from_bytes([1; 16]), SignFlowId::from_bytes([2; 16]));
+        let (a, b) = (
+            SignFlowId::from_bytes([1; 16]),
+            SignFlowId::from_bytes([2; 16]),
+        );
         let secrets = secrets();
         let tokens = [
             secrets.token(Purpose::Sign, &a, 1),
@@ -259,17 +288,29 @@ mod tests {
     fn the_file_is_made_once_and_only_for_its_owner() {
         let folder = tempfile::tempdir().unwrap();
         let flow = SignFlowId::from_bytes([1; 16]);
-        let first = Secrets::load_or_create(folder.path(), None).unwrap().token(Purpose::File, &flow, 0);
-        let again = Secrets::load_or_create(folder.path(), None).unwrap().token(Purpose::File, &flow, 0);
+        let first =
+            Secrets::load_or_create(folder.path(), None)
+                .unwrap()
+                .token(Purpose::File, &flow, 0);
+        let again =
+            Secrets::load_or_create(folder.path(), None)
+                .unwrap()
+                .token(Purpose::File, &flow, 0);
         assert_eq!(first, again);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            let mode = fs::metadata(folder.path().join(SECRET_FILE)).unwrap().permissions().mode();
+            let mode = fs::metadata(folder.path().join(SECRET_FILE))
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o600);
         }
         fs::write(folder.path().join(SECRET_FILE), "short").unwrap();
-        assert!(matches!(Secrets::load_or_create(folder.path(), None), Err(SecretError::Form { .. })));
+        assert!(matches!(
+            Secrets::load_or_create(folder.path(), None),
+            Err(SecretError::Form { .. })
+        ));
         assert!(Secrets::load_or_create(folder.path(), Some(&"ab".repeat(32))).is_ok());
     }
 }

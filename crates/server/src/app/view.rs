@@ -25,7 +25,10 @@ pub struct SigningView {
 impl SigningView {
     /// The signer whose link it is.
     pub fn signer(&self) -> Option<&SignerView> {
-        self.flow.signers.iter().find(|signer| signer.number == self.me)
+        self.flow
+            .signers
+            .iter()
+            .find(|signer| signer.number == self.me)
     }
 }
 

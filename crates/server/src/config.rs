@@ -1,0 +1,860 @@
+//! The configuration: a TOML file, `SEALPOST_*` variables over it, flags over those. Unknown keys are errors.
+//!
+//! [`SETTINGS`] lists every key with what it means; a variable's name is the key in capitals with dots as underscores
+//! (`delivery.allow_http` is `SEALPOST_DELIVERY_ALLOW_HTTP`). Nothing here reads the environment by itself: the command
+//! line hands everything in, so that tests do not depend on the process they run in.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::secrets::TOKEN_LENGTH;
+
+/// The most characters that `sign_file_url` may have (the callback contract).
+const SIGN_FILE_URL_MAX: usize = 128;
+
+/// The most characters of a public URL: what is left of `sign_file_url` beside `/f/` and the token.
+pub const PUBLIC_URL_MAX: usize = SIGN_FILE_URL_MAX - "/f/".len() - TOKEN_LENGTH;
+
+/// The file that is read when no other is named and it exists.
+pub const DEFAULT_FILE: &str = "sealpost.toml";
+
+/// Why the configuration cannot be used. Every text names the key and where it was set.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration file {path} cannot be read")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is no TOML, has an unknown key or a value of another type.
+    #[error("the configuration file {path} is wrong")]
+    File {
+        /// The file.
+        path: String,
+        /// Where and why.
+        source: toml::de::Error,
+    },
+    /// A `SEALPOST_*` variable that names no setting.
+    #[error("the variable {0} names no setting; `sealpost settings` lists them")]
+    UnknownVariable(String),
+    /// A variable or flag whose value has another type.
+    #[error("{origin} is wrong: {reason}")]
+    Value {
+        /// The variable or flag.
+        origin: String,
+        /// Why.
+        reason: String,
+    },
+    /// A value that is of the right type but cannot be used.
+    #[error("{key} cannot be {value:?}: {reason}")]
+    Unfit {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        value: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How the text of a variable becomes a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueKind {
+    /// As it is.
+    Text,
+    /// An integer.
+    Integer,
+    /// `true` or `false`.
+    Switch,
+    /// Elements separated by commas.
+    List,
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its key in the file.
+    pub key: &'static str,
+    /// Its type.
+    pub kind: ValueKind,
+    /// Its default, as words.
+    pub default: &'static str,
+    /// What it is for.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// The variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("SEALPOST_{}", self.key.to_uppercase().replace('.', "_"))
+    }
+}
+
+const fn setting(
+    key: &'static str,
+    kind: ValueKind,
+    default: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting {
+        key,
+        kind,
+        default,
+        help,
+    }
+}
+
+use ValueKind::{Integer, List, Switch, Text};
+
+/// Every setting. A test proves that [`RawConfig`] knows exactly these.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "listen",
+        Text,
+        "127.0.0.1:8080",
+        "address and port to listen on",
+    ),
+    setting(
+        "public_url",
+        Text,
+        "http://<listen>",
+        "what people and channels reach this server under; at most 101 characters",
+    ),
+    setting(
+        "data",
+        Text,
+        "./sealpost-data",
+        "folder of the database, the documents and the master secret",
+    ),
+    setting(
+        "time_zone",
+        Text,
+        "Asia/Shanghai",
+        "zone of sign_end_time and of times on paper (IANA name)",
+    ),
+    setting(
+        "trusted_proxies",
+        List,
+        "none",
+        "networks whose x-forwarded-for is believed",
+    ),
+    setting(
+        "log.filter",
+        Text,
+        "info",
+        "what is logged (tracing's filter syntax)",
+    ),
+    setting(
+        "log.format",
+        Text,
+        "text",
+        "text or json, on standard error",
+    ),
+    setting(
+        "flow.default_days",
+        Integer,
+        "7",
+        "days until a flow expires that names no expires_at",
+    ),
+    setting(
+        "flow.max_days",
+        Integer,
+        "365",
+        "the most days until a flow may expire",
+    ),
+    setting(
+        "sealing.parallel",
+        Integer,
+        "the number of cores",
+        "PDFs worked on at one moment",
+    ),
+    setting(
+        "delivery.allow_http",
+        Switch,
+        "false",
+        "whether callbacks may go to plain http",
+    ),
+    setting(
+        "delivery.allow_networks",
+        List,
+        "none",
+        "networks that callbacks may reach although they are not public",
+    ),
+    setting(
+        "delivery.attempt_seconds",
+        Integer,
+        "10",
+        "deadline of a whole attempt",
+    ),
+    setting(
+        "delivery.ca_file",
+        Text,
+        "none",
+        "further root certificates (PEM) for callbacks over TLS",
+    ),
+    setting(
+        "delivery.alert_url",
+        Text,
+        "none",
+        "URL that is told of failed callbacks and paused channels",
+    ),
+    setting(
+        "code.channel",
+        Text,
+        "log",
+        "how signing codes are sent: log, http or smtp",
+    ),
+    setting(
+        "code.http_url",
+        Text,
+        "none",
+        "SMS gateway: URL that a code is POSTed to",
+    ),
+    setting(
+        "code.http_body",
+        Text,
+        "none",
+        "SMS gateway: JSON body with {to}, {text} and {code}",
+    ),
+    setting(
+        "code.http_authorization",
+        Text,
+        "none",
+        "SMS gateway: authorization header",
+    ),
+    setting(
+        "code.smtp_server",
+        Text,
+        "none",
+        "host:port of the mail server",
+    ),
+    setting("code.smtp_from", Text, "none", "sender of mails"),
+];
+
+/// The configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// What people and channels reach this server under; `None` means `http://` and the address listened on.
+    pub public_url: Option<PublicUrl>,
+    /// The data folder.
+    pub data: PathBuf,
+    /// The zone of `sign_end_time` and of times on paper.
+    pub time_zone: TimeZone,
+    /// Networks whose `x-forwarded-for` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// What is logged.
+    pub log: Log,
+    /// Limits of flows.
+    pub flow: FlowLimits,
+    /// PDFs worked on at one moment.
+    pub sealing_parallel: usize,
+    /// Delivery of callbacks.
+    pub delivery: Delivery,
+    /// Codes and reminders to signers.
+    pub code: Code,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Tracing's filter.
+    pub filter: String,
+    /// JSON lines instead of text.
+    pub json: bool,
+}
+
+/// Limits of flows.
+#[derive(Debug, Clone, Copy)]
+pub struct FlowLimits {
+    /// How long a flow lives that names no deadline.
+    pub default_life: Duration,
+    /// How long one may live.
+    pub max_life: Duration,
+}
+
+/// Delivery of callbacks.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Whether plain http is permitted.
+    pub allow_http: bool,
+    /// Networks permitted although not public, as written (the delivery crate parses them again for its guard).
+    pub allow_networks: Vec<String>,
+    /// The deadline of a whole attempt.
+    pub attempt_timeout: Duration,
+    /// Further root certificates.
+    pub ca_file: Option<PathBuf>,
+    /// Where alerts go.
+    pub alert_url: Option<String>,
+}
+
+/// How codes and reminders reach a signer.
+#[derive(Debug, Clone)]
+pub enum Code {
+    /// They are written to the log: for trying out.
+    Log,
+    /// POSTed to an HTTP gateway.
+    Http {
+        /// The gateway.
+        url: String,
+        /// The JSON body, with `{to}`, `{text}` and `{code}`.
+        body: String,
+        /// The `authorization` header.
+        authorization: Option<String>,
+    },
+    /// Sent as mail.
+    Smtp {
+        /// `host:port`.
+        server: String,
+        /// The sender.
+        from: String,
+    },
+}
+
+/// A base URL under which `/f/{token}` fits into the 128 characters of `sign_file_url`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl(String);
+
+impl PublicUrl {
+    /// Checks a base URL: http or https, no query, fragment or credentials, at most [`PUBLIC_URL_MAX`] characters without
+    /// a slash at its end.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let url = url::Url::parse(text).map_err(|error| error.to_string())?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err("it must be an absolute http or https URL".to_owned());
+        }
+        if url.query().is_some()
+            || url.fragment().is_some()
+            || !url.username().is_empty()
+            || url.password().is_some()
+        {
+            return Err("it must have no query, fragment or credentials".to_owned());
+        }
+        let base = url.as_str().trim_end_matches('/');
+        let length = base.chars().count();
+        if length > PUBLIC_URL_MAX {
+            return Err(format!(
+                "it has {length} characters; at most {PUBLIC_URL_MAX} are possible, because {base}/f/ and a token of \
+                 {TOKEN_LENGTH} characters must fit into the {SIGN_FILE_URL_MAX} characters of sign_file_url"
+            ));
+        }
+        Ok(Self(base.to_owned()))
+    }
+
+    /// The URL without a slash at its end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is https.
+    pub fn is_https(&self) -> bool {
+        self.0.starts_with("https:")
+    }
+}
+
+impl std::fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A range of addresses, `10.0.0.0/8` or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: u128,
+    bits: u32,
+}
+
+impl Network {
+    /// Parses `address/bits` or one address.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (
+                address.parse::<IpAddr>().ok()?,
+                Some(bits.parse::<u32>().ok()?),
+            ),
+            None => (text.parse::<IpAddr>().ok()?, None),
+        };
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(width);
+        (bits <= width).then(|| Self {
+            address: as_v6(address),
+            bits: bits + 128 - width,
+        })
+    }
+
+    /// Whether the address lies in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let mask = if self.bits == 0 {
+            0
+        } else {
+            u128::MAX << (128 - self.bits)
+        };
+        (as_v6(address) ^ self.address) & mask == 0
+    }
+}
+
+fn as_v6(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().into(),
+        IpAddr::V6(v6) => v6.into(),
+    }
+}
+
+/// The file's shape: every key optional, none unknown.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawConfig {
+    listen: Option<String>,
+    public_url: Option<String>,
+    data: Option<String>,
+    time_zone: Option<String>,
+    trusted_proxies: Option<Vec<String>>,
+    log: RawLog,
+    flow: RawFlow,
+    sealing: RawSealing,
+    delivery: RawDelivery,
+    code: RawCode,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLog {
+    filter: Option<String>,
+    format: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawFlow {
+    default_days: Option<u32>,
+    max_days: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawSealing {
+    parallel: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawDelivery {
+    allow_http: Option<bool>,
+    allow_networks: Option<Vec<String>>,
+    attempt_seconds: Option<u32>,
+    ca_file: Option<String>,
+    alert_url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawCode {
+    channel: Option<String>,
+    http_url: Option<String>,
+    http_body: Option<String>,
+    http_authorization: Option<String>,
+    smtp_server: Option<String>,
+    smtp_from: Option<String>,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// The file named by a flag or by `SEALPOST_CONFIG`; must exist. Else [`DEFAULT_FILE`] if it exists.
+    pub file: Option<PathBuf>,
+    /// The `SEALPOST_*` variables, by name, without `SEALPOST_CONFIG` and `SEALPOST_SECRET`.
+    pub variables: BTreeMap<String, String>,
+    /// Keys set by flags.
+    pub flags: Vec<(&'static str, String)>,
+}
+
+impl Config {
+    /// Reads and checks the configuration.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let mut table = match &sources.file {
+            Some(path) => read_file(path)?,
+            None if Path::new(DEFAULT_FILE).exists() => read_file(Path::new(DEFAULT_FILE))?,
+            None => toml::Table::new(),
+        };
+        for (name, text) in &sources.variables {
+            let setting = SETTINGS
+                .iter()
+                .find(|setting| setting.variable() == *name)
+                .ok_or_else(|| ConfigError::UnknownVariable(name.clone()))?;
+            set(&mut table, setting, text, name)?;
+        }
+        for (key, text) in &sources.flags {
+            let origin = format!("--{}", key.replace(['.', '_'], "-"));
+            let setting = SETTINGS
+                .iter()
+                .find(|setting| setting.key == *key)
+                .ok_or_else(|| ConfigError::UnknownVariable(origin.clone()))?;
+            set(&mut table, setting, text, &origin)?;
+        }
+        let raw: RawConfig =
+            toml::Value::Table(table)
+                .try_into()
+                .map_err(|error: toml::de::Error| ConfigError::Value {
+                    origin: "a setting".to_owned(),
+                    reason: error.to_string(),
+                })?;
+        raw.check()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: None,
+            data: PathBuf::from("sealpost-data"),
+            time_zone: TimeZone::get("Asia/Shanghai")
+                .unwrap_or(TimeZone::fixed(jiff::tz::offset(8))),
+            trusted_proxies: Vec::new(),
+            log: Log {
+                filter: "info".to_owned(),
+                json: false,
+            },
+            flow: FlowLimits {
+                default_life: days(7),
+                max_life: days(365),
+            },
+            sealing_parallel: std::thread::available_parallelism().map_or(2, usize::from),
+            delivery: Delivery {
+                allow_http: false,
+                allow_networks: Vec::new(),
+                attempt_timeout: Duration::from_secs(10),
+                ca_file: None,
+                alert_url: None,
+            },
+            code: Code::Log,
+        }
+    }
+}
+
+const fn days(days: u32) -> Duration {
+    Duration::from_secs(days as u64 * 24 * 60 * 60)
+}
+
+impl RawConfig {
+    fn check(self) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        if let Some(text) = self.listen {
+            config.listen = text.parse().map_err(|_| {
+                unfit(
+                    "listen",
+                    &text,
+                    "it must be an address and a port, like 127.0.0.1:8080",
+                )
+            })?;
+        }
+        if let Some(text) = self.public_url {
+            config.public_url =
+                Some(PublicUrl::parse(&text).map_err(|reason| unfit("public_url", &text, reason))?);
+        }
+        if let Some(text) = self.data {
+            config.data = PathBuf::from(text);
+        }
+        if let Some(text) = self.time_zone {
+            config.time_zone = TimeZone::get(&text)
+                .map_err(|error| unfit("time_zone", &text, error.to_string()))?;
+        }
+        for text in self.trusted_proxies.into_iter().flatten() {
+            let network = Network::parse(&text)
+                .ok_or_else(|| unfit("trusted_proxies", &text, NETWORK_FORM))?;
+            config.trusted_proxies.push(network);
+        }
+        config.log.filter = self.log.filter.unwrap_or(config.log.filter);
+        config.log.json = match self.log.format.as_deref() {
+            None | Some("text") => false,
+            Some("json") => true,
+            Some(other) => return Err(unfit("log.format", other, "it must be text or json")),
+        };
+        config.flow.default_life = within("flow.default_days", self.flow.default_days, 1..=3650)?
+            .map_or(config.flow.default_life, days);
+        config.flow.max_life = within("flow.max_days", self.flow.max_days, 1..=3650)?
+            .map_or(config.flow.max_life, days);
+        if config.flow.default_life > config.flow.max_life {
+            return Err(unfit(
+                "flow.default_days",
+                "that",
+                "it must not be more than flow.max_days",
+            ));
+        }
+        if let Some(parallel) = self.sealing.parallel {
+            if !(1..=256).contains(&parallel) {
+                return Err(unfit(
+                    "sealing.parallel",
+                    &parallel.to_string(),
+                    "it must be 1 to 256",
+                ));
+            }
+            config.sealing_parallel = parallel;
+        }
+        config.delivery = self.delivery.check(config.delivery)?;
+        config.code = self.code.check()?;
+        Ok(config)
+    }
+}
+
+impl RawDelivery {
+    fn check(self, mut delivery: Delivery) -> Result<Delivery, ConfigError> {
+        delivery.allow_http = self.allow_http.unwrap_or(delivery.allow_http);
+        for text in self.allow_networks.into_iter().flatten() {
+            Network::parse(&text)
+                .ok_or_else(|| unfit("delivery.allow_networks", &text, NETWORK_FORM))?;
+            delivery.allow_networks.push(text);
+        }
+        if let Some(seconds) = within("delivery.attempt_seconds", self.attempt_seconds, 1..=120)? {
+            delivery.attempt_timeout = Duration::from_secs(seconds.into());
+        }
+        delivery.ca_file = self.ca_file.map(PathBuf::from);
+        if let Some(text) = self.alert_url {
+            PublicUrl::parse(&text).map_err(|reason| unfit("delivery.alert_url", &text, reason))?;
+            delivery.alert_url = Some(text);
+        }
+        Ok(delivery)
+    }
+}
+
+impl RawCode {
+    fn check(self) -> Result<Code, ConfigError> {
+        let needed = |key: &'static str, value: Option<String>| {
+            value.ok_or_else(|| unfit(key, "", "the chosen code.channel needs it"))
+        };
+        match self.channel.as_deref() {
+            None | Some("log") => Ok(Code::Log),
+            Some("http") => Ok(Code::Http {
+                url: needed("code.http_url", self.http_url)?,
+                body: needed("code.http_body", self.http_body)?,
+                authorization: self.http_authorization,
+            }),
+            Some("smtp") => Ok(Code::Smtp {
+                server: needed("code.smtp_server", self.smtp_server)?,
+                from: needed("code.smtp_from", self.smtp_from)?,
+            }),
+            Some(other) => Err(unfit("code.channel", other, "it must be log, http or smtp")),
+        }
+    }
+}
+
+const NETWORK_FORM: &str = "it must be a network like 10.0.0.0/8 or an address";
+
+fn unfit(key: &'static str, value: &str, reason: impl Into<String>) -> ConfigError {
+    ConfigError::Unfit {
+        key,
+        value: value.to_owned(),
+        reason: reason.into(),
+    }
+}
+
+fn within(
+    key: &'static str,
+    value: Option<u32>,
+    range: std::ops::RangeInclusive<u32>,
+) -> Result<Option<u32>, ConfigError> {
+    match value {
+        Some(value) if !range.contains(&value) => Err(unfit(
+            key,
+            &value.to_string(),
+            format!("it must be {} to {}", range.start(), range.end()),
+        )),
+        value => Ok(value),
+    }
+}
+
+/// Reads the file and checks its keys and types at once, so that the error names the line.
+fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
+    let name = || path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: name(),
+        source,
+    })?;
+    let wrong = |source| ConfigError::File {
+        path: name(),
+        source,
+    };
+    toml::from_str::<RawConfig>(&text).map_err(wrong)?;
+    toml::from_str(&text).map_err(wrong)
+}
+
+/// Sets one key from the text of a variable or flag.
+fn set(
+    table: &mut toml::Table,
+    setting: &Setting,
+    text: &str,
+    origin: &str,
+) -> Result<(), ConfigError> {
+    let wrong = |reason: &str| ConfigError::Value {
+        origin: origin.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let value = match setting.kind {
+        Text => text.into(),
+        Integer => toml::Value::Integer(text.parse().map_err(|_| wrong("it must be an integer"))?),
+        Switch => toml::Value::Boolean(
+            text.parse()
+                .map_err(|_| wrong("it must be true or false"))?,
+        ),
+        List => text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .into(),
+    };
+    match setting.key.split_once('.') {
+        None => {
+            table.insert(setting.key.to_owned(), value);
+        }
+        Some((section, key)) => {
+            let section = table
+                .entry(section)
+                .or_insert_with(|| toml::Table::new().into());
+            if let Some(section) = section.as_table_mut() {
+                section.insert(key.to_owned(), value);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(
+        file: &str,
+        variables: &[(&str, &str)],
+        flags: &[(&'static str, &str)],
+    ) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sealpost.toml");
+        std::fs::write(&path, file).unwrap();
+        let sources = Sources {
+            file: Some(path),
+            variables: variables
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+            flags: flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect(),
+        };
+        Config::load(&sources).map_err(|error| crate::problem::Chain(&error).to_string())
+    }
+
+    #[test]
+    fn flags_win_over_variables_and_those_over_the_file() {
+        let file = "listen = '127.0.0.1:1'\n[delivery]\nallow_http = true\nattempt_seconds = 3\n";
+        let variables = [
+            ("SEALPOST_LISTEN", "127.0.0.1:2"),
+            ("SEALPOST_DELIVERY_ATTEMPT_SECONDS", "4"),
+        ];
+        let config = load(file, &variables, &[("listen", "127.0.0.1:3")]).unwrap();
+        assert_eq!(config.listen.port(), 3);
+        assert_eq!(config.delivery.attempt_timeout, Duration::from_secs(4));
+        assert!(config.delivery.allow_http);
+    }
+
+    #[test]
+    fn unknown_keys_are_errors_wherever_they_stand() {
+        for (file, says) in [
+            ("lisen = 'x'", "lisen"),
+            ("[delivery]\nallow = true", "allow"),
+            ("[mail]\n", "mail"),
+        ] {
+            let error = load(file, &[], &[]).unwrap_err();
+            assert!(error.contains(says) && error.contains("line"), "{error}");
+        }
+        assert!(
+            load("", &[("SEALPOST_LISEN", "x")], &[])
+                .unwrap_err()
+                .contains("SEALPOST_LISEN")
+        );
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_used_is_named_with_its_key() {
+        for (file, says) in [
+            ("listen = 'localhost'", "listen"),
+            ("time_zone = 'Mars/Base'", "time_zone"),
+            ("public_url = 'ftp://x'", "public_url"),
+            ("public_url = 'https://u:p@x'", "public_url"),
+            ("trusted_proxies = ['10.0.0.0/33']", "trusted_proxies"),
+            ("[log]\nformat = 'xml'", "log.format"),
+            ("[flow]\ndefault_days = 0", "flow.default_days"),
+            ("[code]\nchannel = 'http'", "code.http_url"),
+        ] {
+            let error = load(file, &[], &[]).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+        assert!(
+            load("", &[("SEALPOST_DELIVERY_ALLOW_HTTP", "yes")], &[])
+                .unwrap_err()
+                .contains("ALLOW_HTTP")
+        );
+    }
+
+    #[test]
+    fn a_public_url_must_leave_room_for_the_file_link() {
+        let longest = format!(
+            "https://{}.cn",
+            "a".repeat(PUBLIC_URL_MAX - "https://.cn".len())
+        );
+        let url = PublicUrl::parse(&format!("{longest}/")).unwrap();
+        assert_eq!(
+            format!("{url}/f/{}", "x".repeat(TOKEN_LENGTH)).len(),
+            SIGN_FILE_URL_MAX
+        );
+        let reason = PublicUrl::parse(&format!("{longest}n")).unwrap_err();
+        assert!(
+            reason.contains("102") && reason.contains("101") && reason.contains("128"),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn each_listed_setting_is_known_to_the_file_and_the_other_way_round() {
+        let mut table = toml::Table::new();
+        for setting in SETTINGS {
+            let text = match setting.kind {
+                Integer => "5",
+                Switch => "true",
+                Text | List => "x",
+            };
+            set(&mut table, setting, text, "test").unwrap();
+        }
+        let raw: RawConfig = toml::Value::Table(table).try_into().unwrap();
+        let shown = format!("{raw:?}");
+        assert!(
+            !shown.contains("None"),
+            "a key of the file is not in SETTINGS: {shown}"
+        );
+    }
+
+    #[test]
+    fn networks_hold_addresses_of_both_kinds() {
+        let contains = |network: &str, address: &str| {
+            Network::parse(network)
+                .unwrap()
+                .contains(address.parse().unwrap())
+        };
+        assert!(contains("10.0.0.0/8", "10.255.0.1"));
+        assert!(contains("10.0.0.0/8", "::ffff:10.1.1.1"));
+        assert!(!contains("10.0.0.0/8", "11.0.0.1"));
+        assert!(contains("fd00::/8", "fd12::1"));
+        assert!(contains("0.0.0.0/0", "1.2.3.4"));
+        assert!(Network::parse("10.0.0.0/33").is_none());
+    }
+}

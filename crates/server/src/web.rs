@@ -1,0 +1,10 @@
+//! The HTTP frame around every handler: reading bodies and fields, naming and logging requests, serving connections.
+
+pub(crate) mod body;
+pub(crate) mod fields;
+pub(crate) mod frame;
+pub(crate) mod origin;
+pub(crate) mod serve;
+
+pub(crate) use body::{Json, Query, bounded};
+pub(crate) use fields::Fields;

@@ -1,0 +1,79 @@
+//! Where a request came from: the connection's address, or the client's behind proxies that the operator trusts.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use http::header::USER_AGENT;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName};
+
+use crate::app::App;
+use crate::app::view::Origin;
+use crate::config::Network;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+impl FromRequestParts<App> for Origin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let peer = parts
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+        let user_agent = parts
+            .headers
+            .get(USER_AGENT)
+            .and_then(|value| value.to_str().ok());
+        Ok(Self {
+            address: client_address(peer, &parts.headers, &app.config().trusted_proxies)
+                .to_canonical(),
+            user_agent: user_agent.map(|text| text.chars().take(256).collect()),
+        })
+    }
+}
+
+/// Walks `x-forwarded-for` from its end, as long as the one who added the entry is trusted; whoever comes first in the
+/// header could have been written by anyone.
+fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    let mut address = peer;
+    let lists = headers
+        .get_all(FORWARDED_FOR)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    let forwarded: Vec<&str> = lists
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .collect();
+    for entry in forwarded.into_iter().rev().take(16) {
+        if !trusted.iter().any(|network| network.contains(address)) {
+            break;
+        }
+        match entry.parse() {
+            Ok(next) => address = next,
+            Err(_) => break,
+        }
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let trusted = [Network::parse("10.0.0.0/8").unwrap()];
+        let from = |peer: &str, header: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(FORWARDED_FOR, header.parse().unwrap());
+            client_address(peer.parse().unwrap(), &headers, &trusted).to_string()
+        };
+        assert_eq!(from("10.0.0.1", "1.1.1.1, 203.0.113.9"), "203.0.113.9");
+        assert_eq!(from("10.0.0.1", "203.0.113.9, 10.0.0.2"), "203.0.113.9");
+        assert_eq!(from("198.51.100.1", "203.0.113.9"), "198.51.100.1");
+        assert_eq!(from("10.0.0.1", "unknown"), "10.0.0.1");
+        assert_eq!(from("10.0.0.1", "2001:db8::1"), "2001:db8::1");
+    }
+}
