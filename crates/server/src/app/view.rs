@@ -47,6 +47,8 @@ pub struct FlowView {
     pub facts: Vec<Fact>,
     /// Pages of the document.
     pub pages: u32,
+    /// Width and height of each page in points, as it is shown; may be shorter than `pages` when a size is unknown.
+    pub page_sizes: Vec<[f32; 2]>,
     /// Where the flow is.
     pub state: FlowState,
     /// The signers, by number.
@@ -147,10 +149,21 @@ pub struct SignerView {
     pub kind: SignerKind,
     /// The name.
     pub name: String,
+    /// Where its seal or signature goes.
+    pub place: PlaceView,
     /// How far it is.
     pub step: StepView,
     /// The link to its signing page; `None` for an organization whose seal is applied by itself.
     pub sign_url: Option<String>,
+}
+
+/// A rectangle on a page.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PlaceView {
+    /// From 1.
+    pub page: u32,
+    /// Left, bottom, right and top in points, as in the flow's `Place`.
+    pub rect: [f32; 4],
 }
 
 /// What a signer is.
