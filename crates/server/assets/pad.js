@@ -143,7 +143,7 @@ window.SealpostPad = class {
     const last = stroke[stroke.length - 1];
     if (last && Math.hypot(x - last.x, y - last.y) < 1.2) return;
     if (stroke.length > 4000) return;
-    const broad = Math.max(4.2, Math.min(this.width, this.height * 2) / 90);
+    const broad = Math.max(5.5, Math.min(this.width, this.height * 2) / 75);
     const point = { x, y, t: event.timeStamp, v: 0, w: broad * 0.75 };
     if (last) {
       // Speed and width both follow slowly, or the line would look knotted.

@@ -75,12 +75,19 @@
       $('viewer-in').disabled = level === levels.length - 1;
     };
     for (const button of document.querySelectorAll('[data-zoom]')) {
-      button.addEventListener('click', () => {
+      button.addEventListener('click', (event) => {
+        // Enlarged around the spot that was tapped; a key press has no spot and begins at the corner.
+        const box = button.getBoundingClientRect();
+        const x = event.detail ? (event.clientX - box.left) / box.width : 0;
+        const y = event.detail ? (event.clientY - box.top) / box.height : 0;
+        image.width = button.querySelector('img').width;
+        image.height = button.querySelector('img').height;
         image.src = button.dataset.zoom;
         image.alt = button.dataset.alt;
         show(viewer);
         zoom(window.innerWidth < 700 ? 1 : 0);
-        scroller.scrollTo(0, 0);
+        scroller.scrollLeft = x * scroller.scrollWidth - scroller.clientWidth / 2;
+        scroller.scrollTop = y * scroller.scrollHeight - scroller.clientHeight / 2;
       });
     }
     $('viewer-in').addEventListener('click', () => zoom(level + 1));

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod config;
 pub mod metrics;
+mod pages;
 pub mod problem;
 pub mod secrets;
 mod web;

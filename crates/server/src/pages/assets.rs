@@ -21,7 +21,12 @@ macro_rules! asset {
     ($static:ident, $name:literal, $extension:literal, $media_type:literal) => {
         #[doc = concat!("`assets/", $name, ".", $extension, "`.")]
         pub(crate) static $static: LazyLock<Asset> = LazyLock::new(|| {
-            Asset::new($name, $extension, $media_type, include_bytes!(concat!("../../assets/", $name, ".", $extension)))
+            Asset::new(
+                $name,
+                $extension,
+                $media_type,
+                include_bytes!(concat!("../../assets/", $name, ".", $extension)),
+            )
         });
     };
 }
@@ -31,19 +36,30 @@ asset!(SIGN_JS, "sign", "js", "text/javascript; charset=utf-8");
 asset!(PAD_JS, "pad", "js", "text/javascript; charset=utf-8");
 asset!(ICON, "icon", "svg", "image/svg+xml");
 
-static ALL: LazyLock<[&'static Asset; 4]> = LazyLock::new(|| [&*SIGN_CSS, &*SIGN_JS, &*PAD_JS, &*ICON]);
+static ALL: LazyLock<[&'static Asset; 4]> =
+    LazyLock::new(|| [&*SIGN_CSS, &*SIGN_JS, &*PAD_JS, &*ICON]);
 
 impl Asset {
     fn new(name: &str, extension: &str, media_type: &'static str, bytes: &'static [u8]) -> Self {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-        let url = format!("/assets/{name}.{}.{extension}", hex::encode(&digest.as_ref()[..6]));
-        Self { url, media_type, bytes }
+        let url = format!(
+            "/assets/{name}.{}.{extension}",
+            hex::encode(&digest.as_ref()[..6])
+        );
+        Self {
+            url,
+            media_type,
+            bytes,
+        }
     }
 }
 
 /// `GET /assets/{file}`.
 pub(crate) async fn serve_asset(Path(file): Path<String>) -> Response {
-    match ALL.iter().find(|asset| asset.url.strip_prefix("/assets/") == Some(file.as_str())) {
+    match ALL
+        .iter()
+        .find(|asset| asset.url.strip_prefix("/assets/") == Some(file.as_str()))
+    {
         Some(asset) => {
             let headers = [
                 (header::CONTENT_TYPE, asset.media_type),

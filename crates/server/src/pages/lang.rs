@@ -16,8 +16,15 @@ pub(crate) enum Lang {
 
 impl Lang {
     /// Chooses by the switch (`?lang=`), what the switch said last (a cookie), and `Accept-Language`, in this order.
-    pub(crate) fn choose(switch: Option<&str>, remembered: Option<&str>, accept: Option<&str>) -> Self {
-        switch.and_then(Self::from_tag).or_else(|| remembered.and_then(Self::from_tag)).unwrap_or_else(|| Self::accepted(accept))
+    pub(crate) fn choose(
+        switch: Option<&str>,
+        remembered: Option<&str>,
+        accept: Option<&str>,
+    ) -> Self {
+        switch
+            .and_then(Self::from_tag)
+            .or_else(|| remembered.and_then(Self::from_tag))
+            .unwrap_or_else(|| Self::accepted(accept))
     }
 
     /// The wording in this language.
@@ -53,7 +60,13 @@ impl Lang {
     }
 
     fn from_tag(tag: &str) -> Option<Self> {
-        match tag.trim().split(['-', '_']).next()?.to_ascii_lowercase().as_str() {
+        match tag
+            .trim()
+            .split(['-', '_'])
+            .next()?
+            .to_ascii_lowercase()
+            .as_str()
+        {
             "zh" => Some(Self::Zh),
             "en" => Some(Self::En),
             _ => None,
@@ -62,13 +75,17 @@ impl Lang {
 
     /// RFC 9110, section 12.5.4. Someone whose browser asks for neither language is better served by English.
     fn accepted(header: Option<&str>) -> Self {
-        let Some(header) = header else { return Self::Zh };
+        let Some(header) = header else {
+            return Self::Zh;
+        };
         let mut best: Option<(Self, f32)> = None;
         let mut named = false;
         for range in header.split(',').take(32) {
             let mut parts = range.split(';');
             let tag = parts.next().unwrap_or_default().trim();
-            let quality = parts.find_map(|part| part.trim().strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
+            let quality = parts
+                .find_map(|part| part.trim().strip_prefix("q=")?.parse::<f32>().ok())
+                .unwrap_or(1.0);
             if quality <= 0.0 || tag.is_empty() || tag == "*" {
                 continue;
             }
@@ -114,7 +131,11 @@ mod tests {
             (Some("xx"), None, Some("en"), En),
         ];
         for (switch, remembered, accept, expected) in cases {
-            assert_eq!(Lang::choose(switch, remembered, accept), expected, "{switch:?} {remembered:?} {accept:?}");
+            assert_eq!(
+                Lang::choose(switch, remembered, accept),
+                expected,
+                "{switch:?} {remembered:?} {accept:?}"
+            );
         }
     }
 }

@@ -1,0 +1,213 @@
+//! From what the flow is to what the signing page shows: words, times and places, in the reader's language.
+
+use jiff::tz::TimeZone;
+use sealpost_contract::UtcMillis;
+
+use super::lang::Lang;
+use super::view::{Amount, Fact, Mark, Page, Progress, SignerLine, Stage, View};
+use crate::app::view::{
+    FlowState, FlowView, PlaceView, SignerKind, SignerView, SigningView, StepView,
+};
+
+/// A4, for pages whose size is not known.
+const USUAL_PAGE: [f32; 2] = [595.28, 841.89];
+
+/// More pages than this are read in the downloaded file.
+const PAGES_SHOWN: u32 = 60;
+
+/// The facts that stand on the page by themselves, above the others.
+const PROMINENT: [&str; 3] = ["amount_fen", "amount_capitals", "item"];
+
+/// What the signer whose link has this token is shown.
+pub(crate) fn present(signing: &SigningView, token: &str, lang: Lang, zone: &TimeZone) -> View {
+    let flow = &signing.flow;
+    let words = Words { lang, zone };
+    let stage = words.stage(signing);
+    let base = format!("/s/{token}");
+    let pages = if stage.shows_document() {
+        words.pages(signing, &base)
+    } else {
+        Vec::new()
+    };
+    let value = |key: &str| {
+        flow.facts
+            .iter()
+            .find(|fact| fact.key == key)
+            .map(|fact| fact.value.clone())
+    };
+    let facts = flow
+        .facts
+        .iter()
+        .filter(|fact| !PROMINENT.contains(&fact.key) && !fact.value.is_empty());
+    View {
+        title: flow.title.clone(),
+        asked_by: value("payee").unwrap_or_else(|| flow.requested_by.clone()),
+        signer_name: signing
+            .signer()
+            .map(|signer| signer.name.clone())
+            .unwrap_or_default(),
+        item: value("item"),
+        amount: value("amount_fen").map(|figure| amount(&figure)),
+        facts: facts
+            .map(|fact| Fact {
+                label: lang.say(fact.label_zh, fact.label_en),
+                value: fact.value.clone(),
+            })
+            .collect(),
+        pages,
+        signers: flow
+            .signers
+            .iter()
+            .map(|signer| words.signer(signer, signing.me))
+            .collect(),
+        deadline: (!flow.state.is_final())
+            .then_some(flow.expires_at)
+            .flatten()
+            .map(|at| words.time(at)),
+        consent: consent(lang),
+        stage,
+        base,
+    }
+}
+
+/// The words that a signer agrees to. A change of meaning is a new version.
+pub(crate) fn consent(lang: Lang) -> &'static str {
+    lang.say(
+        "我已核对收据内容，同意以电子签名签署；知悉签名、签署时间和网络地址会作为凭证保存。",
+        "I have checked the receipt and agree to sign it electronically. I know that my signature, the time and my network \
+         address are kept as evidence.",
+    )
+}
+
+/// `¥50,000.00` as figure and capitals.
+fn amount(figure: &str) -> Amount {
+    let figure = figure.trim_start_matches(['¥', '￥', ' ']).to_owned();
+    let digits: String = figure.chars().filter(char::is_ascii_digit).collect();
+    let capitals = digits
+        .parse()
+        .map(sealpost_pdf::rmb::capitals)
+        .unwrap_or_default();
+    Amount { figure, capitals }
+}
+
+struct Words<'a> {
+    lang: Lang,
+    zone: &'a TimeZone,
+}
+
+impl Words<'_> {
+    fn time(&self, at: UtcMillis) -> String {
+        let Ok(time) = jiff::Timestamp::from_millisecond(at) else {
+            return String::new();
+        };
+        let form = self.lang.say("%Y年%-m月%-d日 %H:%M", "%-d %b %Y, %H:%M");
+        self.zone.to_datetime(time).strftime(form).to_string()
+    }
+
+    fn stage(&self, signing: &SigningView) -> Stage {
+        let flow = &signing.flow;
+        let end = flow.end.as_ref();
+        let at = end.map(|end| self.time(end.at)).unwrap_or_default();
+        let reason = end.and_then(|end| end.reason.clone()).unwrap_or_default();
+        match flow.state {
+            FlowState::Completed => Stage::Completed {
+                at,
+                file_url: end.map(|end| end.file_url.clone()).unwrap_or_default(),
+            },
+            FlowState::Revoked => Stage::Revoked { at, reason },
+            FlowState::Expired => Stage::Expired { at },
+            FlowState::Rejected => match end.and_then(|end| end.rejected_by) {
+                Some(by) if by == signing.me => Stage::RejectedByYou { at, reason },
+                by => Stage::RejectedByAnother {
+                    at,
+                    who: self.name_of(flow, by),
+                },
+            },
+            FlowState::Draft => Stage::NotStarted,
+            FlowState::Signing | FlowState::Sealing => {
+                match signing.signer().map(|signer| &signer.step) {
+                    Some(StepView::Open) => Stage::Open,
+                    Some(StepView::Signed { at } | StepView::Applied { at }) => Stage::Signed {
+                        at: self.time(*at),
+                        sealing: flow.state == FlowState::Sealing,
+                    },
+                    Some(StepView::Waiting | StepView::Rejected { .. }) | None => Stage::Waiting,
+                }
+            }
+        }
+    }
+
+    fn name_of(&self, flow: &FlowView, number: Option<u32>) -> String {
+        let signer = flow
+            .signers
+            .iter()
+            .find(|signer| Some(signer.number) == number);
+        signer.map_or_else(
+            || self.lang.say("另一签署方", "Another signer").to_owned(),
+            |signer| signer.name.clone(),
+        )
+    }
+
+    fn signer(&self, signer: &SignerView, me: u32) -> SignerLine {
+        let seals = matches!(signer.kind, SignerKind::Organization { .. });
+        let (progress, word) = match &signer.step {
+            StepView::Waiting => (Progress::Waiting, self.lang.say("等待中", "Waiting")),
+            StepView::Open if seals => (Progress::Open, self.lang.say("待盖章", "To seal")),
+            StepView::Open => (Progress::Open, self.lang.say("待签名", "To sign")),
+            StepView::Signed { .. } | StepView::Applied { .. } if seals => {
+                (Progress::Done, self.lang.say("已盖章", "Sealed"))
+            }
+            StepView::Signed { .. } | StepView::Applied { .. } => {
+                (Progress::Done, self.lang.say("已签名", "Signed"))
+            }
+            StepView::Rejected { .. } => (Progress::Rejected, self.lang.say("已拒签", "Rejected")),
+        };
+        SignerLine {
+            name: signer.name.clone(),
+            you: signer.number == me,
+            progress,
+            progress_text: word,
+        }
+    }
+
+    fn pages(&self, signing: &SigningView, base: &str) -> Vec<Page> {
+        let flow = &signing.flow;
+        let page = |number: u32| {
+            let [width, height] = *flow
+                .page_sizes
+                .get(number as usize - 1)
+                .unwrap_or(&USUAL_PAGE);
+            let unsigned = flow
+                .signers
+                .iter()
+                .filter(|signer| matches!(signer.step, StepView::Waiting | StepView::Open));
+            let here = unsigned.filter(|signer| signer.place.page == number);
+            Page {
+                url: format!("{base}/pages/{number}.png"),
+                alt: match self.lang {
+                    Lang::Zh => format!("收据原件第 {number} 页"),
+                    Lang::En => format!("Page {number} of the document"),
+                },
+                width,
+                height,
+                marks: here
+                    .map(|signer| self.mark(&signer.place, height, signer.number == signing.me))
+                    .collect(),
+            }
+        };
+        (1..=flow.pages.min(PAGES_SHOWN)).map(page).collect()
+    }
+
+    /// PDF rectangles count from the lower edge, pictures from the upper.
+    fn mark(&self, place: &PlaceView, page_height: f32, mine: bool) -> Mark {
+        let [left, bottom, right, top] = place.rect;
+        Mark {
+            x: left,
+            y: page_height - top,
+            width: right - left,
+            height: top - bottom,
+            label: self.lang.say("您在此签名", "You sign here"),
+            mine,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The signing page and what it calls: `/s/{token}…`. Whoever holds the link is the signer.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::present::present;
+use super::reader::Reader;
+use super::view::{SigningPage, View};
+use crate::app::App;
+use crate::app::view::{Origin, SigningView};
+use crate::problem::{FieldError, Kind, Problem};
+use crate::web;
+
+/// The largest signature picture, in bytes.
+const SIGNATURE_LIMIT: usize = web::body::MIB;
+
+/// The largest body with one: base64 takes four characters for three bytes.
+const SIGN_BODY_LIMIT: usize = SIGNATURE_LIMIT / 3 * 4 + 4096;
+
+/// The widths in pixels that page images are made in: a phone, a sharp phone or desk, the enlarged view. Few, so that they
+/// can be kept once made.
+const IMAGE_WIDTHS: [u32; 3] = [800, 1400, 2000];
+
+/// `GET /s/{token}`: reads, signs or rejects; or says why that is not possible.
+pub(crate) async fn show_signing_page(
+    State(app): State<App>,
+    Path(token): Path<String>,
+    reader: Reader,
+) -> Response {
+    match find_signing(&app, &token).await {
+        Ok(signing) => {
+            let view = view_of(&app, &signing, &token, reader);
+            reader.respond(
+                StatusCode::OK,
+                &SigningPage {
+                    lang: reader.lang,
+                    view,
+                },
+            )
+        }
+        Err(problem) => reader.trouble(&problem),
+    }
+}
+
+/// `GET /s/{token}/stage`: what a page that waits for others looks at.
+pub(crate) async fn show_stage(
+    State(app): State<App>,
+    Path(token): Path<String>,
+    reader: Reader,
+) -> Result<Response, Problem> {
+    let signing = find_signing(&app, &token).await?;
+    Ok(answer(&app, &signing, &token, reader))
+}
+
+/// `GET /s/{token}/pages/{n}.png`, with `?width=` in pixels.
+pub(crate) async fn show_page_image(
+    State(app): State<App>,
+    Path((token, file)): Path<(String, String)>,
+    web::Query(mut query): web::Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let number = file
+        .strip_suffix(".png")
+        .and_then(|number| number.parse::<u32>().ok())
+        .filter(|number| *number >= 1);
+    let number = number.ok_or_else(|| Problem::not_found("page"))?;
+    let wanted = query.find_integer("width", 1..=4000).unwrap_or(800);
+    query.finish()?;
+    let width = IMAGE_WIDTHS
+        .into_iter()
+        .find(|width| i64::from(*width) >= wanted)
+        .unwrap_or(IMAGE_WIDTHS[2]);
+
+    let signing = find_signing(&app, &token).await?;
+    if !present(
+        &signing,
+        &token,
+        super::lang::Lang::Zh,
+        &app.config().time_zone,
+    )
+    .stage
+    .shows_document()
+    {
+        return Err(Problem::not_found("page"));
+    }
+    let image = app.page_png(&token, number, width).await?;
+    let tag = format!("\"{}-{number}-{width}\"", image.document);
+    let caching = [
+        (header::ETAG, tag.clone()),
+        (header::CACHE_CONTROL, "private, no-cache".to_owned()),
+    ];
+    if headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == tag.as_bytes())
+    {
+        return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
+    }
+    Ok((caching, [(header::CONTENT_TYPE, "image/png")], image.png).into_response())
+}
+
+/// `POST /s/{token}/sign`.
+pub(crate) async fn sign(
+    State(app): State<App>,
+    Path(token): Path<String>,
+    reader: Reader,
+    origin: Origin,
+    web::Json { mut fields, .. }: web::Json<SIGN_BODY_LIMIT>,
+) -> Result<Response, Problem> {
+    let missing = !fields.has("signature_png_base64");
+    let png = fields.find_base64("signature_png_base64", SIGNATURE_LIMIT);
+    if missing {
+        fields.note(FieldError::new(
+            "signature_png_base64",
+            "missing",
+            "it is required",
+        ));
+    }
+    fields.finish()?;
+    let signing = app.sign(&token, png.unwrap_or_default(), origin).await?;
+    Ok(answer(&app, &signing, &token, reader))
+}
+
+/// `POST /s/{token}/reject`.
+pub(crate) async fn reject(
+    State(app): State<App>,
+    Path(token): Path<String>,
+    reader: Reader,
+    origin: Origin,
+    web::Json { mut fields, .. }: web::Json,
+) -> Result<Response, Problem> {
+    let reason = fields.text("reason", 1..=200);
+    fields.finish()?;
+    let signing = app.reject(&token, &reason, origin).await?;
+    Ok(answer(&app, &signing, &token, reader))
+}
+
+async fn find_signing(app: &App, token: &str) -> Result<SigningView, Problem> {
+    app.find_signer_by_token(token)
+        .await?
+        .ok_or_else(|| Problem::new(Kind::NotFound, "There is no such link."))
+}
+
+fn view_of(app: &App, signing: &SigningView, token: &str, reader: Reader) -> View {
+    present(signing, token, reader.lang, &app.config().time_zone)
+}
+
+/// Where the flow stands, for the script and for programs that sign as the page does.
+fn answer(app: &App, signing: &SigningView, token: &str, reader: Reader) -> Response {
+    let flow = &signing.flow;
+    let body: Value = json!({
+        "sign_flow_id": flow.id.as_str(),
+        "sign_flow_status": flow.state.status(),
+        "stage": view_of(app, signing, token, reader).stage.name(),
+    });
+    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
