@@ -19,7 +19,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sealpost_contract::{SignFlowId, UtcMillis};
 
-pub use claims::{Claimed, DueLane, Finished, Next, Outcome};
+pub use claims::{Claim, Claimed, DueLane, Finished, Next, Outcome};
 pub use lists::{Attempt, Backlog, CallbackFilter, StoredCallback};
 pub use redeliver::{FailedSince, Redelivered, RedeliveryStep};
 

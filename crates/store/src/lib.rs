@@ -1,23 +1,44 @@
-//! What Sealpost keeps.
+//! What Sealpost keeps: channels and their keys, sign flows with their events, documents, callbacks.
+//!
+//! One concrete [`Store`] over one data folder: an SQLite database (`sealpost.sqlite`) and a folder of documents. The program
+//! and the command line may have it open at once. Methods answer when what they wrote is safe on disk, and not before.
+//!
+//! The store has no rules: what a flow permits is decided by `sealpost_flow`, when a callback is sent again by
+//! `sealpost_delivery`. What it does promise is that a change, its events and its callback are kept together or not at all,
+//! and that of several changes that race exactly one is kept. Secrets come to it as ciphertext or as digests only.
+
 mod callbacks;
 mod channels;
+mod credentials;
 mod documents;
 mod error;
+mod flows;
+mod idempotency;
+mod pages;
+mod rows;
 mod sqlite;
+mod tokens;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 
 pub use callbacks::{
-    Accepted, Attempt, Backlog, CallbackFilter, CallbackId, CallbackState, Claimed, DueLane, FailedSince, Finished,
-    Holder, LaneId, Lease, MAX_KEPT_ANSWER, NewCallback, Next, NotACallbackId, Outcome, Placed, Redelivered,
-    RedeliveryStep, StoredCallback,
+    Accepted, Attempt, Backlog, CallbackFilter, CallbackId, CallbackState, Claim, Claimed, DueLane,
+    FailedSince, Finished, Holder, LaneId, Lease, MAX_KEPT_ANSWER, NewCallback, Next,
+    NotACallbackId, Outcome, Placed, Redelivered, RedeliveryStep, StoredCallback,
 };
 pub use channels::{ApiKey, Channel, Pause, SealedSecret};
 use documents::Documents;
 pub use error::{Error, Result};
+pub use flows::{
+    Committed, Created, FlowCommit, Labels, NewStoredFlow, NewToken, SealingBacklog, StoredEvent,
+    StoredFlow,
+};
+pub use idempotency::{IDEMPOTENCY_MILLIS, IdempotencyKey, Remembered};
+pub use pages::{Cursor, FlowFilter, NotACursor, PAGE_LIMIT, Page};
 use sqlite::Sqlite;
+pub use tokens::Token;
 
 /// Everything that Sealpost keeps, in one data folder. Cheap to clone; the clones share one writer.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@
 //! What an operation does is the caller's closure; this file knows no table.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -179,10 +179,9 @@ fn next_job(
     if !expecting {
         return waiting.try_recv().ok();
     }
-    match waiting.recv_timeout(until.saturating_duration_since(Instant::now())) {
-        Ok(job) => Some(job),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-    }
+    waiting
+        .recv_timeout(until.saturating_duration_since(Instant::now()))
+        .ok()
 }
 
 /// Runs one operation so that its failure undoes nothing but itself.

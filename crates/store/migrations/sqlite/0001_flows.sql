@@ -29,30 +29,34 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_of_channel ON api_keys (channel_id, created_at);
 
 CREATE TABLE flows (
-    id              TEXT NOT NULL PRIMARY KEY,
-    channel_id      TEXT NOT NULL REFERENCES channels (id),
-    version         INTEGER NOT NULL,         -- grows by one with each change
-    status          TEXT NOT NULL,            -- draft, signing, sealing, completed, revoked, expired, rejected
-    reference       TEXT NOT NULL,
-    project         TEXT,
-    room            TEXT,
-    payer_masked    TEXT,
-    callback_url    TEXT,                     -- instead of the channel's
-    created_at      INTEGER NOT NULL,
-    expires_at      INTEGER NOT NULL,
-    ended_at        INTEGER,
-    next_sealing_at INTEGER,                  -- NULL: nothing to seal
-    chain_head      BLOB NOT NULL,
-    body            TEXT NOT NULL             -- the flow as JSON; the columns above are its searchable part
+    id               TEXT NOT NULL PRIMARY KEY,
+    channel_id       TEXT NOT NULL REFERENCES channels (id),
+    version          INTEGER NOT NULL,        -- grows by one with each change
+    status           TEXT NOT NULL,           -- draft, signing, sealing, completed, revoked, expired, rejected
+    code             TEXT NOT NULL,           -- the contract's number for it: 0, 1, 2, 3, 5 or 7
+    reference        TEXT NOT NULL,
+    project          TEXT,
+    room             TEXT,
+    payer_masked     TEXT,
+    callback_url     TEXT,                    -- instead of the channel's
+    created_at       INTEGER NOT NULL,
+    expires_at       INTEGER NOT NULL,
+    ended_at         INTEGER,
+    next_sealing_at  INTEGER,                 -- when to seal, or when a worker's claim ends; NULL: nothing to seal
+    sealing_failures INTEGER NOT NULL,
+    chain_head       BLOB NOT NULL,
+    details          TEXT,                    -- JSON of the server's own
+    body             TEXT NOT NULL            -- the flow as JSON; the columns above are its searchable part
 ) STRICT;
 CREATE INDEX flows_by_time ON flows (created_at, id);
-CREATE INDEX flows_of_channel ON flows (channel_id, created_at, id);
-CREATE INDEX flows_of_channel_by_status ON flows (channel_id, status, created_at, id);
-CREATE INDEX flows_of_channel_by_reference ON flows (channel_id, reference, created_at, id);
-CREATE INDEX flows_by_status ON flows (status, created_at, id);
+CREATE INDEX flows_by_code ON flows (code, created_at, id);
 CREATE INDEX flows_by_reference ON flows (reference, created_at, id);
+CREATE INDEX flows_of_channel ON flows (channel_id, created_at, id);
+CREATE INDEX flows_of_channel_by_code ON flows (channel_id, code, created_at, id);
+CREATE INDEX flows_of_channel_by_reference ON flows (channel_id, reference, created_at, id);
+CREATE INDEX flows_by_status ON flows (status);
 CREATE INDEX flows_to_expire ON flows (expires_at, id) WHERE status = 'signing';
-CREATE INDEX flows_to_seal ON flows (next_sealing_at, id) WHERE next_sealing_at IS NOT NULL;
+CREATE INDEX flows_to_seal ON flows (next_sealing_at, id, sealing_failures) WHERE next_sealing_at IS NOT NULL;
 
 -- Append-only: nothing updates or deletes a row.
 CREATE TABLE events (

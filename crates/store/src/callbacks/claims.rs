@@ -40,6 +40,15 @@ pub struct Claimed {
     pub lease_until: UtcMillis,
 }
 
+/// What [`Store::claim_due`] took, and what it left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// The callbacks taken: those longest due, in the order they were made.
+    pub taken: Vec<Claimed>,
+    /// When the next callback of the lane is due, if more wait; under a lease, when that ends.
+    pub next_due_at: Option<UtcMillis>,
+}
+
 /// What came of a claimed callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -101,7 +110,7 @@ impl Store {
         holder: Holder,
         lease_until: UtcMillis,
         now: UtcMillis,
-    ) -> Result<Vec<Claimed>> {
+    ) -> Result<Claim> {
         self.sqlite
             .write(move |connection| claim(connection, lane, limit, holder, lease_until, now))
             .await
@@ -167,7 +176,7 @@ fn claim(
     holder: Holder,
     lease_until: UtcMillis,
     now: UtcMillis,
-) -> Result<Vec<Claimed>> {
+) -> Result<Claim> {
     let mut statement = connection.prepare_cached(
         "UPDATE callbacks SET due_at = ?1, holder = ?2, fence = fence + 1
          WHERE id IN (SELECT id FROM callbacks WHERE state = 0 AND lane_id = ?3 AND due_at <= ?4 ORDER BY due_at LIMIT ?5)
@@ -187,7 +196,13 @@ fn claim(
             })
         },
     )?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let mut taken: Vec<Claimed> = rows.collect::<rusqlite::Result<_>>()?;
+    // RETURNING promises no order.
+    taken.sort_by_key(|claimed| claimed.id);
+    let next_due_at = connection
+        .prepare_cached("SELECT min(due_at) FROM callbacks WHERE state = 0 AND lane_id = ?1")?
+        .query_row([lane.0], |row| row.get(0))?;
+    Ok(Claim { taken, next_due_at })
 }
 
 fn finish(connection: &Connection, holder: Holder, outcome: &Outcome) -> Result<bool> {

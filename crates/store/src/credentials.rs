@@ -1,0 +1,68 @@
+//! Private keys and the like by name, encrypted by the server. They are in the database so that several nodes share them.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use sealpost_contract::UtcMillis;
+
+use crate::{Result, Store};
+
+impl Store {
+    /// The ciphertext kept under this name.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn find_credential(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let name = name.to_owned();
+        self.sqlite
+            .read(move |connection| find(connection, &name))
+            .await
+    }
+
+    /// Keeps a ciphertext under a name that has none, and returns what is kept there now: the given one, or the one that
+    /// another node or process was faster with.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn keep_credential(
+        &self,
+        name: &str,
+        ciphertext: Vec<u8>,
+        now: UtcMillis,
+    ) -> Result<Vec<u8>> {
+        let name = name.to_owned();
+        let keep = move |connection: &Connection| {
+            let sql = "INSERT INTO credentials (name, ciphertext, created_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+            connection
+                .prepare_cached(sql)?
+                .execute(params![name, ciphertext, now])?;
+            Ok(find(connection, &name)?.unwrap_or(ciphertext))
+        };
+        self.sqlite.write(keep).await
+    }
+
+    /// Replaces the ciphertext kept under a name.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn replace_credential(
+        &self,
+        name: &str,
+        ciphertext: Vec<u8>,
+        now: UtcMillis,
+    ) -> Result<()> {
+        let name = name.to_owned();
+        let replace = move |connection: &Connection| {
+            let sql = "INSERT OR REPLACE INTO credentials (name, ciphertext, created_at) VALUES (?1, ?2, ?3)";
+            connection
+                .prepare_cached(sql)?
+                .execute(params![name, ciphertext, now])?;
+            Ok(())
+        };
+        self.sqlite.write(replace).await
+    }
+}
+
+fn find(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>> {
+    let mut statement =
+        connection.prepare_cached("SELECT ciphertext FROM credentials WHERE name = ?1")?;
+    Ok(statement.query_row([name], |row| row.get(0)).optional()?)
+}

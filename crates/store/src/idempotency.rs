@@ -1,0 +1,120 @@
+//! Idempotency keys: a request that is sent again within 24 hours is answered as before and does nothing twice.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use sealpost_contract::UtcMillis;
+use sealpost_flow::Digest;
+
+use crate::rows::digest;
+use crate::{Result, Store};
+
+/// How long a key is remembered, in milliseconds: 24 hours.
+pub const IDEMPOTENCY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+
+/// Keys that one clean-up removes at most, so that it never holds up other writes.
+const FORGET_LIMIT: u32 = 1000;
+
+/// The `Idempotency-Key` of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The channel whose request it is; each has its own keys.
+    pub channel_id: String,
+    /// The key as the client gave it; the caller bounds its length.
+    pub key: String,
+    /// The digest of what was asked for, to tell a repetition from a key used for something else.
+    pub request: Digest,
+    /// Now.
+    pub at: UtcMillis,
+}
+
+/// What a key was used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// The digest of what was asked for then. If it differs, the client uses the key for two things.
+    pub request: Digest,
+    /// The id of what came of it.
+    pub resource: String,
+}
+
+impl Store {
+    /// What this key was used for within the last 24 hours.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn find_idempotency_key(&self, key: IdempotencyKey) -> Result<Option<Remembered>> {
+        self.sqlite
+            .read(move |connection| find(connection, &key))
+            .await
+    }
+
+    /// Notes that this key was used for `resource`, unless it is in use: then what for. For requests whose work is
+    /// repeatable by itself; a flow's creation or change takes its key along.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn remember_idempotency_key(
+        &self,
+        key: IdempotencyKey,
+        resource: String,
+    ) -> Result<Option<Remembered>> {
+        self.sqlite
+            .write(move |connection| remember(connection, &key, &resource))
+            .await
+    }
+
+    /// Removes keys older than 24 hours, some at a time; returns how many, so that the caller can go on.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn forget_idempotency_keys(&self, now: UtcMillis) -> Result<usize> {
+        let forget = move |connection: &Connection| {
+            let sql = "DELETE FROM idempotency_keys WHERE (channel_id, key) IN (
+                SELECT channel_id, key FROM idempotency_keys WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2)";
+            Ok(connection
+                .prepare_cached(sql)?
+                .execute(params![now - IDEMPOTENCY_MILLIS, FORGET_LIMIT])?)
+        };
+        self.sqlite.write(forget).await
+    }
+}
+
+pub(crate) fn find(connection: &Connection, key: &IdempotencyKey) -> Result<Option<Remembered>> {
+    let sql = "SELECT request_digest, resource FROM idempotency_keys
+        WHERE channel_id = ?1 AND key = ?2 AND created_at > ?3";
+    let remembered = |row: &rusqlite::Row<'_>| {
+        Ok(digest(row, "request_digest").and_then(|request| {
+            Ok(Remembered {
+                request,
+                resource: row.get("resource")?,
+            })
+        }))
+    };
+    let since = key.at - IDEMPOTENCY_MILLIS;
+    connection
+        .prepare_cached(sql)?
+        .query_row(params![key.channel_id, key.key, since], remembered)
+        .optional()?
+        .transpose()
+}
+
+/// Notes what the key is used for, unless it is in use: then what for.
+pub(crate) fn remember(
+    connection: &Connection,
+    key: &IdempotencyKey,
+    resource: &str,
+) -> Result<Option<Remembered>> {
+    if let Some(remembered) = find(connection, key)? {
+        return Ok(Some(remembered));
+    }
+    // One that is older than 24 hours and was not yet removed is replaced.
+    let sql = "INSERT OR REPLACE INTO idempotency_keys (channel_id, key, request_digest, resource, created_at)
+        VALUES (?1, ?2, ?3, ?4, ?5)";
+    let row = params![
+        key.channel_id,
+        key.key,
+        key.request.as_bytes(),
+        resource,
+        key.at
+    ];
+    connection.prepare_cached(sql)?.execute(row)?;
+    Ok(None)
+}

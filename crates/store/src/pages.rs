@@ -1,0 +1,197 @@
+//! Lists in pages: newest first, each page begun by the cursor that the one before it gave. A cursor names a place in the order
+//! and not a count, so rows that come or go between two pages neither repeat nor skip others.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rusqlite::{Connection, named_params};
+use sealpost_contract::UtcMillis;
+use sealpost_flow::Status;
+
+use crate::flows::{StoredFlow, stored};
+use crate::{Result, Store};
+
+/// Rows on one page at most.
+pub const PAGE_LIMIT: u32 = 200;
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// What begins the next page; `None` on the last.
+    pub next: Option<Cursor>,
+}
+
+/// A place in a list, opaque to clients: what comes after it is older. As text at most 128 characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    at: UtcMillis,
+    id: String,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(format!("{} {}", self.at, self.id)))
+    }
+}
+
+/// The text is no cursor of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a cursor that a list has given")]
+pub struct NotACursor;
+
+impl FromStr for Cursor {
+    type Err = NotACursor;
+
+    fn from_str(text: &str) -> Result<Cursor, NotACursor> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| NotACursor)?;
+        let text = String::from_utf8(bytes).map_err(|_| NotACursor)?;
+        let (at, id) = text.split_once(' ').ok_or(NotACursor)?;
+        Ok(Cursor {
+            at: at.parse().map_err(|_| NotACursor)?,
+            id: id.to_owned(),
+        })
+    }
+}
+
+/// Which flows to list; what is `None` does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FlowFilter {
+    /// Of one channel.
+    pub channel_id: Option<String>,
+    /// Of one status as the contract counts, in which sealing is `1` like signing.
+    pub status: Option<Status>,
+    /// Of one reference.
+    pub reference: Option<String>,
+    /// Created at this moment or later.
+    pub created_from: Option<UtcMillis>,
+    /// Created before this moment.
+    pub created_before: Option<UtcMillis>,
+}
+
+impl Store {
+    /// A page of flows, newest first: those after the cursor, `limit` of them, but 1 to [`PAGE_LIMIT`].
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn list_flows(
+        &self,
+        filter: FlowFilter,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Page<StoredFlow>> {
+        let list =
+            move |connection: &Connection| list_flows(connection, &filter, after.as_ref(), limit);
+        self.sqlite.read(list).await
+    }
+}
+
+fn list_flows(
+    connection: &Connection,
+    filter: &FlowFilter,
+    after: Option<&Cursor>,
+    limit: u32,
+) -> Result<Page<StoredFlow>> {
+    let limit = limit.clamp(1, PAGE_LIMIT);
+    let mut statement = connection.prepare_cached(&list_sql(filter))?;
+    // A parameter that the statement lacks is an error, so all are always in it; see `list_sql`.
+    let rows = statement.query_and_then(
+        named_params! {
+            ":channel_id": filter.channel_id,
+            ":code": filter.status.map(Status::code),
+            ":reference": filter.reference,
+            ":from": filter.created_from.unwrap_or(UtcMillis::MIN),
+            ":before": filter.created_before.unwrap_or(UtcMillis::MAX),
+            ":after_at": after.map_or(UtcMillis::MAX, |cursor| cursor.at),
+            ":after_id": after.map_or("", |cursor| cursor.id.as_str()),
+            ":limit": limit + 1,
+        },
+        stored,
+    )?;
+    let mut items = rows.collect::<Result<Vec<_>>>()?;
+    let more = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let place = |last: &StoredFlow| Cursor {
+        at: last.flow.created_at,
+        id: last.flow.id.as_str().to_owned(),
+    };
+    let next = items.last().filter(|_| more).map(place);
+    Ok(Page { items, next })
+}
+
+/// The statement for a filter. A condition that is not asked for is written so that it names its parameter and is true
+/// whatever the row holds, which leaves the planner free to use the index of those that are asked for.
+fn list_sql(filter: &FlowFilter) -> String {
+    let channel = condition(
+        filter.channel_id.is_some(),
+        "channel_id = :channel_id",
+        ":channel_id IS NULL",
+    );
+    let code = condition(filter.status.is_some(), "code = :code", ":code IS NULL");
+    let reference = condition(
+        filter.reference.is_some(),
+        "reference = :reference",
+        ":reference IS NULL",
+    );
+    format!(
+        "SELECT * FROM flows WHERE {channel} AND {code} AND {reference}
+            AND created_at >= :from AND created_at < :before
+            AND (created_at, id) < (:after_at, :after_id)
+        ORDER BY created_at DESC, id DESC LIMIT :limit"
+    )
+}
+
+fn condition(asked: bool, when_asked: &'static str, otherwise: &'static str) -> &'static str {
+    if asked { when_asked } else { otherwise }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_written() {
+        let cursor = Cursor {
+            at: 1_790_000_000_123,
+            id: "587a2f4738d44391835198df570b6ee6".into(),
+        };
+        let text = cursor.to_string();
+        assert!(text.len() <= 128);
+        assert_eq!(text.parse::<Cursor>().unwrap(), cursor);
+        assert_eq!("nonsense".parse::<Cursor>(), Err(NotACursor));
+        assert_eq!("".parse::<Cursor>(), Err(NotACursor));
+    }
+
+    #[test]
+    fn no_filter_scans_or_sorts_the_flows() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(folder.path()).unwrap());
+        let connection = Connection::open(folder.path().join("sealpost.sqlite")).unwrap();
+        for asked in 0..8 {
+            let filter = FlowFilter {
+                channel_id: (asked & 1 != 0).then(String::new),
+                status: (asked & 2 != 0).then_some(Status::Signing),
+                reference: (asked & 4 != 0).then(String::new),
+                ..FlowFilter::default()
+            };
+            let mut explain = connection
+                .prepare(&format!("EXPLAIN QUERY PLAN {}", list_sql(&filter)))
+                .unwrap();
+            let plan = explain
+                .query_map([], |row| row.get::<_, String>("detail"))
+                .unwrap();
+            let plan = plan
+                .collect::<rusqlite::Result<Vec<_>>>()
+                .unwrap()
+                .join("; ");
+            assert!(
+                plan.contains("SEARCH flows USING INDEX"),
+                "{filter:?}: {plan}"
+            );
+            assert!(!plan.contains("TEMP B-TREE"), "{filter:?}: {plan}");
+        }
+    }
+}
