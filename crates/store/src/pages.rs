@@ -180,13 +180,11 @@ mod tests {
             let mut explain = connection
                 .prepare(&format!("EXPLAIN QUERY PLAN {}", list_sql(&filter)))
                 .unwrap();
-            let plan = explain
-                .query_map([], |row| row.get::<_, String>("detail"))
-                .unwrap();
-            let plan = plan
-                .collect::<rusqlite::Result<Vec<_>>>()
-                .unwrap()
-                .join("; ");
+            let mut rows = explain.raw_query();
+            let mut plan = String::new();
+            while let Some(step) = rows.next().unwrap() {
+                plan += &step.get::<_, String>("detail").unwrap();
+            }
             assert!(
                 plan.contains("SEARCH flows USING INDEX"),
                 "{filter:?}: {plan}"
