@@ -7,21 +7,17 @@ mod assets;
 mod lang;
 mod present;
 mod reader;
-mod signing;
+pub(crate) mod signing;
 mod view;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::get;
 
 use crate::app::App;
 
-/// The routes of all pages.
-pub(crate) fn router() -> Router<App> {
+/// The routes of the pages that are no part of the API; the signing page itself is in [`crate::router`].
+pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/assets/{file}", get(assets::serve_asset))
-        .route("/s/{token}", get(signing::show_signing_page))
-        .route("/s/{token}/stage", get(signing::show_stage))
-        .route("/s/{token}/pages/{file}", get(signing::show_page_image))
-        .route("/s/{token}/sign", post(signing::sign))
-        .route("/s/{token}/reject", post(signing::reject))
+        .route("/s/{token}/stage", get(signing::stage))
 }

@@ -9,9 +9,11 @@
 
 mod callbacks;
 mod channels;
+mod console;
 mod credentials;
 mod documents;
 mod error;
+mod figures;
 mod flows;
 mod idempotency;
 mod pages;
@@ -29,8 +31,10 @@ pub use callbacks::{
     NotACallbackId, Outcome, Placed, Redelivered, RedeliveryStep, StoredCallback,
 };
 pub use channels::{ApiKey, Channel, Pause, SealedSecret};
+pub use console::{AuditEntry, NotARole, Operator, OperatorSession, Role};
 use documents::Documents;
 pub use error::{Error, Result};
+pub use figures::{ChannelFigures, DayCount};
 pub use flows::{
     Committed, Created, FlowCommit, Labels, NewStoredFlow, NewToken, SealingBacklog, StoredEvent,
     StoredFlow,

@@ -30,6 +30,7 @@ const APPLICATION_ID: i64 = 0x5EA1_9057;
 const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0001_flows.sql"),
     include_str!("../migrations/sqlite/0002_callbacks.sql"),
+    include_str!("../migrations/sqlite/0003_console.sql"),
 ];
 
 /// One open SQLite database.

@@ -25,7 +25,7 @@ const SIGN_BODY_LIMIT: usize = SIGNATURE_LIMIT / 3 * 4 + 4096;
 const IMAGE_WIDTHS: [u32; 3] = [800, 1400, 2000];
 
 /// `GET /s/{token}`: reads, signs or rejects; or says why that is not possible.
-pub(crate) async fn show_signing_page(
+pub(crate) async fn show(
     State(app): State<App>,
     Path(token): Path<String>,
     reader: Reader,
@@ -46,7 +46,7 @@ pub(crate) async fn show_signing_page(
 }
 
 /// `GET /s/{token}/stage`: what a page that waits for others looks at.
-pub(crate) async fn show_stage(
+pub(crate) async fn stage(
     State(app): State<App>,
     Path(token): Path<String>,
     reader: Reader,
@@ -56,7 +56,7 @@ pub(crate) async fn show_stage(
 }
 
 /// `GET /s/{token}/pages/{n}.png`, with `?width=` in pixels.
-pub(crate) async fn show_page_image(
+pub(crate) async fn page_image(
     State(app): State<App>,
     Path((token, file)): Path<(String, String)>,
     web::Query(mut query): web::Query,

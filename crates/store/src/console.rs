@@ -1,0 +1,467 @@
+//! Who may use the console: operators, their sessions, and the audit log of what they did.
+//!
+//! Passwords come as Argon2id hashes, second factors as ciphertext, session cookies as digests: the store can read none of
+//! them. What a console draws of flows and callbacks is in `figures`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use sealpost_contract::UtcMillis;
+use sealpost_flow::Digest;
+
+use crate::Store;
+use crate::error::Result;
+use crate::rows::{digest, parsed};
+
+/// Entries of the audit log on one page at most.
+const AUDIT_PAGE: u32 = 200;
+
+/// What an operator may do; each may also do what those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Looks.
+    Viewer,
+    /// Revokes, reminds, redelivers, pauses.
+    Operator,
+    /// Makes channels, keys, secrets and operators.
+    Administrator,
+}
+
+/// Someone who may use the console.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// Made by the server.
+    pub id: String,
+    /// What they sign in with; no two share one.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// Argon2id, in PHC form.
+    pub password_hash: String,
+    /// The second factor's secret, encrypted by the server.
+    pub totp_secret: Option<Vec<u8>>,
+    /// The last time step whose code was used.
+    pub totp_step: i64,
+    /// Sign-ins in a row that failed.
+    pub failures: u32,
+    /// No sign-in before this.
+    pub locked_until: UtcMillis,
+    /// When they were added.
+    pub created_at: UtcMillis,
+    /// Since when they may no longer sign in.
+    pub disabled_at: Option<UtcMillis>,
+}
+
+/// A signed-in browser.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorSession {
+    /// The SHA-256 of what its cookie holds.
+    pub hash: Digest,
+    /// Whose.
+    pub operator_id: String,
+    /// Since when.
+    pub created_at: UtcMillis,
+    /// When it was last used, to the minute.
+    pub seen_at: UtcMillis,
+    /// When it ends by itself.
+    pub expires_at: UtcMillis,
+    /// From where it was begun.
+    pub address: String,
+    /// With which program, as it said itself.
+    pub user_agent: Option<String>,
+}
+
+/// An entry of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// When.
+    pub at: UtcMillis,
+    /// Who, by name.
+    pub operator: String,
+    /// A stable word, for example `flow.revoke`.
+    pub action: String,
+    /// The id of what it was done to.
+    pub subject: Option<String>,
+    /// Beyond that, for a person. Never a secret.
+    pub detail: Option<String>,
+    /// From where.
+    pub address: Option<String>,
+}
+
+impl Role {
+    /// All of them, from the least to the most.
+    pub const ALL: [Role; 3] = [Role::Viewer, Role::Operator, Role::Administrator];
+
+    /// The name that the database and the command line use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Operator => "operator",
+            Role::Administrator => "administrator",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The text names no [`Role`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a role is one of viewer, operator and administrator")]
+pub struct NotARole;
+
+impl FromStr for Role {
+    type Err = NotARole;
+
+    fn from_str(text: &str) -> Result<Role, NotARole> {
+        Role::ALL
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or(NotARole)
+    }
+}
+
+impl Store {
+    /// Adds an operator; `false` if the name is taken.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn create_operator(&self, new: Operator, audit: AuditEntry) -> Result<bool> {
+        let sql = "INSERT INTO operators (id, name, role, password_hash, totp_secret, totp_step, failures, locked_until, created_at,
+                disabled_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (name) DO NOTHING";
+        let create = move |connection: &Connection| {
+            let row = params![
+                new.id,
+                new.name,
+                new.role.as_str(),
+                new.password_hash,
+                new.totp_secret,
+                new.totp_step,
+                new.failures,
+                new.locked_until,
+                new.created_at,
+                new.disabled_at,
+            ];
+            let created = connection.prepare_cached(sql)?.execute(row)? > 0;
+            if created {
+                log(connection, &audit)?;
+            }
+            Ok(created)
+        };
+        self.sqlite.write(create).await
+    }
+
+    /// Keeps an operator as changed (all but the id, the name and the time of adding) together with the audit entry, if the
+    /// change is one to be logged. `false` if there is no such operator.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn update_operator(
+        &self,
+        changed: Operator,
+        audit: Option<AuditEntry>,
+    ) -> Result<bool> {
+        let sql = "UPDATE operators SET role = ?2, password_hash = ?3, totp_secret = ?4, totp_step = ?5, failures = ?6,
+                locked_until = ?7, disabled_at = ?8 WHERE id = ?1";
+        let update = move |connection: &Connection| {
+            let row = params![
+                changed.id,
+                changed.role.as_str(),
+                changed.password_hash,
+                changed.totp_secret,
+                changed.totp_step,
+                changed.failures,
+                changed.locked_until,
+                changed.disabled_at,
+            ];
+            let found = connection.prepare_cached(sql)?.execute(row)? > 0;
+            if let (true, Some(audit)) = (found, &audit) {
+                log(connection, audit)?;
+            }
+            Ok(found)
+        };
+        self.sqlite.write(update).await
+    }
+
+    /// Uses up a time step of an operator's second factor; `false` if it, or a later one, has been used.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn use_totp_step(&self, operator_id: &str, step: i64) -> Result<bool> {
+        let id = operator_id.to_owned();
+        let sql = "UPDATE operators SET totp_step = ?2 WHERE id = ?1 AND totp_step < ?2";
+        self.sqlite
+            .write(move |connection| {
+                Ok(connection.prepare_cached(sql)?.execute(params![id, step])? > 0)
+            })
+            .await
+    }
+
+    /// Counts a sign-in that failed, and once there were `limit` in a row locks the operator until `lock_until`.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn count_failed_sign_in(
+        &self,
+        operator_id: &str,
+        limit: u32,
+        lock_until: UtcMillis,
+    ) -> Result<()> {
+        let id = operator_id.to_owned();
+        let sql = "UPDATE operators SET locked_until = iif(failures + 1 >= ?2, ?3, locked_until),
+                failures = iif(failures + 1 >= ?2, 0, failures + 1) WHERE id = ?1";
+        let count = move |connection: &Connection| {
+            connection
+                .prepare_cached(sql)?
+                .execute(params![id, limit, lock_until])?;
+            Ok(())
+        };
+        self.sqlite.write(count).await
+    }
+
+    /// The operator of this name.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn find_operator_by_name(&self, name: &str) -> Result<Option<Operator>> {
+        let name = name.to_owned();
+        let find = move |connection: &Connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT * FROM operators WHERE name = ?1")?;
+            let found = statement
+                .query_row([name], |row| Ok(operator(row)))
+                .optional()?;
+            found.transpose()
+        };
+        self.sqlite.read(find).await
+    }
+
+    /// All operators by name; disabled ones too.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn operators(&self) -> Result<Vec<Operator>> {
+        let read = |connection: &Connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT * FROM operators ORDER BY name")?;
+            let rows = statement.query_and_then([], operator)?;
+            rows.collect()
+        };
+        self.sqlite.read(read).await
+    }
+
+    /// Begins a session, resets the operator's failures, and forgets sessions that have ended by themselves.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn begin_session(&self, session: OperatorSession, audit: AuditEntry) -> Result<()> {
+        let sql = "INSERT INTO operator_sessions (hash, operator_id, created_at, seen_at, expires_at, address, user_agent)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let begin = move |connection: &Connection| {
+            connection
+                .prepare_cached("DELETE FROM operator_sessions WHERE expires_at <= ?1")?
+                .execute([session.created_at])?;
+            connection
+                .prepare_cached("UPDATE operators SET failures = 0 WHERE id = ?1")?
+                .execute([&session.operator_id])?;
+            let row = params![
+                session.hash.as_bytes(),
+                session.operator_id,
+                session.created_at,
+                session.seen_at,
+                session.expires_at,
+                session.address,
+                session.user_agent,
+            ];
+            connection.prepare_cached(sql)?.execute(row)?;
+            log(connection, &audit)
+        };
+        self.sqlite.write(begin).await
+    }
+
+    /// A session that has not ended, with its operator, who is not disabled.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn find_session(
+        &self,
+        hash: &Digest,
+        now: UtcMillis,
+    ) -> Result<Option<(OperatorSession, Operator)>> {
+        let hash = *hash;
+        let find = move |connection: &Connection| {
+            let sql = "SELECT * FROM operator_sessions WHERE hash = ?1 AND expires_at > ?2";
+            let found = connection
+                .prepare_cached(sql)?
+                .query_row(params![hash.as_bytes(), now], |row| Ok(session(row)))
+                .optional()?
+                .transpose()?;
+            let Some(session) = found else {
+                return Ok(None);
+            };
+            let sql = "SELECT * FROM operators WHERE id = ?1 AND disabled_at IS NULL";
+            let owner = connection
+                .prepare_cached(sql)?
+                .query_row([&session.operator_id], |row| Ok(operator(row)))
+                .optional()?
+                .transpose()?;
+            Ok(owner.map(|owner| (session, owner)))
+        };
+        self.sqlite.read(find).await
+    }
+
+    /// Notes that a session was used.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn touch_session(&self, hash: &Digest, now: UtcMillis) -> Result<()> {
+        let hash = *hash;
+        let sql = "UPDATE operator_sessions SET seen_at = ?2 WHERE hash = ?1";
+        let touch = move |connection: &Connection| {
+            connection
+                .prepare_cached(sql)?
+                .execute(params![hash.as_bytes(), now])?;
+            Ok(())
+        };
+        self.sqlite.write(touch).await
+    }
+
+    /// The sessions of an operator that have not ended, the newest first.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn sessions_of(
+        &self,
+        operator_id: &str,
+        now: UtcMillis,
+    ) -> Result<Vec<OperatorSession>> {
+        let id = operator_id.to_owned();
+        let read = move |connection: &Connection| {
+            let sql = "SELECT * FROM operator_sessions WHERE operator_id = ?1 AND expires_at > ?2 ORDER BY created_at DESC";
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_and_then(params![id, now], session)?;
+            rows.collect()
+        };
+        self.sqlite.read(read).await
+    }
+
+    /// Ends an operator's sessions: all, or all but one.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn end_sessions(&self, operator_id: &str, but: Option<&Digest>) -> Result<u64> {
+        let id = operator_id.to_owned();
+        let but = but.map(|hash| hash.as_bytes().to_vec());
+        let sql =
+            "DELETE FROM operator_sessions WHERE operator_id = ?1 AND (?2 IS NULL OR hash <> ?2)";
+        self.sqlite
+            .write(move |connection| {
+                Ok(connection.prepare_cached(sql)?.execute(params![id, but])? as u64)
+            })
+            .await
+    }
+
+    /// Ends one session.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn end_session(&self, hash: &Digest) -> Result<()> {
+        let hash = *hash;
+        let end = move |connection: &Connection| {
+            connection
+                .prepare_cached("DELETE FROM operator_sessions WHERE hash = ?1")?
+                .execute([hash.as_bytes()])?;
+            Ok(())
+        };
+        self.sqlite.write(end).await
+    }
+
+    /// Adds an entry to the audit log.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn log_audit(&self, entry: AuditEntry) -> Result<()> {
+        self.sqlite
+            .write(move |connection| log(connection, &entry))
+            .await
+    }
+
+    /// The audit log with the number of each entry, the newest first: `limit` entries, 200 at most, older than number
+    /// `before`.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn audit_log(
+        &self,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<(i64, AuditEntry)>> {
+        let read = move |connection: &Connection| {
+            let sql = "SELECT * FROM audit WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
+            let mut statement = connection.prepare_cached(sql)?;
+            let limit = limit.clamp(1, AUDIT_PAGE);
+            let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit], |row| {
+                Ok((row.get("id")?, audit_entry(row)?))
+            })?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        };
+        self.sqlite.read(read).await
+    }
+}
+
+fn log(connection: &Connection, entry: &AuditEntry) -> Result<()> {
+    let sql = "INSERT INTO audit (at, operator, action, subject, detail, address) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let row = params![
+        entry.at,
+        entry.operator,
+        entry.action,
+        entry.subject,
+        entry.detail,
+        entry.address
+    ];
+    connection.prepare_cached(sql)?.execute(row)?;
+    Ok(())
+}
+
+fn operator(row: &Row<'_>) -> Result<Operator> {
+    Ok(Operator {
+        id: row.get("id")?,
+        name: row.get("name")?,
+        role: parsed(row, "role")?,
+        password_hash: row.get("password_hash")?,
+        totp_secret: row.get("totp_secret")?,
+        totp_step: row.get("totp_step")?,
+        failures: row.get("failures")?,
+        locked_until: row.get("locked_until")?,
+        created_at: row.get("created_at")?,
+        disabled_at: row.get("disabled_at")?,
+    })
+}
+
+fn session(row: &Row<'_>) -> Result<OperatorSession> {
+    Ok(OperatorSession {
+        hash: digest(row, "hash")?,
+        operator_id: row.get("operator_id")?,
+        created_at: row.get("created_at")?,
+        seen_at: row.get("seen_at")?,
+        expires_at: row.get("expires_at")?,
+        address: row.get("address")?,
+        user_agent: row.get("user_agent")?,
+    })
+}
+
+fn audit_entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
+    Ok(AuditEntry {
+        at: row.get("at")?,
+        operator: row.get("operator")?,
+        action: row.get("action")?,
+        subject: row.get("subject")?,
+        detail: row.get("detail")?,
+        address: row.get("address")?,
+    })
+}
