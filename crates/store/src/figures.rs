@@ -1,4 +1,4 @@
-//! What a console draws: flows by day and state, deliveries by channel, and flows found by any of the texts people know.
+//! What a console draws: flows by day and state, deliveries by channel.
 //!
 //! Every question reads a bounded stretch of an index, so that a console cannot slow down what it watches.
 
@@ -8,17 +8,13 @@ use sealpost_flow::Status;
 
 use crate::callbacks::CallbackId;
 use crate::error::Result;
-use crate::flows::{StoredFlow, stored};
 use crate::rows::parsed;
-use crate::{PAGE_LIMIT, Store};
+use crate::Store;
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// Attempts that a channel's latency is measured over: the newest.
 const LATENCY_SAMPLE: i64 = 5000;
-
-/// Flows that a search looks through: the newest.
-const SEARCHED_FLOWS: i64 = 20_000;
 
 /// Flows of one status that were created on one day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +74,13 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn channel_figures(&self, since: UtcMillis) -> Result<Vec<ChannelFigures>> {
+        self.sqlite
+            .read(move |connection| channel_figures(connection, since))
+            .await
+    }
+}
+
+fn channel_figures(&self, since: UtcMillis) -> Result<Vec<ChannelFigures>> {
         self.sqlite
             .read(move |connection| channel_figures(connection, since))
             .await
