@@ -1,0 +1,230 @@
+//! Flows from start to end.
+
+use sealpost_contract::EndStatus;
+use sealpost_flow::{
+    Actor, Flow, Happening, Operation, Refusal, Status, Step, apply, sealing_wait,
+};
+
+use crate::cases::{
+    DEADLINE, NOW, Story as _, apply_for, document, draft, in_status, initiator, organization,
+    person, seller_and_buyer, sign, started,
+};
+
+fn steps(flow: &Flow) -> Vec<&'static str> {
+    let name = |step: &Step| match step {
+        Step::Waiting => "waiting",
+        Step::Open { .. } => "open",
+        Step::Signed { .. } => "signed",
+        Step::Applied { .. } => "applied",
+        Step::Rejected { .. } => "rejected",
+    };
+    flow.signers
+        .iter()
+        .map(|signer| name(&signer.step))
+        .collect()
+}
+
+#[test]
+fn the_seller_seals_by_itself_then_the_buyer_signs() {
+    let flow = draft(seller_and_buyer());
+    assert_eq!(steps(&flow), ["waiting", "waiting"]);
+
+    let flow = flow.after(Operation::Start, &initiator());
+    assert_eq!(steps(&flow), ["signed", "waiting"]);
+    assert_eq!(flow.state.status(), Status::Signing);
+    assert_eq!(flow.sealing.next_at, Some(NOW));
+    assert_eq!(flow.next_to_apply().unwrap().no, 1);
+
+    let flow = flow.applied(1);
+    assert_eq!(steps(&flow), ["applied", "open"]);
+    assert_eq!(
+        flow.sealing.next_at, None,
+        "nothing to seal while the buyer reads"
+    );
+
+    let flow = flow.signed(2);
+    assert_eq!(flow.state.status(), Status::Sealing);
+    assert_eq!(
+        flow.state.status().code(),
+        "1",
+        "on the wire it is still being signed"
+    );
+    assert_eq!(flow.sealing.next_at, Some(NOW));
+
+    let flow = flow.applied(2);
+    assert_eq!(
+        flow.state.status(),
+        Status::Sealing,
+        "not completed before the bytes are verified"
+    );
+    assert_eq!(flow.sealing.next_at, Some(NOW));
+
+    let flow = flow.after(
+        Operation::Complete {
+            document: flow.document,
+        },
+        &Actor::SYSTEM,
+    );
+    assert_eq!(flow.state.end(), Some((EndStatus::Completed, NOW)));
+    assert_eq!(flow.sealing.next_at, None);
+}
+
+#[test]
+fn the_same_order_signs_in_parallel_and_each_may_have_seen_an_earlier_version() {
+    let flow = started(vec![
+        person(1, "张三"),
+        person(1, "李四"),
+        person(2, "王五"),
+    ]);
+    assert_eq!(steps(&flow), ["open", "open", "waiting"]);
+    let seen_by_both = flow.document;
+
+    let flow = flow.signed(2).applied(2);
+    assert_eq!(
+        steps(&flow),
+        ["open", "applied", "waiting"],
+        "the next order waits for both"
+    );
+
+    let late = Operation::Sign {
+        mark: document("mark"),
+        document: seen_by_both,
+    };
+    let flow = flow.after(late, &Actor::signer(1));
+    assert_eq!(
+        steps(&flow),
+        ["signed", "applied", "waiting"],
+        "given is not yet applied"
+    );
+    let flow = flow.applied(1);
+    assert_eq!(steps(&flow), ["applied", "applied", "open"]);
+}
+
+#[test]
+fn of_two_sealing_workers_the_slower_starts_anew() {
+    let flow = started(vec![person(1, "张三"), person(1, "李四")])
+        .signed(1)
+        .signed(2);
+    let [first, second] = [1, 2].map(|signer| apply_for(&flow, signer));
+    let flow = flow.after(first, &Actor::SYSTEM);
+    assert_eq!(
+        flow.attempt(second, &Actor::SYSTEM),
+        Err(Refusal::StaleDocument)
+    );
+}
+
+#[test]
+fn when_only_automatic_seals_are_left_the_flow_no_longer_expires() {
+    let flow = started(vec![
+        person(1, "张三"),
+        organization(2, "海景置业有限公司", true),
+    ]);
+    let flow = flow.signed(1);
+    assert_eq!(flow.state.status(), Status::Sealing);
+    assert_eq!(steps(&flow), ["signed", "waiting"]);
+    let expired = apply(&flow, Operation::Expire, &Actor::SYSTEM, DEADLINE);
+    assert_eq!(
+        expired,
+        Err(Refusal::WrongState {
+            status: Status::Sealing
+        })
+    );
+
+    let late = apply(&flow, apply_for(&flow, 1), &Actor::SYSTEM, DEADLINE + 1)
+        .unwrap()
+        .flow;
+    assert_eq!(steps(&late), ["applied", "signed"]);
+}
+
+#[test]
+fn an_organization_without_automatic_seal_signs_by_hand() {
+    let flow = started(vec![organization(1, "海景置业有限公司", false)]);
+    assert_eq!(steps(&flow), ["open"]);
+    assert_eq!(flow.signed(1).state.status(), Status::Sealing);
+}
+
+#[test]
+fn a_failing_seal_is_recorded_counted_and_tried_later_and_later() {
+    let mut flow = in_status(Status::Sealing);
+    let failed = Operation::SealingFailed {
+        reason: "x".repeat(500),
+    };
+    for failures in 1..=12 {
+        let change = flow.attempt(failed.clone(), &Actor::SYSTEM).unwrap();
+        let reason = "x".repeat(200);
+        assert_eq!(
+            change.events[0].what,
+            Happening::SealingFailed { reason, failures }
+        );
+        flow = change.flow;
+        assert_eq!(flow.sealing.failures, failures);
+        assert_eq!(flow.sealing.next_at, Some(NOW + sealing_wait(failures)));
+    }
+    assert_eq!(
+        [1, 2, 3, 4, 10, 11, 12, u32::MAX].map(sealing_wait),
+        [
+            1_000, 2_000, 4_000, 8_000, 512_000, 600_000, 600_000, 600_000
+        ]
+    );
+    let flow = flow.applied(2);
+    assert_eq!(
+        (flow.sealing.failures, flow.sealing.last_failure.as_deref()),
+        (0, None)
+    );
+}
+
+#[test]
+fn another_signature_does_not_shorten_the_wait_after_a_failure() {
+    let flow = started(vec![person(1, "张三"), person(1, "李四")]).signed(1);
+    let flow = flow.after(
+        Operation::SealingFailed {
+            reason: "no".into(),
+        },
+        &Actor::SYSTEM,
+    );
+    assert_eq!(flow.signed(2).sealing.next_at, Some(NOW + 1000));
+}
+
+#[test]
+fn the_first_look_is_recorded_and_no_other() {
+    let flow = started(vec![person(1, "张三")]);
+    let first = flow.attempt(Operation::View, &Actor::signer(1)).unwrap();
+    assert_eq!(first.events.len(), 1);
+    let second = first
+        .flow
+        .attempt(Operation::View, &Actor::signer(1))
+        .unwrap();
+    assert_eq!((second.events.len(), &second.flow), (0, &first.flow));
+}
+
+#[test]
+fn reminders_keep_a_distance() {
+    let flow = started(vec![person(1, "张三"), person(2, "李四")]);
+    let change = flow.attempt(Operation::Remind, &initiator()).unwrap();
+    assert_eq!(
+        change.events[0].what,
+        Happening::Reminded { signers: vec![1] }
+    );
+    let again = |now| apply(&change.flow, Operation::Remind, &initiator(), now).map(|_| ());
+    assert_eq!(again(NOW + 59_999), Err(Refusal::RemindedRecently));
+    assert_eq!(again(NOW + 60_000), Ok(()));
+}
+
+#[test]
+fn a_refusal_says_why_in_words() {
+    let flow = in_status(Status::Revoked);
+    let refusal = flow.attempt(sign(&flow), &Actor::signer(2)).unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "the sign flow has ended: it is revoked"
+    );
+}
+
+#[test]
+fn a_flow_survives_json() {
+    for status in Status::ALL {
+        let flow = in_status(status);
+        let json = serde_json::to_string(&flow).unwrap();
+        assert_eq!(serde_json::from_str::<Flow>(&json).unwrap(), flow);
+    }
+}
