@@ -85,6 +85,13 @@ fn channel_figures(&self, since: UtcMillis) -> Result<Vec<ChannelFigures>> {
             .read(move |connection| channel_figures(connection, since))
             .await
     }
+}
+
+fn channel_figures(&self, since: UtcMillis) -> Result<Vec<ChannelFigures>> {
+        self.sqlite
+            .read(move |connection| channel_figures(connection, since))
+            .await
+    }
 
     /// The newest flows, `limit` at most, whose id is `text` or whose reference, project, room or masked payer contains it.
     /// Of other texts than an id it looks through the newest 20,000 flows.
