@@ -6,10 +6,10 @@ use rusqlite::{Connection, params};
 use sealpost_contract::UtcMillis;
 use sealpost_flow::Status;
 
+use crate::Store;
 use crate::callbacks::CallbackId;
 use crate::error::Result;
 use crate::rows::parsed;
-use crate::Store;
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -77,47 +77,6 @@ impl Store {
         self.sqlite
             .read(move |connection| channel_figures(connection, since))
             .await
-    }
-}
-
-fn channel_figures(&self, since: UtcMillis) -> Result<Vec<ChannelFigures>> {
-        self.sqlite
-            .read(move |connection| channel_figures(connection, since))
-            .await
-    }
-}
-
-fn channel_figures(&self, since: UtcMillis) -> Result<Vec<ChannelFigures>> {
-        self.sqlite
-            .read(move |connection| channel_figures(connection, since))
-            .await
-    }
-
-    /// The newest flows, `limit` at most, whose id is `text` or whose reference, project, room or masked payer contains it.
-    /// Of other texts than an id it looks through the newest 20,000 flows.
-    ///
-    /// # Errors
-    /// Whatever keeps the store from reading.
-    pub async fn search_flows(&self, text: &str, limit: u32) -> Result<Vec<StoredFlow>> {
-        let text = text.to_owned();
-        let search = move |connection: &Connection| {
-            let by_id = "SELECT * FROM flows WHERE id = ?1";
-            let newest = "SELECT * FROM flows WHERE
-                    created_at >= ifnull((SELECT created_at FROM flows ORDER BY created_at DESC, id DESC LIMIT 1 OFFSET ?3), 0)
-                    AND (instr(reference, ?1) OR instr(project, ?1) OR instr(room, ?1) OR instr(payer_masked, ?1))
-                ORDER BY created_at DESC, id DESC LIMIT ?2";
-            let mut statement = connection.prepare_cached(by_id)?;
-            let rows = statement.query_and_then([&text], stored)?;
-            let found = rows.collect::<Result<Vec<_>>>()?;
-            if !found.is_empty() {
-                return Ok(found);
-            }
-            let mut statement = connection.prepare_cached(newest)?;
-            let row = params![text, limit.clamp(1, PAGE_LIMIT), SEARCHED_FLOWS];
-            let rows = statement.query_and_then(row, stored)?;
-            rows.collect()
-        };
-        self.sqlite.read(search).await
     }
 }
 
