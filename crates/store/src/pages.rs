@@ -73,6 +73,9 @@ pub struct FlowFilter {
     pub created_from: Option<UtcMillis>,
     /// Created before this moment.
     pub created_before: Option<UtcMillis>,
+    /// With this text in its reference, project, room or masked payer. No index helps here: the rows are read, newest first,
+    /// until the page is full, so a search over many should be bounded in time.
+    pub text: Option<String>,
 }
 
 impl Store {
@@ -108,6 +111,7 @@ fn list_flows(
             ":channel_id": filter.channel_id,
             ":code": filter.status.map(Status::code),
             ":reference": filter.reference,
+            ":text": filter.text,
             ":from": filter.created_from.unwrap_or(UtcMillis::MIN),
             ":before_at": before_at,
             ":before_id": before_id,
@@ -145,12 +149,16 @@ fn list_sql(filter: &FlowFilter) -> String {
     let channel = condition(channel, "channel_id = :channel_id", ":channel_id IS NULL");
     let code = condition(code, "code = :code", ":code IS NULL");
     let reference = condition(reference, "reference = :reference", ":reference IS NULL");
+    let text = condition(filter.text.is_some(), CONTAINS_TEXT, ":text IS NULL");
     format!(
-        "SELECT * FROM flows INDEXED BY {index} WHERE {channel} AND {code} AND {reference}
+        "SELECT * FROM flows INDEXED BY {index} WHERE {channel} AND {code} AND {reference} AND {text}
             AND created_at >= :from AND (created_at, id) < (:before_at, :before_id)
         ORDER BY created_at DESC, id DESC LIMIT :limit"
     )
 }
+
+const CONTAINS_TEXT: &str = "(instr(reference, :text) OR ifnull(instr(project, :text), 0)
+    OR ifnull(instr(room, :text), 0) OR ifnull(instr(payer_masked, :text), 0))";
 
 fn condition(asked: bool, when_asked: &'static str, otherwise: &'static str) -> &'static str {
     if asked { when_asked } else { otherwise }
