@@ -66,6 +66,9 @@ pub enum Refused {
         /// What the address is for, from the registry of special addresses.
         kind: &'static str,
     },
+    /// There is no URL at all.
+    #[error("no URL")]
+    Missing,
     /// The host name resolved to nothing.
     #[error("the host name has no address")]
     NoAddress,

@@ -1,10 +1,12 @@
 //! Taking what is due under a lease, and finishing it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 use sealpost_contract::UtcMillis;
 
-use super::{CallbackId, CallbackState, Holder, LaneId, MAX_KEPT_ANSWER};
+use super::{CallbackId, CallbackState, Holder, LaneId, Lease, MAX_KEPT_ANSWER};
 use crate::Store;
 use crate::error::Result;
 
@@ -17,8 +19,8 @@ pub struct DueLane {
     pub channel_id: String,
     /// When the first of its callbacks is (or was) due; under a lease, when that ends.
     pub due_at: UtcMillis,
-    /// Whether the channel is paused.
-    pub paused: bool,
+    /// Whether its deliveries rest: the channel is paused, or has no address yet.
+    pub resting: bool,
 }
 
 /// A callback under our lease, with all that an attempt needs.
@@ -99,20 +101,23 @@ impl Store {
         self.sqlite.read(due_lanes).await
     }
 
-    /// Takes up to `limit` callbacks of a lane that are due at `now`, the longest due first, under a lease until `lease_until`.
+    /// Takes callbacks that are due at `now`, the longest due first, under a lease until `lease_until`: of each lane asked for
+    /// at most so many. Answers in the order of the asks.
     ///
     /// # Errors
     /// Whatever keeps the store from writing; then nothing was taken.
     pub async fn claim_due(
         &self,
-        lane: LaneId,
-        limit: usize,
-        holder: Holder,
-        lease_until: UtcMillis,
+        asks: Vec<(LaneId, usize)>,
+        lease: Lease,
         now: UtcMillis,
-    ) -> Result<Claim> {
+    ) -> Result<Vec<Claim>> {
         self.sqlite
-            .write(move |connection| claim(connection, lane, limit, holder, lease_until, now))
+            .write(move |connection| {
+                asks.iter()
+                    .map(|(lane, limit)| claim(connection, *lane, *limit, lease, now))
+                    .collect()
+            })
             .await
     }
 
@@ -121,7 +126,7 @@ impl Store {
     ///
     /// # Errors
     /// Whatever keeps the store from writing; then none was recorded.
-    pub async fn finish(&self, holder: Holder, outcomes: Vec<Outcome>) -> Result<Vec<bool>> {
+    pub async fn finish(&self, holder: Holder, outcomes: Arc<[Outcome]>) -> Result<Vec<bool>> {
         self.sqlite
             .write(move |connection| {
                 outcomes
@@ -154,7 +159,7 @@ pub(super) fn due_lanes(connection: &Connection) -> Result<Vec<DueLane>> {
              SELECT (SELECT min(lane_id) FROM callbacks WHERE state = 0 AND lane_id > busy.id)
              FROM busy WHERE busy.id IS NOT NULL
          )
-         SELECT busy.id, lanes.channel_id, channels.paused_at IS NOT NULL,
+         SELECT busy.id, lanes.channel_id, channels.paused_at IS NOT NULL OR (lanes.origin = '' AND channels.callback_url IS NULL),
                 (SELECT min(due_at) FROM callbacks WHERE state = 0 AND lane_id = busy.id)
          FROM busy JOIN lanes ON lanes.id = busy.id JOIN channels ON channels.id = lanes.channel_id",
     )?;
@@ -162,7 +167,7 @@ pub(super) fn due_lanes(connection: &Connection) -> Result<Vec<DueLane>> {
         Ok(DueLane {
             id: LaneId(row.get(0)?),
             channel_id: row.get(1)?,
-            paused: row.get(2)?,
+            resting: row.get(2)?,
             due_at: row.get(3)?,
         })
     })?;
@@ -173,8 +178,7 @@ fn claim(
     connection: &Connection,
     lane: LaneId,
     limit: usize,
-    holder: Holder,
-    lease_until: UtcMillis,
+    lease: Lease,
     now: UtcMillis,
 ) -> Result<Claim> {
     let mut statement = connection.prepare_cached(
@@ -183,7 +187,7 @@ fn claim(
          RETURNING id, url, body, attempts, fence",
     )?;
     let rows = statement.query_map(
-        params![lease_until, holder.0, lane.0, now, limit as i64],
+        params![lease.until, lease.holder.0, lane.0, now, limit as i64],
         |row| {
             Ok(Claimed {
                 id: CallbackId::from_number(row.get(0)?),
@@ -192,7 +196,7 @@ fn claim(
                 body: Bytes::from(row.get::<_, Vec<u8>>(2)?),
                 attempts: row.get(3)?,
                 fence: row.get(4)?,
-                lease_until,
+                lease_until: lease.until,
             })
         },
     )?;

@@ -77,7 +77,7 @@ pub struct Backlog {
     pub waiting: u64,
     /// Callbacks that were given up and not redelivered since.
     pub failed: u64,
-    /// When the longest due callback of a channel that is not paused was due; `None`: nothing is due.
+    /// When the longest due callback whose deliveries do not rest was due; `None`: nothing is due.
     pub oldest_due_at: Option<UtcMillis>,
 }
 
@@ -242,7 +242,7 @@ fn backlog(connection: &Connection, now: UtcMillis) -> Result<Backlog> {
         failed: count("SELECT count(*) FROM callbacks WHERE state = 2")?,
         oldest_due_at: lanes
             .iter()
-            .filter(|lane| !lane.paused && lane.due_at <= now)
+            .filter(|lane| !lane.resting && lane.due_at <= now)
             .map(|lane| lane.due_at)
             .min(),
     })

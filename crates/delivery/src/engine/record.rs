@@ -1,0 +1,248 @@
+//! Making attempts, and recording what came of them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sealpost_contract::UtcMillis;
+use sealpost_store::{Claimed, LaneId, Next, Outcome, Pause};
+use tokio::sync::mpsc;
+
+use super::Inner;
+use crate::attempt::{self, Verdict};
+use crate::lanes::Effect;
+use crate::reason::Reason;
+
+/// Outcomes in one transaction at most.
+const BATCH: usize = 512;
+
+/// How long a callback that met a fault of our own waits, in milliseconds.
+const PAUSE: i64 = 1000;
+
+/// The wait after the store has failed: the first, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// What the recording task is sent.
+#[derive(Debug)]
+pub(crate) enum Settling {
+    /// An outcome of a lane's callback.
+    Outcome(LaneId, Outcome),
+    /// Nothing follows.
+    End,
+}
+
+impl Settling {
+    /// Gives a callback back unattempted.
+    pub(super) fn give_back(claimed: &Claimed, due_at: UtcMillis) -> Self {
+        let outcome = Outcome {
+            id: claimed.id,
+            fence: claimed.fence,
+            attempt: None,
+            next: Next::Due(due_at),
+        };
+        Self::Outcome(claimed.lane, outcome)
+    }
+}
+
+/// Makes an attempt, and then the next of whichever lane has its turn, until nothing may start.
+pub(super) async fn attempts(inner: Arc<Inner>, first: Claimed) {
+    let mut next = Some(first);
+    while let Some(claimed) = next {
+        let lane = claimed.lane;
+        let (settling, effect, took) = attempt_one(&inner, claimed).await;
+        let now = inner.now();
+        let back = {
+            let mut lanes = inner.lanes();
+            let back = lanes.ended(lane, effect, took, now);
+            next = lanes.start(now);
+            back
+        };
+        inner.settle(settling);
+        inner.give_back(back);
+        if next.is_some() {
+            // A window that has grown lets more than one start.
+            inner.start_attempts();
+        }
+    }
+}
+
+async fn attempt_one(inner: &Inner, claimed: Claimed) -> (Settling, Effect, Duration) {
+    let at = inner.now();
+    let lane = claimed.lane;
+    let endpoint = match inner
+        .channels
+        .endpoint(lane, claimed.url.as_deref(), at)
+        .await
+    {
+        Ok(Some(endpoint)) => endpoint,
+        // The channel rests or has no address: its lane waits until a poll finds that changed.
+        Ok(None) => {
+            let back = inner.lanes().set_paused(lane, true);
+            inner.give_back(back);
+            return (
+                Settling::give_back(&claimed, at),
+                Effect::NotMade,
+                Duration::ZERO,
+            );
+        }
+        Err(error) => {
+            inner.pulse.store_failed(&error);
+            return (
+                Settling::give_back(&claimed, at + PAUSE),
+                Effect::NotMade,
+                Duration::ZERO,
+            );
+        }
+    };
+    let deadline = inner.config.deadline;
+    let made = attempt::make(
+        &inner.client,
+        &endpoint.endpoint,
+        claimed.id,
+        claimed.body.clone(),
+        deadline,
+        at,
+    );
+    let (verdict, took) = tokio::select! {
+        made = made => made,
+        () = inner.abort.cancelled() => {
+            return (Settling::give_back(&claimed, inner.now()), Effect::NotMade, Duration::ZERO);
+        }
+    };
+    inner.pulse.attempted(&verdict);
+    let effect = effect(&verdict);
+    if matches!(
+        verdict,
+        Verdict::Failed {
+            reason: Reason::Gone,
+            ..
+        }
+    ) {
+        pause_gone(inner, &endpoint.channel_id, at).await;
+    }
+    if let Verdict::NotMade(why) = &verdict {
+        tracing::warn!(callback = %claimed.id, %why, "an attempt could not be made");
+    }
+    let (finished, next) = verdict.settle(
+        &endpoint.endpoint.schedule,
+        claimed.id,
+        claimed.attempts,
+        at,
+        took,
+        inner.now(),
+        PAUSE,
+    );
+    let outcome = Outcome {
+        id: claimed.id,
+        fence: claimed.fence,
+        attempt: finished,
+        next,
+    };
+    (Settling::Outcome(lane, outcome), effect, took)
+}
+
+fn effect(verdict: &Verdict) -> Effect {
+    match verdict {
+        Verdict::Acknowledged { .. } => Effect::Acknowledged,
+        Verdict::NotMade(_) => Effect::NotMade,
+        Verdict::Failed {
+            status: Some(429 | 502 | 503 | 504),
+            ..
+        } => Effect::Overloaded,
+        Verdict::Failed { reason, .. } => match reason {
+            Reason::Dns
+            | Reason::ConnectRefused
+            | Reason::ConnectFailed
+            | Reason::Tls
+            | Reason::Timeout
+            | Reason::ConnectionClosed => Effect::Overloaded,
+            Reason::BlockedUrl
+            | Reason::BlockedAddress
+            | Reason::BadHttp
+            | Reason::AnswerTooLarge
+            | Reason::Redirect
+            | Reason::HttpStatus
+            | Reason::Gone
+            | Reason::NotJson
+            | Reason::ResponseCode => Effect::Refused,
+        },
+    }
+}
+
+/// HTTP 410 says that the endpoint is gone for good: the channel is paused until a person resumes it, and keeps its callbacks.
+async fn pause_gone(inner: &Inner, channel_id: &str, now: UtcMillis) {
+    let pause = Pause {
+        at: now,
+        reason: "the endpoint answered 410 Gone".to_owned(),
+    };
+    match inner.store.pause_channel(channel_id, pause).await {
+        Ok(_) => {
+            tracing::warn!(
+                channel = channel_id,
+                "paused: the endpoint answered 410 Gone"
+            );
+            inner.channels.forget(channel_id);
+            inner.pulse.poll_now();
+            inner.wake.notify_one();
+        }
+        // The next attempt meets the same answer and pauses then.
+        Err(error) => inner.pulse.store_failed(&error),
+    }
+}
+
+/// Records outcomes in batches: while one batch is being committed, the next gathers.
+pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::UnboundedReceiver<Settling>) {
+    let mut gathered = Vec::with_capacity(BATCH);
+    let mut ended = false;
+    while !ended && queue.recv_many(&mut gathered, BATCH).await > 0 {
+        let mut lanes = Vec::with_capacity(gathered.len());
+        let mut outcomes = Vec::with_capacity(gathered.len());
+        for settling in gathered.drain(..) {
+            match settling {
+                Settling::Outcome(lane, outcome) => {
+                    lanes.push(lane);
+                    outcomes.push(outcome);
+                }
+                Settling::End => ended = true,
+            }
+        }
+        record(&inner, &lanes, outcomes.into()).await;
+    }
+}
+
+async fn record(inner: &Inner, lanes: &[LaneId], outcomes: Arc<[Outcome]>) {
+    if outcomes.is_empty() {
+        return;
+    }
+    let mut wait = RETRY.0;
+    let counted = loop {
+        match inner
+            .store
+            .finish(inner.holder, Arc::clone(&outcomes))
+            .await
+        {
+            Ok(counted) => break counted,
+            Err(error) => inner.pulse.store_failed(&error),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (2 * wait).min(RETRY.1);
+    };
+    let now = inner.now();
+    let mut held = inner.lanes();
+    for ((lane, outcome), counted) in lanes.iter().zip(outcomes.iter()).zip(counted) {
+        let due_at = match outcome.next {
+            Next::Due(at) if counted => Some(at),
+            _ => None,
+        };
+        if !counted {
+            inner.pulse.fenced();
+        }
+        held.settled(*lane, outcome.id, due_at);
+    }
+    let claim = held.next_claim_at().is_some_and(|at| at <= now + 1000);
+    drop(held);
+    inner.pulse.recorded(&outcomes, now);
+    if claim && !inner.stopping.load(Ordering::Acquire) {
+        inner.wake.notify_one();
+    }
+}

@@ -1,0 +1,133 @@
+//! Watching the database: claiming what is due, seeing what other processes changed, counting what waits.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Inner, millis};
+
+/// Callbacks claimed in one transaction at most, so that claims keep nobody waiting long.
+const CLAIM: usize = 512;
+
+/// The wait after the store has failed.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// The shortest time between two counts of the backlog.
+const COUNT: Duration = Duration::from_secs(2);
+
+/// Claims what is due until the engine stops.
+pub(super) async fn run(inner: Arc<Inner>) {
+    let mut polled: Option<Instant> = None;
+    loop {
+        if inner.pulse.take_poll_now() || polled.is_none_or(|at| at.elapsed() >= inner.config.poll)
+        {
+            let worked = poll(&inner).await;
+            polled = Some(Instant::now());
+            if !worked {
+                pause(&inner, RETRY).await;
+            }
+        }
+        let more = claim(&inner).await;
+        inner.start_attempts();
+        if inner.stop.is_cancelled() {
+            return;
+        }
+        if more {
+            continue;
+        }
+        let until_poll = polled.map_or(Duration::ZERO, |at| {
+            inner.config.poll.saturating_sub(at.elapsed())
+        });
+        let until_due = inner
+            .lanes()
+            .next_claim_at()
+            .map(|at| at.saturating_sub(inner.now()).max(0).unsigned_abs());
+        let wait = until_due.map_or(until_poll, |due| until_poll.min(Duration::from_millis(due)));
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = inner.wake.notified() => {}
+            () = inner.stop.cancelled() => return,
+        }
+    }
+}
+
+async fn pause(inner: &Inner, wait: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = inner.stop.cancelled() => {}
+    }
+}
+
+/// Learns from the database which lanes have something waiting. Answers whether that worked.
+async fn poll(inner: &Inner) -> bool {
+    let due = match inner.store.due_lanes().await {
+        Ok(due) => due,
+        Err(error) => {
+            inner.pulse.store_failed(&error);
+            return false;
+        }
+    };
+    let now = inner.now();
+    let mut back = Vec::new();
+    {
+        let mut lanes = inner.lanes();
+        for lane in &due {
+            lanes.waits(lane.id, lane.due_at);
+            back.extend(lanes.set_paused(lane.id, lane.resting));
+        }
+        lanes.forget_idle();
+    }
+    inner.give_back(back);
+    let oldest = due
+        .iter()
+        .filter(|lane| !lane.resting && lane.due_at <= now)
+        .map(|lane| lane.due_at)
+        .min();
+    inner.pulse.polled(now, oldest);
+    true
+}
+
+/// Claims one batch of what is due. Answers whether there is more to claim at once.
+async fn claim(inner: &Inner) -> bool {
+    let now = inner.now();
+    let asks = inner.lanes().to_claim(now, CLAIM);
+    if asks.is_empty() {
+        return false;
+    }
+    match inner
+        .store
+        .claim_due(asks.clone(), inner.lease(now), now)
+        .await
+    {
+        Ok(claims) => {
+            let mut lanes = inner.lanes();
+            for ((lane, _), claim) in asks.into_iter().zip(claims) {
+                lanes.claimed(lane, claim);
+            }
+            lanes.next_claim_at().is_some_and(|at| at <= inner.now())
+        }
+        Err(error) => {
+            inner.pulse.store_failed(&error);
+            let again_at = now + millis(RETRY);
+            let mut lanes = inner.lanes();
+            for (lane, _) in asks {
+                lanes.claim_failed(lane, again_at);
+            }
+            false
+        }
+    }
+}
+
+/// Counts the backlog from time to time; the more it costs, the less often.
+pub(super) async fn measure(inner: Arc<Inner>) {
+    loop {
+        let began = Instant::now();
+        match inner.store.backlog(inner.now()).await {
+            Ok(backlog) => inner.pulse.counted(backlog),
+            Err(error) => inner.pulse.store_failed(&error),
+        }
+        pause(&inner, COUNT.max(50 * began.elapsed())).await;
+        if inner.stop.is_cancelled() {
+            return;
+        }
+    }
+}
