@@ -4,6 +4,8 @@
 //! outlines, so that a signed document needs no font beyond those of the page, and PDF/A stays satisfied. Making one is
 //! the business of [`crate::seal`] and [`crate::signature`]; putting it in a file that of [`crate::sign`].
 
+use crate::canvas::{Affine, Canvas};
+
 /// A picture of a given size in points, drawn by PDF operators in a coordinate system whose origin is its lower left corner.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Appearance {
@@ -16,6 +18,31 @@ pub struct Appearance {
     pub content: Vec<u8>,
     /// The images that the content draws.
     pub images: Vec<RgbaImage>,
+}
+
+impl Appearance {
+    /// The same picture in the middle of a rectangle of another size, as large as fits without distorting it, but never
+    /// larger than it is. A signature field shows an appearance stretched to its own rectangle, so it must have that size.
+    #[must_use]
+    pub fn fitted(&self, width_pt: f64, height_pt: f64) -> Self {
+        let scale = (width_pt / self.width_pt)
+            .min(height_pt / self.height_pt)
+            .min(1.0);
+        let left = (width_pt - self.width_pt * scale) / 2.0;
+        let bottom = (height_pt - self.height_pt * scale) / 2.0;
+        let mut canvas = Canvas::new();
+        canvas.raw("q");
+        canvas.transform(Affine::scale(scale, scale).then(Affine::translate(left, bottom)));
+        let mut content = canvas.finish();
+        content.extend_from_slice(&self.content);
+        content.extend_from_slice(b"\nQ\n");
+        Appearance {
+            width_pt,
+            height_pt,
+            content,
+            images: self.images.clone(),
+        }
+    }
 }
 
 /// An image in sRGB with straight (not premultiplied) alpha; it becomes an image XObject with a soft mask.

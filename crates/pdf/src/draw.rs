@@ -2,6 +2,12 @@
 //!
 //! The places are only drawn here; the signature fields over them are [`crate::sign`]'s.
 
+mod layout;
+mod pdf;
+mod sheet;
+mod text;
+
+use crate::font;
 use crate::receipt::Receipt;
 
 /// The most signers that a receipt has places for.
@@ -99,6 +105,40 @@ pub fn draw(
     signers: &[SignerLabel],
     meta: &DrawMeta,
 ) -> Result<Drawn, DrawError> {
-    let _ = (receipt, meta);
-    Err(DrawError::SignerCount(signers.len()))
+    if !(1..=MAX_SIGNERS).contains(&signers.len()) {
+        return Err(DrawError::SignerCount(signers.len()));
+    }
+    for (i, signer) in signers.iter().enumerate() {
+        check(|| format!("signers[{i}].name"), &signer.name, 64)?;
+    }
+    check(|| "flow_id".to_owned(), &meta.flow_id, 32)?;
+    check(
+        || "verify_url".to_owned(),
+        meta.verify_url.as_deref().unwrap_or_default(),
+        128,
+    )?;
+
+    let (sheets, places) = layout::lay_out(receipt, signers, meta);
+    let title = format!("新房收据 {}", receipt.number);
+    let pdf = pdf::write(&sheets, &title, meta)?;
+    Ok(Drawn { pdf, places })
+}
+
+/// A text that is printed is short enough and has glyphs.
+fn check(field: impl Fn() -> String, text: &str, limit: usize) -> Result<(), DrawError> {
+    let length = text.chars().count();
+    if length > limit {
+        return Err(DrawError::TooLong {
+            field: field(),
+            length,
+            limit,
+        });
+    }
+    match font::missing_glyph(text) {
+        Some(character) => Err(DrawError::MissingGlyph {
+            field: field(),
+            character,
+        }),
+        None => Ok(()),
+    }
 }

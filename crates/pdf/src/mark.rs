@@ -1,4 +1,30 @@
-//! Copies that no one can take for a signed receipt: each page marked with how the flow ended, or as a preview.
+//! Copies that no one can take for a signed document: each page marked with how the flow ended, or as a preview.
+//!
+//! The marks are appended to the document as an incremental update, in the pages' own content, as vectors without fonts. The
+//! form goes, and with it every signature field.
+
+mod stamp;
+
+use std::collections::{HashMap, HashSet};
+use std::io::Write as _;
+
+use flate2::{Compression, write::ZlibEncoder};
+
+use crate::document::{Document, Unreadable, damaged};
+use crate::font;
+use crate::form;
+use crate::increment::Increment;
+use crate::render;
+use crate::syntax::{Dict, Id, Value};
+use stamp::{Sight, Stamp};
+
+/// The most pages of a document that is marked.
+const MAX_PAGES: usize = 20_000;
+/// How deep the page tree may nest.
+const MAX_DEPTH: usize = 64;
+
+/// The most graphics states that are closed for a page that left them open.
+const MAX_OPEN_STATES: usize = 64;
 
 /// How a flow ended without being completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,9 +42,9 @@ pub enum VoidKind {
 pub struct Void {
     /// How the flow ended.
     pub kind: VoidKind,
-    /// Id of the sign flow.
+    /// Id of the sign flow. At most 32 characters.
     pub flow_id: String,
-    /// When it ended, as people read it: the callback's `sign_end_time`.
+    /// When it ended, as people read it: the callback's `sign_end_time`. At most 32 characters.
     pub ended: String,
 }
 
@@ -27,8 +53,11 @@ pub struct Void {
 #[non_exhaustive]
 pub enum MarkError {
     /// Not a PDF that can be read.
-    #[error("the document cannot be read as a PDF: {0}")]
-    Unreadable(String),
+    #[error("the document cannot be marked")]
+    Unreadable(#[from] Unreadable),
+    /// A text of the mark is too long or cannot be drawn.
+    #[error("the mark's {0} is too long or has a character that the font cannot draw")]
+    Text(&'static str),
 }
 
 /// A copy of the unsigned document with every page marked as void and no signature fields left.
@@ -36,8 +65,22 @@ pub enum MarkError {
 /// # Errors
 /// If the document cannot be read.
 pub fn void_copy(pdf: &[u8], void: &Void) -> Result<Vec<u8>, MarkError> {
-    let _ = (pdf, void);
-    Err(MarkError::Unreadable(String::new()))
+    check("flow id", &void.flow_id)?;
+    check("time", &void.ended)?;
+    let (word, what) = match void.kind {
+        VoidKind::Revoked => ("已撤销", "撤销时间"),
+        VoidKind::Expired => ("已过期", "过期时间"),
+        VoidKind::Rejected => ("已拒签", "拒签时间"),
+    };
+    let stamp = Stamp {
+        word,
+        line: format!(
+            "{word} · 未完成签署，不具有签署效力 · 签署流程 {} · {what} {}",
+            void.flow_id, void.ended
+        ),
+        color: [0xc8, 0x1e, 0x1e],
+    };
+    Ok(marked(pdf, &stamp)?)
 }
 
 /// A copy of the unsigned document with every page marked 仅供预览 and no signature fields left.
@@ -45,6 +88,161 @@ pub fn void_copy(pdf: &[u8], void: &Void) -> Result<Vec<u8>, MarkError> {
 /// # Errors
 /// If the document cannot be read.
 pub fn preview_copy(pdf: &[u8]) -> Result<Vec<u8>, MarkError> {
-    let _ = pdf;
-    Err(MarkError::Unreadable(String::new()))
+    let stamp = Stamp {
+        word: "仅供预览",
+        line: "仅供预览 · 尚未完成签署，不具有签署效力".to_owned(),
+        color: [0x5b, 0x6b, 0x7d],
+    };
+    Ok(marked(pdf, &stamp)?)
+}
+
+fn check(field: &'static str, text: &str) -> Result<(), MarkError> {
+    if text.chars().count() > 32 || font::missing_glyph(text).is_some() {
+        return Err(MarkError::Text(field));
+    }
+    Ok(())
+}
+
+fn marked(pdf: &[u8], stamp: &Stamp) -> Result<Vec<u8>, Unreadable> {
+    let document = Document::parse(pdf)?;
+    let pages = document.pages(MAX_PAGES + 1)?;
+    if pages.len() > MAX_PAGES {
+        return Err(Unreadable::TooLarge("the number of pages"));
+    }
+    let signature_widgets: HashSet<Id> = form::fields(&document)?
+        .into_iter()
+        .filter(|field| field.is_signature)
+        .flat_map(|field| field.widgets)
+        .collect();
+    // What a page's content leaves open would shift our mark. A page that cannot be read so far is taken to leave nothing.
+    let open_states = render::open_states(pdf).unwrap_or_default();
+
+    let mut increment = Increment::new(&document);
+    let before = increment.add_stream("", b"q\n");
+    // Pages of the same shape share one mark.
+    let mut marks: HashMap<(Sight, usize), Id> = HashMap::new();
+    for (number, &page) in pages.iter().enumerate() {
+        let open = open_states
+            .get(number)
+            .copied()
+            .unwrap_or(0)
+            .min(MAX_OPEN_STATES);
+        let sight = sight(&document, page)?;
+        let mark = *marks.entry((sight.clone(), open)).or_insert_with(|| {
+            let mut content = "Q\n".repeat(open + 1).into_bytes();
+            content.extend_from_slice(&stamp.draw(&sight));
+            increment.add_stream("/Filter /FlateDecode", &deflated(&content))
+        });
+        let (_, dict) = increment.dict_object(page)?;
+        let mut edits = vec![("Contents", contents(&document, &dict, before, mark)?)];
+        if let Some(annotations) = without(&document, &dict, &signature_widgets)? {
+            edits.push(("Annots", annotations));
+        }
+        increment.edit(page, &edits)?;
+    }
+
+    let catalog = document.catalog()?;
+    let gone: Vec<_> = ["AcroForm", "Perms", "DSS"]
+        .into_iter()
+        .filter(|key| catalog.find(key.as_bytes()).is_some())
+        .map(|key| (key, b"null".to_vec()))
+        .collect();
+    if !gone.is_empty() {
+        increment.edit(document.trailer().root, &gone)?;
+    }
+    Ok(increment.finish().bytes)
+}
+
+/// The page's contents between our two streams. What it was is kept by reference.
+fn contents(
+    document: &Document<'_>,
+    page: &Dict,
+    before: Id,
+    mark: Id,
+) -> Result<Vec<u8>, Unreadable> {
+    let mut parts = vec![before];
+    let own = page.value(b"Contents");
+    match document.resolve(own)? {
+        Value::Array(items) => parts.extend(items.iter().filter_map(|item| item.value.reference())),
+        // A reference to a stream, or to nothing.
+        _ => parts.extend(own.reference()),
+    }
+    parts.push(mark);
+    Ok(references(&parts))
+}
+
+/// The page's annotations without those given; `None` if none of them is there.
+fn without(
+    document: &Document<'_>,
+    page: &Dict,
+    widgets: &HashSet<Id>,
+) -> Result<Option<Vec<u8>>, Unreadable> {
+    let annotations =
+        document.array(page.value(b"Annots"), "a page's annotations are malformed")?;
+    let kept: Vec<Id> = annotations
+        .iter()
+        .filter_map(|item| item.value.reference())
+        .filter(|id| !widgets.contains(id))
+        .collect();
+    let direct = annotations
+        .iter()
+        .any(|item| item.value.reference().is_none());
+    if direct {
+        // Annotations that are no objects of their own cannot be signature fields; then the array is left alone unless a
+        // field is in it, which then takes them with it.
+        let named = annotations
+            .iter()
+            .filter(|item| item.value.reference().is_some())
+            .count();
+        return Ok((kept.len() < named).then(|| references(&kept)));
+    }
+    Ok((kept.len() < annotations.len()).then(|| references(&kept)))
+}
+
+fn references(ids: &[Id]) -> Vec<u8> {
+    let mut out = b"[".to_vec();
+    for id in ids {
+        // Writing to a vector cannot fail.
+        let _ = write!(out, " {} {} R", id.number, id.generation);
+    }
+    out.extend_from_slice(b" ]");
+    out
+}
+
+/// What is seen of a page: its crop box within its media box, and its rotation; both may be inherited.
+fn sight(document: &Document<'_>, page: Id) -> Result<Sight, Unreadable> {
+    let (mut media, mut crop, mut rotate) = (None, None, None);
+    let mut node = Value::Ref(page);
+    for _ in 0..MAX_DEPTH {
+        let dict = document.dict(&node, "a page is not a dictionary")?;
+        media = media.or(rectangle(document, dict.value(b"MediaBox"))?);
+        crop = crop.or(rectangle(document, dict.value(b"CropBox"))?);
+        rotate = rotate.or(document.resolve(dict.value(b"Rotate"))?.int());
+        match dict.value(b"Parent") {
+            Value::Ref(parent) => node = Value::Ref(*parent),
+            _ => return Ok(Sight::new(media, crop, rotate.unwrap_or(0))),
+        }
+    }
+    damaged("the page tree is too deep", 0)
+}
+
+fn rectangle(document: &Document<'_>, value: &Value) -> Result<Option<[f64; 4]>, Unreadable> {
+    let Value::Array(items) = document.resolve(value)? else {
+        return Ok(None);
+    };
+    let mut corners = Vec::with_capacity(4);
+    for item in items.iter().take(4) {
+        corners.extend(document.resolve(&item.value)?.number());
+    }
+    let Ok([x1, y1, x2, y2]) = <[f64; 4]>::try_from(corners) else {
+        return Ok(None);
+    };
+    Ok(Some([x1.min(x2), y1.min(y2), x1.max(x2), y1.max(y2)]))
+}
+
+fn deflated(data: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    // Writing to a vector cannot fail.
+    let _ = encoder.write_all(data);
+    encoder.finish().unwrap_or_default()
 }

@@ -1,7 +1,24 @@
 //! Pages as images, for reading a document on a phone.
+//!
+//! Text whose font is not embedded is shown in ours. What is rendered may come from anyone; see the limits below.
+
+use std::sync::Arc;
+
+use hayro::hayro_interpret::InterpreterSettings;
+use hayro::hayro_interpret::font::{FontData, FontQuery};
+use hayro::hayro_interpret::hayro_cmap::CidFamily;
+use hayro::hayro_syntax::content::ops::TypedInstruction;
+use hayro::hayro_syntax::page::Page;
+use hayro::hayro_syntax::{LoadPdfError, Pdf};
+use hayro::vello_cpu::color::palette::css::WHITE;
+use hayro::{PixmapSettings, RenderCache, RenderSettings};
+
+use crate::font;
 
 /// The widest page image, in pixels.
 pub const MAX_PAGE_WIDTH: u32 = 2400;
+/// The most pixels of a page image; a page that would have more is shown smaller.
+pub const MAX_PIXELS: u32 = 12_000_000;
 /// The most pages of a document that is rendered.
 pub const MAX_PAGES: usize = 5000;
 
@@ -20,7 +37,7 @@ pub enum RenderError {
         /// How many there are.
         pages: usize,
     },
-    /// More pages, or more pixels, than is rendered.
+    /// More pages, or more of something else, than is rendered.
     #[error("the document is too large to be shown: {0}")]
     TooLarge(String),
 }
@@ -30,15 +47,123 @@ pub enum RenderError {
 /// # Errors
 /// If it cannot be read or has more than [`MAX_PAGES`].
 pub fn page_count(pdf: &[u8]) -> Result<usize, RenderError> {
-    let _ = pdf;
-    Err(RenderError::Unreadable(String::new()))
+    Ok(open(pdf)?.pages().len())
 }
 
-/// One page, counted from 0, as a PNG of the given width in pixels (at most [`MAX_PAGE_WIDTH`]).
+/// One page, counted from 0, as a PNG of the given width in pixels (1 to [`MAX_PAGE_WIDTH`]; others are brought within).
+/// Rotation and crop box are heeded; annotations, and so signatures, are shown.
 ///
 /// # Errors
 /// If it cannot be read, there is no such page, or it is too large.
 pub fn page_png(pdf: &[u8], page: usize, width: u32) -> Result<Vec<u8>, RenderError> {
-    let _ = (pdf, page, width);
-    Err(RenderError::Unreadable(String::new()))
+    let pdf = open(pdf)?;
+    let pages = pdf.pages();
+    let Some(page) = pages.get(page) else {
+        return Err(RenderError::NoSuchPage {
+            page,
+            pages: pages.len(),
+        });
+    };
+    let (page_width, page_height) = page.render_dimensions();
+    let wanted = width.clamp(1, MAX_PAGE_WIDTH) as f32 / page_width;
+    let affordable = (MAX_PIXELS as f32 / (page_width * page_height)).sqrt();
+    let tallest = f32::from(u16::MAX) / page_height;
+    let scale = wanted.min(affordable).min(tallest);
+    if page_width * scale < 1.0 || page_height * scale < 1.0 {
+        return Err(RenderError::TooLarge(
+            "a page is too long and narrow".to_owned(),
+        ));
+    }
+    // Half a pixel more: a width of 999.9996 is a thousand pixels, not 999.
+    let nudged = scale + 0.5 / page_width.max(page_height);
+    let settings = PixmapSettings {
+        x_scale: nudged,
+        y_scale: nudged,
+        bg_color: WHITE,
+    };
+    let pixmap = hayro::render(
+        page,
+        &RenderCache::new(),
+        &interpreter_settings(),
+        &RenderSettings::default(),
+        &settings,
+    );
+    let rgb: Vec<u8> = pixmap
+        .data_as_u8_slice()
+        .chunks_exact(4)
+        .flat_map(|pixel| &pixel[..3])
+        .copied()
+        .collect();
+    encode(&rgb, u32::from(pixmap.width()), u32::from(pixmap.height()))
+        .map_err(|error| RenderError::TooLarge(error.to_string()))
+}
+
+/// How many graphics states (`q` without `Q`) the content of each page leaves open.
+pub(crate) fn open_states(pdf: &[u8]) -> Result<Vec<usize>, RenderError> {
+    let pdf = open(pdf)?;
+    let open_states = |page: &Page<'_>| {
+        let mut open = 0_usize;
+        let mut operations = page.typed_operations();
+        while let Some(operation) = operations.next() {
+            match operation {
+                TypedInstruction::SaveState(_) => open += 1,
+                TypedInstruction::RestoreState(_) => open = open.saturating_sub(1),
+                _ => {}
+            }
+        }
+        open
+    };
+    Ok(pdf.pages().iter().map(open_states).collect())
+}
+
+fn open(pdf: &[u8]) -> Result<Pdf, RenderError> {
+    let pdf = Pdf::new(pdf.to_vec()).map_err(|error| {
+        RenderError::Unreadable(match error {
+            LoadPdfError::Decryption(_) => "it is encrypted".to_owned(),
+            LoadPdfError::Invalid => "it is damaged, or no PDF".to_owned(),
+        })
+    })?;
+    match pdf.pages().len() {
+        0 => Err(RenderError::Unreadable("it has no pages".to_owned())),
+        pages if pages > MAX_PAGES => Err(RenderError::TooLarge(format!(
+            "{pages} pages; the limit is {MAX_PAGES}"
+        ))),
+        _ => Ok(pdf),
+    }
+}
+
+/// Fonts that are not embedded: ours for Chinese, Japanese and Korean, the standard ones for the rest.
+fn interpreter_settings() -> InterpreterSettings {
+    let resolve = |query: &FontQuery| -> Option<(FontData, u32)> {
+        let fallback = match query {
+            FontQuery::Standard(standard) => return Some(standard.get_font_data()),
+            FontQuery::Fallback(fallback) => fallback,
+        };
+        let family = fallback.character_collection.as_ref().map(|c| &c.family);
+        match family {
+            Some(
+                CidFamily::AdobeGB1
+                | CidFamily::AdobeCNS1
+                | CidFamily::AdobeJapan1
+                | CidFamily::AdobeKorea1,
+            ) => Some((Arc::new(font::TEXT.bytes), 0)),
+            _ => Some(fallback.pick_standard_font().get_font_data()),
+        }
+    };
+    InterpreterSettings {
+        font_resolver: Arc::new(resolve),
+        ..InterpreterSettings::default()
+    }
+}
+
+fn encode(rgb: &[u8], width: u32, height: u32) -> Result<Vec<u8>, png::EncodingError> {
+    let mut out = Vec::new();
+    let mut encoder = png::Encoder::new(&mut out, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Fast);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(rgb)?;
+    writer.finish()?;
+    Ok(out)
 }
