@@ -4,9 +4,12 @@
 //! Times and randomness are arguments; nothing here reads a clock.
 
 pub mod appearance;
+mod canvas;
 pub mod document;
 pub mod draw;
-pub mod increment;
+mod font;
+mod form;
+mod increment;
 pub mod mark;
 pub mod pki;
 pub mod receipt;
@@ -15,15 +18,17 @@ pub mod rmb;
 pub mod seal;
 pub mod sign;
 pub mod signature;
+mod syntax;
+mod text;
 pub mod verify;
 
 pub use appearance::{Appearance, RgbaImage};
-pub use draw::{DrawError, DrawMeta, Drawn, Place, PlaceKind, SignerLabel, draw};
 pub use document::Unreadable;
+pub use draw::{DrawError, DrawMeta, Drawn, Place, PlaceKind, SignerLabel, draw};
 pub use mark::{MarkError, Void, VoidKind};
+pub use pki::{Authority, Credential, KeyAlgorithm, Subject, Validity};
 pub use receipt::{FieldError, Payer, Receipt};
 pub use render::RenderError;
-pub use pki::{Authority, Credential, KeyAlgorithm, Subject, Validity};
 pub use seal::{RoundSeal, SealError};
 pub use sign::{Field, SignError, SignRequest, add_fields, sign};
 pub use signature::SignatureImageError;

@@ -5,8 +5,15 @@
 mod authority;
 mod credential;
 mod key;
+pub(crate) mod oid;
 
 pub use authority::{Authority, Subject, Validity};
 pub use credential::Credential;
 pub use key::KeyAlgorithm;
+pub(crate) use authority::utc_millis;
 pub(crate) use key::PrivateKey;
+
+/// SHA-256 in lower-case hex.
+pub(crate) fn hex_sha256(data: &[u8]) -> String {
+    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, data))
+}

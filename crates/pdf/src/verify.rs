@@ -4,13 +4,35 @@
 //! right, who signed, does the certificate lead to a trusted root, was it valid then, by whose clock, and what was changed
 //! afterwards. The verdicts follow ETSI EN 319 102-1: valid, indeterminate, invalid.
 
+mod algorithm;
+mod chain;
+mod changes;
+mod cms;
 mod report;
+mod signature;
+mod timestamp;
+mod tlv;
 
 pub use report::{
-    Change, ChangeKind, Clock, Code, Finding, Level, Party, Report, Severity, SignatureKind, SignatureReport, Verdict,
+    Change, ChangeKind, Clock, Code, Finding, Level, Party, Report, Severity, SignatureKind,
+    SignatureReport, Verdict,
 };
 
-use crate::document::Unreadable;
+use std::collections::HashSet;
+
+use chain::{Known, RevocationList};
+
+use crate::{
+    document::{Document, Unreadable},
+    form,
+    pki::hex_sha256,
+    syntax::{Dict, Value},
+};
+
+/// The most signatures of one document.
+const MAX_SIGNATURES: usize = 64;
+/// The most certificates and revocation lists that a document's `/DSS` may have, each.
+const MAX_EVIDENCE: usize = 256;
 
 /// The certificates that a verifier trusts, in DER.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +51,11 @@ impl Trust {
     /// Trusts these roots, in DER, for signers and for timestamps.
     pub fn roots(roots: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let roots: Vec<_> = roots.into_iter().collect();
-        Self { timestamp_roots: roots.clone(), roots, ..Self::default() }
+        Self {
+            timestamp_roots: roots.clone(),
+            roots,
+            ..Self::default()
+        }
     }
 }
 
@@ -48,6 +74,95 @@ pub enum VerifyError {
 /// When the document cannot be read as a PDF at all. A document without signatures is a report with the verdict
 /// [`Verdict::Unsigned`].
 pub fn verify(pdf: &[u8], trust: &Trust, now: i64) -> Result<Report, VerifyError> {
-    let _ = (pdf, trust, now);
-    Err(VerifyError::Unreadable(Unreadable::NotPdf))
+    let document = Document::parse(pdf)?;
+    let mut report = Report {
+        verdict: Verdict::Unsigned,
+        file_sha256: hex_sha256(pdf),
+        file_bytes: pdf.len(),
+        signatures: Vec::new(),
+        empty_fields: Vec::new(),
+    };
+    let (signed, empty): (Vec<_>, Vec<_>) =
+        form::fields(&document)?.into_iter().filter(|field| field.is_signature).partition(|field| field.value().is_some());
+    report.empty_fields = empty.into_iter().map(|field| field.name).collect();
+    if signed.len() > MAX_SIGNATURES {
+        return Err(Unreadable::TooLarge("the number of signatures").into());
+    }
+    if signed.is_empty() {
+        return Ok(report);
+    }
+    let evidence = Evidence::of(&document)?;
+    let known = |der: &Vec<u8>| Known::parse(der);
+    let roots: Vec<_> = trust.roots.iter().filter_map(known).collect();
+    let timestamp_roots: Vec<_> = trust.timestamp_roots.iter().filter_map(known).collect();
+    let certificates: Vec<_> = evidence.certificates.iter().chain(&trust.intermediates).filter_map(known).collect();
+    let lists = evidence.lists.iter().chain(&trust.revocation_lists);
+    let lists: Vec<_> = lists.filter_map(|der| RevocationList::parse(der)).collect();
+    let context = signature::Context {
+        document: &document,
+        roots: &roots,
+        timestamp_roots: &timestamp_roots,
+        certificates: &certificates,
+        lists: &lists,
+        now,
+    };
+    let mut values = HashSet::new();
+    for field in &signed {
+        let mut examined = signature::examine(&context, field);
+        let value = field.value().and_then(|item| item.value.reference());
+        if value.is_some_and(|value| !values.insert(value)) {
+            let detail = "another field has the same signature".to_owned();
+            examined.findings.push(Finding { severity: Severity::Failure, code: Code::Ambiguous, detail });
+            examined.verdict = Verdict::Invalid;
+        }
+        report.signatures.push(examined);
+    }
+    report.signatures.sort_by_key(|signature| signature.covers_bytes);
+    raise_archived(&mut report.signatures);
+    report.verdict = report.signatures.iter().map(|signature| signature.verdict).max().unwrap_or(Verdict::Unsigned);
+    Ok(report)
+}
+
+/// A valid document timestamp after a signature's evidence makes B-LTA of B-LT.
+fn raise_archived(signatures: &mut [SignatureReport]) {
+    for n in 0..signatures.len() {
+        let archived = signatures[n + 1..].iter().any(|later| {
+            later.kind == SignatureKind::DocumentTimestamp && later.verdict == Verdict::Valid
+        });
+        if archived && signatures[n].level == Some(Level::BLT) {
+            signatures[n].level = Some(Level::BLTA);
+        }
+    }
+}
+
+/// What the document carries to be checked with (`/DSS`, ETSI EN 319 142-1 section 5.4.2).
+#[derive(Default)]
+struct Evidence {
+    certificates: Vec<Vec<u8>>,
+    lists: Vec<Vec<u8>>,
+}
+
+impl Evidence {
+    fn of(document: &Document<'_>) -> Result<Self, Unreadable> {
+        let Value::Dict(store) = document.resolve(document.catalog()?.value(b"DSS"))? else {
+            return Ok(Self::default());
+        };
+        Ok(Self { certificates: streams(document, &store, b"Certs")?, lists: streams(document, &store, b"CRLs")? })
+    }
+}
+
+fn streams(document: &Document<'_>, store: &Dict, key: &[u8]) -> Result<Vec<Vec<u8>>, Unreadable> {
+    let items = document.array(store.value(key), "the document's evidence is malformed")?;
+    if items.len() > MAX_EVIDENCE {
+        return Err(Unreadable::TooLarge("the document's evidence"));
+    }
+    let mut found = Vec::new();
+    for item in items {
+        if let Some(id) = item.value.reference()
+            && let Some(object) = document.object(id)?
+        {
+            found.push(document.decode(&object)?);
+        }
+    }
+    Ok(found)
 }

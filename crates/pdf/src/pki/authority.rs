@@ -16,8 +16,8 @@ use x509_cert::{
     ext::{
         Extension, ToExtension as _,
         pkix::{
-            AuthorityKeyIdentifier, BasicConstraints, CrlDistributionPoints, ExtendedKeyUsage, KeyUsage, KeyUsages,
-            SubjectKeyIdentifier,
+            AuthorityKeyIdentifier, BasicConstraints, CrlDistributionPoints, ExtendedKeyUsage,
+            KeyUsage, KeyUsages, SubjectKeyIdentifier,
             crl::dp::DistributionPoint,
             name::{DistributionPointName, GeneralName},
         },
@@ -29,17 +29,10 @@ use x509_cert::{
 };
 use zeroize::Zeroizing;
 
-use super::{Credential, KeyAlgorithm, PrivateKey};
+use super::{Credential, KeyAlgorithm, PrivateKey, oid};
 use crate::sign::SignError;
 
-const COUNTRY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.6");
-const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
-const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
-const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
-const ORGANIZATION_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.97");
 
-const EMAIL_PROTECTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.4");
-const DOCUMENT_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.36");
 
 /// Said in the issuer's name of every certificate. 64 characters is the most that X.520 permits.
 const NOT_LICENSED: &str = "Sealpost built-in CA (not a licensed CA / 非持牌电子认证机构)";
@@ -89,20 +82,39 @@ impl Authority {
     ///
     /// # Errors
     /// When the label is no fit name, the validity cannot be stated, or the cryptographic library fails.
-    pub fn generate(label: &str, algorithm: KeyAlgorithm, validity: Validity) -> Result<Self, SignError> {
+    pub fn generate(
+        label: &str,
+        algorithm: KeyAlgorithm,
+        validity: Validity,
+    ) -> Result<Self, SignError> {
         let key = PrivateKey::generate(algorithm)?;
         let common_name = format!("Sealpost built-in root {label}");
         let subject = name(&[
-            (COUNTRY, "CN"),
-            (ORGANIZATION, NOT_LICENSED),
-            (COMMON_NAME, checked(common_name.trim_end(), "the label is too long or holds control characters")?),
+            (oid::COUNTRY, "CN"),
+            (oid::ORGANIZATION, NOT_LICENSED),
+            (
+                oid::COMMON_NAME,
+                checked(
+                    common_name.trim_end(),
+                    "the label is too long or holds control characters",
+                )?,
+            ),
         ])?;
         let profile = RootProfile { subject };
-        let builder =
-            CertificateBuilder::new(profile, random_serial()?, x509_validity(validity)?, key.public().clone())
-                .map_err(built)?;
-        let certificate = builder.build::<_, super::key::SignatureBytes>(&key).map_err(built)?;
-        Ok(Self { root: Credential::new(key, vec![certificate.to_der()?])?, crl_url: None })
+        let builder = CertificateBuilder::new(
+            profile,
+            random_serial()?,
+            x509_validity(validity)?,
+            key.public().clone(),
+        )
+        .map_err(built)?;
+        let certificate = builder
+            .build::<_, super::key::SignatureBytes>(&key)
+            .map_err(built)?;
+        Ok(Self {
+            root: Credential::new(key, vec![certificate.to_der()?])?,
+            crl_url: None,
+        })
     }
 
     /// The authority of a kept root: its unencrypted PKCS#8 key and its certificate in DER.
@@ -111,11 +123,19 @@ impl Authority {
     /// When either cannot be read, they do not belong together, or the certificate is no authority's.
     pub fn load(pkcs8: &[u8], certificate: &[u8]) -> Result<Self, SignError> {
         let root = Credential::from_pkcs8(pkcs8, vec![certificate.to_vec()])?;
-        let constraints = root.leaf().tbs_certificate().get_extension::<BasicConstraints>()?;
+        let constraints = root
+            .leaf()
+            .tbs_certificate()
+            .get_extension::<BasicConstraints>()?;
         if !constraints.is_some_and(|(_, constraints)| constraints.ca) {
-            return Err(SignError::Certificate("it is not a certification authority's"));
+            return Err(SignError::Certificate(
+                "it is not a certification authority's",
+            ));
         }
-        Ok(Self { root, crl_url: None })
+        Ok(Self {
+            root,
+            crl_url: None,
+        })
     }
 
     /// Names, in what is issued from now on, where the authority's revocation list is published.
@@ -175,32 +195,56 @@ impl Authority {
             subject: subject.name()?,
             crl_url: self.crl_url.clone(),
         };
-        let builder =
-            CertificateBuilder::new(profile, random_serial()?, x509_validity(validity)?, key.public().clone())
-                .map_err(built)?;
-        let certificate = builder.build::<_, super::key::SignatureBytes>(&self.root.key).map_err(built)?;
-        Credential::new(key, vec![certificate.to_der()?, self.certificate().to_vec()])
+        let builder = CertificateBuilder::new(
+            profile,
+            random_serial()?,
+            x509_validity(validity)?,
+            key.public().clone(),
+        )
+        .map_err(built)?;
+        let certificate = builder
+            .build::<_, super::key::SignatureBytes>(&self.root.key)
+            .map_err(built)?;
+        Credential::new(
+            key,
+            vec![certificate.to_der()?, self.certificate().to_vec()],
+        )
     }
 }
 
 impl Subject<'_> {
     fn name(&self) -> Result<Name, SignError> {
         match *self {
-            Subject::Organization { name: organization, credit_code } => {
-                let organization = checked(organization, "an organization's name has 1 to 64 characters")?;
-                let mut parts = vec![(COUNTRY, "CN"), (ORGANIZATION, organization)];
+            Subject::Organization {
+                name: organization,
+                credit_code,
+            } => {
+                let organization = checked(
+                    organization,
+                    "an organization's name has 1 to 64 characters",
+                )?;
+                let mut parts = vec![(oid::COUNTRY, "CN"), (oid::ORGANIZATION, organization)];
                 if let Some(code) = credit_code {
-                    parts.push((ORGANIZATION_IDENTIFIER, checked(code, "a credit code has 1 to 64 characters")?));
+                    parts.push((
+                        oid::ORGANIZATION_IDENTIFIER,
+                        checked(code, "a credit code has 1 to 64 characters")?,
+                    ));
                 }
-                parts.push((COMMON_NAME, organization));
+                parts.push((oid::COMMON_NAME, organization));
                 name(&parts)
             }
             Subject::Person { name: person, flow } => {
                 let unit = format!("sign flow {flow}");
                 name(&[
-                    (COUNTRY, "CN"),
-                    (ORGANIZATIONAL_UNIT, checked(&unit, "a sign flow's id is too long")?),
-                    (COMMON_NAME, checked(person, "a person's name has 1 to 64 characters")?),
+                    (oid::COUNTRY, "CN"),
+                    (
+                        oid::ORGANIZATIONAL_UNIT,
+                        checked(&unit, "a sign flow's id is too long")?,
+                    ),
+                    (
+                        oid::COMMON_NAME,
+                        checked(person, "a person's name has 1 to 64 characters")?,
+                    ),
                 ])
             }
         }
@@ -215,7 +259,8 @@ pub(crate) fn utc_millis(time: Time) -> i64 {
 /// A certificate's time of UTC milliseconds, cut to the second.
 pub(crate) fn x509_time(at: i64) -> Result<Time, SignError> {
     let seconds = u64::try_from(at.div_euclid(1000)).map_err(|_| SignError::Time(at))?;
-    let time = DateTime::from_unix_duration(Duration::from_secs(seconds)).map_err(|_| SignError::Time(at))?;
+    let time = DateTime::from_unix_duration(Duration::from_secs(seconds))
+        .map_err(|_| SignError::Time(at))?;
     Ok(Time::from(time))
 }
 
@@ -236,7 +281,10 @@ fn x509_validity(validity: Validity) -> Result<x509_cert::time::Validity, SignEr
     if validity.not_after < validity.not_before {
         return Err(SignError::Time(validity.not_after));
     }
-    Ok(x509_cert::time::Validity::new(x509_time(validity.not_before)?, x509_time(validity.not_after)?))
+    Ok(x509_cert::time::Validity::new(
+        x509_time(validity.not_before)?,
+        x509_time(validity.not_after)?,
+    ))
 }
 
 fn built(error: builder::Error) -> SignError {
@@ -265,13 +313,16 @@ fn checked<'a>(text: &'a str, complaint: &'static str) -> Result<&'a str, SignEr
 /// A distinguished name in the given order; the country as PrintableString, the rest as UTF8String (RFC 5280 section 4.1.2.4).
 fn name(parts: &[(ObjectIdentifier, &str)]) -> Result<Name, SignError> {
     let mut sequence = Vec::with_capacity(parts.len());
-    for &(oid, text) in parts {
-        let value = if oid == COUNTRY {
+    for &(attribute, text) in parts {
+        let value = if attribute == oid::COUNTRY {
             Any::encode_from(&PrintableStringRef::new(text)?)?
         } else {
             Any::encode_from(&Utf8StringRef::new(text)?)?
         };
-        sequence.push(SetOfVec::try_from(vec![AttributeTypeAndValue { oid, value }])?);
+        sequence.push(SetOfVec::try_from(vec![AttributeTypeAndValue {
+            oid: attribute,
+            value,
+        }])?);
     }
     Ok(Name::from_der(&sequence.to_der()?)?)
 }
@@ -297,7 +348,11 @@ impl BuilderProfile for RootProfile {
     ) -> builder::Result<Vec<Extension>> {
         let subject = tbs.subject();
         Ok(vec![
-            BasicConstraints { ca: true, path_len_constraint: Some(0) }.to_extension(subject, &[])?,
+            BasicConstraints {
+                ca: true,
+                path_len_constraint: Some(0),
+            }
+            .to_extension(subject, &[])?,
             KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign).to_extension(subject, &[])?,
             SubjectKeyIdentifier::try_from(spk)?.to_extension(subject, &[])?,
         ])
@@ -328,12 +383,21 @@ impl BuilderProfile for LeafProfile {
         let subject = tbs.subject();
         let issuer_key = SubjectKeyIdentifier::try_from(issuer)?;
         let mut extensions = vec![
-            BasicConstraints { ca: false, path_len_constraint: None }.to_extension(subject, &[])?,
-            KeyUsage(KeyUsages::DigitalSignature | KeyUsages::NonRepudiation).to_extension(subject, &[])?,
-            ExtendedKeyUsage(vec![DOCUMENT_SIGNING, EMAIL_PROTECTION]).to_extension(subject, &[])?,
-            SubjectKeyIdentifier::try_from(spk)?.to_extension(subject, &[])?,
-            AuthorityKeyIdentifier { key_identifier: Some(issuer_key.0), ..Default::default() }
+            BasicConstraints {
+                ca: false,
+                path_len_constraint: None,
+            }
+            .to_extension(subject, &[])?,
+            KeyUsage(KeyUsages::DigitalSignature | KeyUsages::NonRepudiation)
                 .to_extension(subject, &[])?,
+            ExtendedKeyUsage(vec![oid::DOCUMENT_SIGNING, oid::EMAIL_PROTECTION])
+                .to_extension(subject, &[])?,
+            SubjectKeyIdentifier::try_from(spk)?.to_extension(subject, &[])?,
+            AuthorityKeyIdentifier {
+                key_identifier: Some(issuer_key.0),
+                ..Default::default()
+            }
+            .to_extension(subject, &[])?,
         ];
         if let Some(url) = &self.crl_url {
             let location = GeneralName::UniformResourceIdentifier(Ia5String::new(url)?);

@@ -30,18 +30,33 @@ impl Credential {
 
     pub(crate) fn new(key: PrivateKey, chain_der: Vec<Vec<u8>>) -> Result<Self, SignError> {
         if chain_der.len() > MAX_CHAIN {
-            return Err(SignError::TooLarge { what: "the certificate chain", limit: MAX_CHAIN });
+            return Err(SignError::TooLarge {
+                what: "the certificate chain",
+                limit: MAX_CHAIN,
+            });
         }
         let chain = chain_der
             .iter()
-            .map(|der| Certificate::from_der(der).map_err(|_| SignError::Certificate("it is not an X.509 certificate")))
+            .map(|der| {
+                Certificate::from_der(der)
+                    .map_err(|_| SignError::Certificate("it is not an X.509 certificate"))
+            })
             .collect::<Result<Vec<_>, _>>()?;
-        let leaf = chain.first().ok_or(SignError::Certificate("the chain is empty"))?;
-        let stated = &leaf.tbs_certificate().subject_public_key_info().subject_public_key;
+        let leaf = chain
+            .first()
+            .ok_or(SignError::Certificate("the chain is empty"))?;
+        let stated = &leaf
+            .tbs_certificate()
+            .subject_public_key_info()
+            .subject_public_key;
         if *stated != key.public().subject_public_key {
             return Err(SignError::Certificate("it certifies another key"));
         }
-        Ok(Self { key, chain, chain_der })
+        Ok(Self {
+            key,
+            chain,
+            chain_der,
+        })
     }
 
     /// The private key as an unencrypted PKCS#8 `PrivateKeyInfo`. Whoever keeps it encrypts it first.
@@ -75,7 +90,10 @@ impl Credential {
     /// When the leaf is valid.
     pub fn validity(&self) -> Validity {
         let validity = self.leaf().tbs_certificate().validity();
-        Validity { not_before: utc_millis(validity.not_before), not_after: utc_millis(validity.not_after) }
+        Validity {
+            not_before: utc_millis(validity.not_before),
+            not_after: utc_millis(validity.not_after),
+        }
     }
 
     pub(crate) fn leaf(&self) -> &Certificate {

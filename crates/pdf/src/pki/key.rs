@@ -12,7 +12,7 @@ use aws_lc_rs::{
 };
 use der::{
     Any, Decode as _, Encode as _,
-    asn1::{BitString, Null, ObjectIdentifier},
+    asn1::{BitString, Null},
 };
 use x509_cert::spki::{
     self, AlgorithmIdentifierOwned, Document, DynSignatureAlgorithmIdentifier, EncodePublicKey,
@@ -20,11 +20,9 @@ use x509_cert::spki::{
 };
 use zeroize::Zeroizing;
 
+use super::oid;
 use crate::sign::SignError;
 
-pub(crate) const SHA256_WITH_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11");
-pub(crate) const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
-pub(crate) const ECDSA_WITH_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
 
 /// The kinds of keys that sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -73,20 +71,26 @@ impl PrivateKey {
 
     /// Reads an unencrypted PKCS#8 `PrivateKeyInfo` (RFC 5208).
     pub(crate) fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, SignError> {
-        let ec = |curve| EcdsaKeyPair::from_pkcs8(curve, pkcs8).map(|pair| Pair::Ec(Box::new(pair)));
+        let ec =
+            |curve| EcdsaKeyPair::from_pkcs8(curve, pkcs8).map(|pair| Pair::Ec(Box::new(pair)));
         if let Ok(pair) = ec(&signature::ECDSA_P256_SHA256_ASN1_SIGNING) {
             return Self::new(pair, KeyAlgorithm::P256);
         }
         if let Ok(pair) = ec(&signature::ECDSA_P384_SHA384_ASN1_SIGNING) {
             return Self::new(pair, KeyAlgorithm::P384);
         }
-        let pair = RsaKeyPair::from_pkcs8(pkcs8)
-            .map_err(|_| SignError::Key("neither RSA of 2,048 bits and more nor EC on P-256 or P-384 in PKCS#8"))?;
+        let pair = RsaKeyPair::from_pkcs8(pkcs8).map_err(|_| {
+            SignError::Key("neither RSA of 2,048 bits and more nor EC on P-256 or P-384 in PKCS#8")
+        })?;
         let algorithm = match pair.public_modulus_len() {
             256 => KeyAlgorithm::Rsa2048,
             384 => KeyAlgorithm::Rsa3072,
             512 => KeyAlgorithm::Rsa4096,
-            _ => return Err(SignError::Key("an RSA modulus of other than 2,048, 3,072 or 4,096 bits")),
+            _ => {
+                return Err(SignError::Key(
+                    "an RSA modulus of other than 2,048, 3,072 or 4,096 bits",
+                ));
+            }
         };
         Self::new(Pair::Rsa(Box::new(pair)), algorithm)
     }
@@ -98,7 +102,11 @@ impl PrivateKey {
             Pair::Ec(pair) => pair.public_key().as_der().map_err(failed)?,
         };
         let public = SubjectPublicKeyInfoOwned::from_der(spki.as_ref())?;
-        Ok(Self { pair, algorithm, public })
+        Ok(Self {
+            pair,
+            algorithm,
+            public,
+        })
     }
 
     /// The key as an unencrypted PKCS#8 `PrivateKeyInfo`; the caller encrypts it before it rests anywhere.
@@ -109,7 +117,9 @@ impl PrivateKey {
                 let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
                 Ok(Zeroizing::new(der.as_ref().to_vec()))
             }
-            Pair::Ec(pair) => Ok(Zeroizing::new(pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec())),
+            Pair::Ec(pair) => Ok(Zeroizing::new(
+                pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
+            )),
         }
     }
 
@@ -120,10 +130,15 @@ impl PrivateKey {
         match &self.pair {
             Pair::Rsa(pair) => {
                 let mut out = vec![0; pair.public_modulus_len()];
-                pair.sign(&signature::RSA_PKCS1_SHA256, &random, message, &mut out).map_err(failed)?;
+                pair.sign(&signature::RSA_PKCS1_SHA256, &random, message, &mut out)
+                    .map_err(failed)?;
                 Ok(out)
             }
-            Pair::Ec(pair) => Ok(pair.sign(&random, message).map_err(failed)?.as_ref().to_vec()),
+            Pair::Ec(pair) => Ok(pair
+                .sign(&random, message)
+                .map_err(failed)?
+                .as_ref()
+                .to_vec()),
         }
     }
 
@@ -139,19 +154,29 @@ impl PrivateKey {
     pub(crate) fn digest(&self) -> &'static DigestAlgorithm {
         match self.algorithm {
             KeyAlgorithm::P384 => &aws_lc_rs::digest::SHA384,
-            KeyAlgorithm::P256 | KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
-                &aws_lc_rs::digest::SHA256
-            }
+            KeyAlgorithm::P256
+            | KeyAlgorithm::Rsa2048
+            | KeyAlgorithm::Rsa3072
+            | KeyAlgorithm::Rsa4096 => &aws_lc_rs::digest::SHA256,
         }
     }
 
     pub(crate) fn signature_algorithm(&self) -> AlgorithmIdentifierOwned {
         // RFC 4055 section 5 wants a NULL for RSA, RFC 5758 section 3.2 nothing for ECDSA.
         match self.algorithm {
-            KeyAlgorithm::P256 => AlgorithmIdentifierOwned { oid: ECDSA_WITH_SHA256, parameters: None },
-            KeyAlgorithm::P384 => AlgorithmIdentifierOwned { oid: ECDSA_WITH_SHA384, parameters: None },
+            KeyAlgorithm::P256 => AlgorithmIdentifierOwned {
+                oid: oid::ECDSA_WITH_SHA256,
+                parameters: None,
+            },
+            KeyAlgorithm::P384 => AlgorithmIdentifierOwned {
+                oid: oid::ECDSA_WITH_SHA384,
+                parameters: None,
+            },
             KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
-                AlgorithmIdentifierOwned { oid: SHA256_WITH_RSA, parameters: Some(Any::from(Null)) }
+                AlgorithmIdentifierOwned {
+                    oid: oid::SHA256_WITH_RSA,
+                    parameters: Some(Any::from(Null)),
+                }
             }
         }
     }
@@ -192,6 +217,8 @@ impl DynSignatureAlgorithmIdentifier for PrivateKey {
 
 impl ::signature::Signer<SignatureBytes> for PrivateKey {
     fn try_sign(&self, message: &[u8]) -> Result<SignatureBytes, ::signature::Error> {
-        self.sign(message).map(SignatureBytes).map_err(|_| ::signature::Error::new())
+        self.sign(message)
+            .map(SignatureBytes)
+            .map_err(|_| ::signature::Error::new())
     }
 }

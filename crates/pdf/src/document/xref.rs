@@ -1,0 +1,291 @@
+//! Cross-reference tables and streams, and the chain that the revisions of a file make of them.
+
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, HashSet},
+};
+
+use super::{Unreadable, damaged, filter, stream_start};
+use crate::syntax::{Dict, Id, Parser, Value};
+
+/// The most revisions that a file may have.
+const MAX_SECTIONS: usize = 4096;
+/// The highest object number (ISO 32000-1 annex C).
+const MAX_NUMBER: u64 = 8_388_607;
+
+/// Where an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// Nowhere: it was deleted.
+    Free,
+    /// In the file.
+    At { offset: usize, generation: u16 },
+    /// In an object stream.
+    In { container: u32, index: u32 },
+}
+
+/// How a section is written; a new one is written as the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum XrefKind {
+    Table,
+    Stream,
+}
+
+pub(super) struct Table {
+    pub(super) sections: Vec<usize>,
+    pub(super) entries: BTreeMap<u32, Entry>,
+    /// The newest section's.
+    pub(super) trailer: Dict,
+    pub(super) kind: XrefKind,
+}
+
+struct Section {
+    entries: Vec<(u32, Entry)>,
+    trailer: Dict,
+    kind: XrefKind,
+}
+
+/// Reads the chain of sections that starts where the last `startxref` says.
+pub(super) fn read(data: &[u8], budget: &Cell<usize>) -> Result<Table, Unreadable> {
+    let mut next = Some(start(data)?);
+    let mut seen = HashSet::new();
+    let mut sections = Vec::new();
+    let mut entries = BTreeMap::new();
+    let mut newest = None;
+    while let Some(offset) = next {
+        if sections.len() == MAX_SECTIONS {
+            return Err(Unreadable::TooLarge("the number of revisions"));
+        }
+        if !seen.insert(offset) {
+            return damaged("the cross-references loop", offset);
+        }
+        sections.push(offset);
+        let mut section = section(data, offset, budget)?;
+        // A hybrid file keeps what older readers must not see in a stream beside its table; the table calls it free.
+        if let Some(at) = offset_of(&section.trailer, b"XRefStm", data)? {
+            let hidden = self::section(data, at, budget)?;
+            let shown: HashSet<u32> = section
+                .entries
+                .iter()
+                .filter(|(_, entry)| *entry != Entry::Free)
+                .map(|(number, _)| *number)
+                .collect();
+            section.entries.retain(|(_, entry)| *entry != Entry::Free);
+            section.entries.extend(
+                hidden
+                    .entries
+                    .into_iter()
+                    .filter(|(number, _)| !shown.contains(number)),
+            );
+        }
+        for (number, entry) in section.entries {
+            entries.entry(number).or_insert(entry);
+        }
+        next = offset_of(&section.trailer, b"Prev", data)?;
+        newest.get_or_insert((section.trailer, section.kind));
+    }
+    // The loop ran at least once.
+    let Some((trailer, kind)) = newest else {
+        return damaged("there are no cross-references", 0);
+    };
+    Ok(Table {
+        sections,
+        entries,
+        trailer,
+        kind,
+    })
+}
+
+/// Where the last `startxref` points. It stands in the last 1,024 bytes, as readers expect.
+fn start(data: &[u8]) -> Result<usize, Unreadable> {
+    const WORD: &[u8] = b"startxref";
+    let tail = data.len().saturating_sub(1024);
+    let Some(found) = data[tail..]
+        .windows(WORD.len())
+        .rposition(|window| window == WORD)
+    else {
+        return damaged("`startxref` is missing at the end", data.len());
+    };
+    let mut parser = Parser::new(data, tail + found + WORD.len());
+    let offset = parser.unsigned("`startxref` names no offset")?;
+    usize::try_from(offset)
+        .ok()
+        .filter(|&offset| offset < data.len())
+        .map_or_else(
+            || damaged("`startxref` points past the end of the file", tail + found),
+            Ok,
+        )
+}
+
+fn offset_of(trailer: &Dict, key: &[u8], data: &[u8]) -> Result<Option<usize>, Unreadable> {
+    match trailer.value(key) {
+        Value::Null => Ok(None),
+        Value::Int(offset) => match usize::try_from(*offset)
+            .ok()
+            .filter(|&offset| offset < data.len())
+        {
+            Some(offset) => Ok(Some(offset)),
+            None => damaged("a trailer points past the end of the file", 0),
+        },
+        _ => damaged("a trailer's offset is not a number", 0),
+    }
+}
+
+fn section(data: &[u8], offset: usize, budget: &Cell<usize>) -> Result<Section, Unreadable> {
+    let mut parser = Parser::new(data, offset);
+    if parser.keyword(b"xref") {
+        table(parser)
+    } else {
+        stream(parser, budget)
+    }
+}
+
+fn table(mut parser: Parser<'_>) -> Result<Section, Unreadable> {
+    let mut entries = Vec::new();
+    while !parser.keyword(b"trailer") {
+        let first = parser.unsigned("a cross-reference subsection was expected")?;
+        let count = parser.unsigned("a cross-reference subsection has no length")?;
+        parser.skip_space();
+        // An entry has 20 bytes, but the last may lack its end of line.
+        let room = (parser.data.len() - parser.at) as u64 / 18;
+        if count > room || first > MAX_NUMBER || first + count > MAX_NUMBER + 1 {
+            return parser.damaged("a cross-reference subsection is too long");
+        }
+        for number in first..first + count {
+            let offset = parser.unsigned("a cross-reference entry was expected")?;
+            let generation = parser.unsigned("a cross-reference entry was expected")?;
+            let entry = if parser.keyword(b"n") {
+                entry_at(offset, generation, &parser)?
+            } else if parser.keyword(b"f") {
+                Entry::Free
+            } else {
+                return parser.damaged("a cross-reference entry is malformed");
+            };
+            // Bounded by MAX_NUMBER above.
+            entries.push((u32::try_from(number).unwrap_or(u32::MAX), entry));
+        }
+    }
+    let Value::Dict(trailer) = parser.item()?.value else {
+        return parser.damaged("the trailer is not a dictionary");
+    };
+    Ok(Section {
+        entries,
+        trailer,
+        kind: XrefKind::Table,
+    })
+}
+
+fn entry_at(offset: u64, generation: u64, parser: &Parser<'_>) -> Result<Entry, Unreadable> {
+    // Some writers state unused numbers as `0000000000 00000 n`.
+    if offset == 0 {
+        return Ok(Entry::Free);
+    }
+    match (usize::try_from(offset), u16::try_from(generation)) {
+        (Ok(offset), Ok(generation)) if offset < parser.data.len() => {
+            Ok(Entry::At { offset, generation })
+        }
+        _ => parser.damaged("a cross-reference points past the end of the file"),
+    }
+}
+
+fn stream(mut parser: Parser<'_>, budget: &Cell<usize>) -> Result<Section, Unreadable> {
+    let at = parser.at;
+    let Id { .. } = parser.object_header()?;
+    let Value::Dict(dict) = parser.item()?.value else {
+        return parser.damaged("a cross-reference stream was expected");
+    };
+    let start = stream_start(&mut parser)?;
+    // Its entries must be direct, for there is no telling yet where anything else is (section 7.5.8.2).
+    let end = dict
+        .int(b"Length")
+        .and_then(|length| usize::try_from(length).ok())
+        .and_then(|length| start.checked_add(length))
+        .filter(|&end| end <= parser.data.len());
+    let Some(end) = end.filter(|_| dict.is(b"Type", b"XRef")) else {
+        return damaged("a cross-reference stream is malformed", at);
+    };
+    if !Parser::new(parser.data, end).keyword(b"endstream") {
+        return damaged("a cross-reference stream is not as long as it says", end);
+    }
+    let decoded = filter::decode(&parser.data[start..end], &dict, budget, at)?;
+    let entries = stream_entries(&decoded, &dict, parser.data.len(), at)?;
+    Ok(Section {
+        entries,
+        trailer: dict,
+        kind: XrefKind::Stream,
+    })
+}
+
+fn stream_entries(
+    decoded: &[u8],
+    dict: &Dict,
+    file_size: usize,
+    at: usize,
+) -> Result<Vec<(u32, Entry)>, Unreadable> {
+    const MALFORMED: &str = "a cross-reference stream is malformed";
+    let numbers = |value: &Value| -> Option<Vec<u64>> {
+        value
+            .array()?
+            .iter()
+            .map(|item| item.value.int().and_then(|int| u64::try_from(int).ok()))
+            .collect()
+    };
+    let widths = numbers(dict.value(b"W"))
+        .filter(|widths| widths.len() == 3 && widths.iter().all(|&width| width <= 8));
+    let Some(widths) = widths else {
+        return damaged(MALFORMED, at);
+    };
+    let widths = [widths[0] as usize, widths[1] as usize, widths[2] as usize];
+    let ranges = match dict.value(b"Index") {
+        Value::Null => dict
+            .int(b"Size")
+            .and_then(|size| u64::try_from(size).ok())
+            .map(|size| vec![0, size]),
+        index => numbers(index).filter(|index| index.len() % 2 == 0),
+    };
+    let Some(ranges) = ranges else {
+        return damaged(MALFORMED, at);
+    };
+    let record = widths.iter().sum::<usize>();
+    let mut records = decoded.chunks_exact(record.max(1));
+    let mut entries = Vec::new();
+    for range in ranges.chunks_exact(2) {
+        let (first, count) = (range[0], range[1]);
+        if first > MAX_NUMBER || count > MAX_NUMBER {
+            return damaged(MALFORMED, at);
+        }
+        for number in first..first + count {
+            let Some(record) = records.next() else {
+                return damaged("a cross-reference stream is too short", at);
+            };
+            let (kind, rest) = record.split_at(widths[0]);
+            let (second, third) = rest.split_at(widths[1]);
+            let kind = if kind.is_empty() { 1 } else { big_endian(kind) };
+            let (second, third) = (big_endian(second), big_endian(third));
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            let entry = match kind {
+                0 => Entry::Free,
+                1 => match (usize::try_from(second), u16::try_from(third)) {
+                    (Ok(offset), Ok(generation)) if offset < file_size => {
+                        Entry::At { offset, generation }
+                    }
+                    _ => return damaged("a cross-reference points past the end of the file", at),
+                },
+                2 => match (u32::try_from(second), u32::try_from(third)) {
+                    (Ok(container), Ok(index)) => Entry::In { container, index },
+                    _ => return damaged(MALFORMED, at),
+                },
+                // Unknown kinds are references to null (section 7.5.8.3).
+                _ => Entry::Free,
+            };
+            entries.push((number, entry));
+        }
+    }
+    Ok(entries)
+}
+
+fn big_endian(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0, |value, &byte| value << 8 | u64::from(byte))
+}

@@ -1,0 +1,334 @@
+//! Builds and checks certificate chains (RFC 5280 section 6), as of a given time.
+//!
+//! A chain leads from a certificate over others to a trusted root. Its certificates come from the signature, the document
+//! and the verifier. Names are compared byte by byte, as issuers copy them.
+
+use der::{Encode as _, asn1::ObjectIdentifier};
+use x509_cert::{
+    Certificate,
+    crl::CertificateList,
+    ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages},
+    time::Time,
+};
+
+use super::{
+    algorithm,
+    report::{Code, Finding, Party, Severity},
+};
+use crate::pki::{hex_sha256, oid, utc_millis};
+
+/// The most certificates between a leaf and its root.
+const MAX_DEPTH: usize = 8;
+/// The most public-key operations that building one chain may take.
+const MAX_CHECKS: usize = 64;
+
+/// A certificate with what is asked of it again and again.
+#[derive(Clone)]
+pub(super) struct Known {
+    pub(super) der: Vec<u8>,
+    pub(super) certificate: Certificate,
+}
+
+impl Known {
+    pub(super) fn parse(der: &[u8]) -> Option<Self> {
+        use der::Decode as _;
+        Some(Self { der: der.to_vec(), certificate: Certificate::from_der(der).ok()? })
+    }
+
+    pub(super) fn of(certificate: &Certificate) -> Option<Self> {
+        Some(Self { der: certificate.to_der().ok()?, certificate: certificate.clone() })
+    }
+
+    pub(super) fn party(&self) -> Party {
+        let tbs = self.certificate.tbs_certificate();
+        let part = |attribute: ObjectIdentifier| {
+            let found = tbs.subject().iter().find(|part| part.oid == attribute)?;
+            text_of(&found.value)
+        };
+        Party {
+            common_name: part(oid::COMMON_NAME),
+            organization: part(oid::ORGANIZATION),
+            subject: tbs.subject().to_string(),
+            issuer: tbs.issuer().to_string(),
+            serial: hex::encode(tbs.serial_number().as_bytes()),
+            not_before: utc_millis(tbs.validity().not_before),
+            not_after: utc_millis(tbs.validity().not_after),
+            sha256: hex_sha256(&self.der),
+        }
+    }
+
+    fn is_issuer_of(&self, other: &Self) -> bool {
+        self.certificate.tbs_certificate().subject() == other.certificate.tbs_certificate().issuer()
+    }
+
+    fn is_authority(&self, below: usize) -> bool {
+        let tbs = self.certificate.tbs_certificate();
+        let constraints = tbs.get_extension::<BasicConstraints>().ok().flatten();
+        let usage = tbs.get_extension::<KeyUsage>().ok().flatten();
+        constraints.is_some_and(|(_, constraints)| {
+            constraints.ca && constraints.path_len_constraint.is_none_or(|most| below <= usize::from(most))
+        }) && usage.is_none_or(|(_, usage)| usage.0.contains(KeyUsages::KeyCertSign))
+    }
+
+    fn signed(&self, other: &Self) -> bool {
+        let issued = &other.certificate;
+        let (Ok(message), Some(signature)) = (issued.tbs_certificate().to_der(), issued.signature().as_bytes()) else {
+            return false;
+        };
+        // The algorithm stated inside must be the one stated outside (RFC 5280 section 4.1.1.2).
+        let algorithm = issued.signature_algorithm();
+        let key = self.certificate.tbs_certificate().subject_public_key_info();
+        algorithm == issued.tbs_certificate().signature()
+            && algorithm::check(key, algorithm, None, &message, signature).is_ok()
+    }
+}
+
+fn text_of(value: &der::Any) -> Option<String> {
+    use der::Tagged as _;
+    match value.tag() {
+        der::Tag::BmpString => {
+            let units = value.value().chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+            Some(char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
+        }
+        der::Tag::Utf8String | der::Tag::PrintableString | der::Tag::Ia5String | der::Tag::TeletexString => {
+            Some(String::from_utf8_lossy(value.value()).into_owned())
+        }
+        _ => None,
+    }
+}
+
+/// What a certificate must be good for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Documents,
+    Timestamps,
+}
+
+/// Where the certificates and revocation lists of a verification come from.
+pub(super) struct Pool<'p> {
+    pub(super) roots: &'p [Known],
+    pub(super) others: Vec<&'p Known>,
+    pub(super) lists: &'p [RevocationList],
+}
+
+/// A chain from a leaf (not in it) up to a root, or as far as it goes.
+pub(super) struct Chain {
+    pub(super) above: Vec<Known>,
+    pub(super) trusted: bool,
+}
+
+impl Pool<'_> {
+    /// The chain of `leaf`: a trusted one when there is one.
+    pub(super) fn chain(&self, leaf: &Known) -> Chain {
+        if self.roots.iter().any(|root| root.der == leaf.der) {
+            return Chain { above: Vec::new(), trusted: true };
+        }
+        let mut path = Vec::new();
+        let mut checks = MAX_CHECKS;
+        if self.climb(leaf, &mut path, &mut checks) {
+            return Chain { above: path.into_iter().cloned().collect(), trusted: true };
+        }
+        // Not trusted: show the first issuers all the same.
+        let mut above: Vec<Known> = Vec::new();
+        while above.len() < MAX_DEPTH {
+            let below = above.last().unwrap_or(leaf);
+            let next = self.others.iter().find(|known| known.is_issuer_of(below) && known.der != below.der);
+            match next {
+                Some(next) if above.iter().all(|known| known.der != next.der) => above.push((*next).clone()),
+                _ => break,
+            }
+        }
+        Chain { above, trusted: false }
+    }
+
+    fn climb<'c>(&'c self, below: &Known, path: &mut Vec<&'c Known>, checks: &mut usize) -> bool {
+        if path.len() == MAX_DEPTH {
+            return false;
+        }
+        let candidates = self.roots.iter().map(|root| (root, true));
+        let candidates = candidates.chain(self.others.iter().map(|known| (*known, false)));
+        for (candidate, is_root) in candidates {
+            if !candidate.is_issuer_of(below)
+                || !candidate.is_authority(path.len())
+                || path.iter().any(|known| known.der == candidate.der)
+            {
+                continue;
+            }
+            let Some(left) = checks.checked_sub(1) else { return false };
+            *checks = left;
+            if !candidate.signed(below) {
+                continue;
+            }
+            path.push(candidate);
+            if is_root || self.climb(candidate, path, checks) {
+                return true;
+            }
+            path.pop();
+        }
+        false
+    }
+
+    /// Everything that stands against using `leaf` for `purpose` at `at` (UTC milliseconds). `proven` says that `at` is more
+    /// than the signer's claim; otherwise `now` counts too. Also whether revocation is known for the whole chain.
+    pub(super) fn judge(
+        &self,
+        leaf: &Known,
+        chain: &Chain,
+        purpose: Purpose,
+        (at, proven, now): (i64, bool, i64),
+    ) -> (Vec<Finding>, bool) {
+        let mut findings = Vec::new();
+        if !chain.trusted {
+            let detail = "the certificate does not lead to a trusted root".to_owned();
+            findings.push(Finding { severity: Severity::Doubt, code: Code::Untrusted, detail });
+        }
+        if let Some(detail) = unfit(leaf, purpose) {
+            findings.push(Finding { severity: Severity::Failure, code: Code::KeyUsage, detail });
+        }
+        let mut revocation_known = true;
+        let all: Vec<&Known> = std::iter::once(leaf).chain(&chain.above).collect();
+        for (n, known) in all.iter().enumerate() {
+            findings.extend(unknown_critical(known));
+            findings.extend(validity(known, at, proven, now));
+            let issuer = all.get(n + 1);
+            // A root is trusted by decision; nobody can revoke it but the verifier.
+            if let Some(issuer) = issuer {
+                match self.revocation(known, issuer, at, proven) {
+                    Some(found) => findings.extend(found),
+                    None => revocation_known = false,
+                }
+            }
+        }
+        if !revocation_known {
+            let detail = "no revocation list says whether the certificate was revoked".to_owned();
+            findings.push(Finding { severity: Severity::Note, code: Code::RevocationUnknown, detail });
+        }
+        (findings, revocation_known && chain.trusted)
+    }
+
+    /// What the revocation lists say of a certificate; `None` when none speaks for its issuer at `at`.
+    fn revocation(&self, known: &Known, issuer: &Known, at: i64, proven: bool) -> Option<Option<Finding>> {
+        let tbs = known.certificate.tbs_certificate();
+        let mut spoken = false;
+        for list in self.lists {
+            if list.list.tbs_cert_list.issuer != *tbs.issuer() || !list.signed_by(issuer) {
+                continue;
+            }
+            let revoked = list.list.tbs_cert_list.revoked_certificates.iter().flatten();
+            let entry = revoked.into_iter().find(|entry| entry.serial_number == *tbs.serial_number());
+            let Some(entry) = entry else {
+                spoken = true;
+                continue;
+            };
+            let since = utc_millis(entry.revocation_date);
+            let finding = |severity, detail: &str| {
+                Finding { severity, code: Code::Revoked, detail: format!("{detail}: {}", tbs.subject()) }
+            };
+            return Some(if since <= at {
+                Some(finding(Severity::Failure, "a certificate had been revoked"))
+            } else if proven {
+                Some(finding(Severity::Note, "a certificate was revoked later"))
+            } else {
+                Some(finding(Severity::Doubt, "a certificate was revoked later than the time that the signer claims"))
+            });
+        }
+        spoken.then_some(None)
+    }
+}
+
+/// A certificate revocation list (RFC 5280 section 5).
+#[derive(Clone)]
+pub(super) struct RevocationList {
+    list: CertificateList,
+    tbs: Vec<u8>,
+}
+
+impl RevocationList {
+    pub(super) fn parse(der: &[u8]) -> Option<Self> {
+        use der::Decode as _;
+        let list = CertificateList::from_der(der).ok()?;
+        let tbs = list.tbs_cert_list.to_der().ok()?;
+        Some(Self { list, tbs })
+    }
+
+    fn signed_by(&self, issuer: &Known) -> bool {
+        let Some(signature) = self.list.signature.as_bytes() else { return false };
+        let tbs = issuer.certificate.tbs_certificate();
+        let usage = tbs.get_extension::<KeyUsage>().ok().flatten();
+        usage.is_none_or(|(_, usage)| usage.0.contains(KeyUsages::CRLSign))
+            && self.list.signature_algorithm == self.list.tbs_cert_list.signature
+            && algorithm::check(
+                tbs.subject_public_key_info(),
+                &self.list.signature_algorithm,
+                None,
+                &self.tbs,
+                signature,
+            )
+            .is_ok()
+    }
+}
+
+/// Why a leaf may not be used for `purpose`.
+fn unfit(leaf: &Known, purpose: Purpose) -> Option<String> {
+    let tbs = leaf.certificate.tbs_certificate();
+    let usage = match tbs.get_extension::<KeyUsage>() {
+        Ok(usage) => usage,
+        Err(_) => return Some("the certificate's keyUsage cannot be read".to_owned()),
+    };
+    let signs = KeyUsages::DigitalSignature | KeyUsages::NonRepudiation;
+    if usage.is_some_and(|(_, usage)| (usage.0 & signs).is_empty()) {
+        return Some("the certificate's keyUsage does not permit signing".to_owned());
+    }
+    let extended = match tbs.get_extension::<ExtendedKeyUsage>() {
+        Ok(extended) => extended.map(|(_, extended)| extended.0),
+        Err(_) => return Some("the certificate's extended key usage cannot be read".to_owned()),
+    };
+    match (purpose, extended) {
+        (Purpose::Timestamps, Some(purposes)) if purposes == [oid::TIME_STAMPING] => None,
+        (Purpose::Timestamps, _) => Some("the certificate is not a timestamp authority's alone".to_owned()),
+        // Documents are signed with certificates for e-mail, for documents, or for anything (RFC 9336 section 3). One for
+        // web servers or timestamps alone is another thing.
+        (Purpose::Documents, Some(purposes))
+            if purposes.iter().all(|purpose| [oid::SERVER_AUTHENTICATION, oid::TIME_STAMPING].contains(purpose)) =>
+        {
+            Some("the certificate's extended key usage does not permit signing documents".to_owned())
+        }
+        (Purpose::Documents, _) => None,
+    }
+}
+
+/// A critical extension that is not understood forbids using the certificate (RFC 5280 section 4.2).
+fn unknown_critical(known: &Known) -> Option<Finding> {
+    const UNDERSTOOD: [ObjectIdentifier; 6] = [
+        oid::BASIC_CONSTRAINTS,
+        oid::KEY_USAGE,
+        oid::EXTENDED_KEY_USAGE,
+        oid::SUBJECT_ALT_NAME,
+        oid::CERTIFICATE_POLICIES,
+        oid::CRL_DISTRIBUTION_POINTS,
+    ];
+    let extensions = known.certificate.tbs_certificate().extensions()?;
+    let unknown = extensions.iter().find(|extension| extension.critical && !UNDERSTOOD.contains(&extension.extn_id))?;
+    let detail = format!("a certificate has a critical extension that is not understood: {}", unknown.extn_id);
+    Some(Finding { severity: Severity::Doubt, code: Code::Untrusted, detail })
+}
+
+fn validity(known: &Known, at: i64, proven: bool, now: i64) -> Option<Finding> {
+    let tbs = known.certificate.tbs_certificate();
+    // Certificates state whole seconds and are valid through the last one.
+    let end = |time: Time| utc_millis(time).saturating_add(999);
+    let (first, last) = (utc_millis(tbs.validity().not_before), end(tbs.validity().not_after));
+    let finding = |severity, code, detail: &str| {
+        Some(Finding { severity, code, detail: format!("{detail}: {}", tbs.subject()) })
+    };
+    if at < first {
+        finding(Severity::Failure, Code::NotYetValid, "a certificate was not yet valid")
+    } else if at > last {
+        finding(Severity::Failure, Code::Expired, "a certificate had expired")
+    } else if !proven && now > last {
+        let detail = "a certificate has expired since, and only the signer's own clock says that it was still valid";
+        finding(Severity::Doubt, Code::Expired, detail)
+    } else {
+        None
+    }
+}

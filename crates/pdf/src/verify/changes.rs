@@ -1,0 +1,432 @@
+//! Judges what was changed in a document after one of its signatures.
+//!
+//! The signed revision and the whole file are two documents over the same bytes. Every object that the signed revision
+//! could show and that is another now must have a reason: a signature field that was signed, a field that was added,
+//! evidence in `/DSS`, metadata. All else may change what a reader sees. Stricter than readers that let forms be filled in: a
+//! receipt has no form to fill in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::report::{Change, ChangeKind};
+use crate::{
+    document::{Document, Entry, Unreadable},
+    form::{self, Certification, FormField, Permissions},
+    syntax::{Dict, Id, Item, Value},
+};
+
+/// The most objects of a signed revision that are walked.
+const MAX_OBJECTS: usize = 1_000_000;
+
+/// What changed from `old`, a signed revision, to `new`, the whole file. `permissions` is what the signature permits.
+pub(super) fn between(
+    old: &Document<'_>,
+    new: &Document<'_>,
+    permissions: &Permissions,
+) -> Result<Vec<Change>, Unreadable> {
+    let mut judge = Judge { old, new, permissions, changes: Vec::new(), new_fields: BTreeMap::new() };
+    if old.trailer().root != new.trailer().root {
+        judge.other("the catalog is another object".to_owned());
+        return Ok(judge.changes);
+    }
+    let (changed, introduced) = judge.differences()?;
+    if changed.is_empty() && introduced.is_empty() {
+        return Ok(judge.changes);
+    }
+    let reachable = Reachable::of(old)?;
+    for id in introduced.iter().filter(|id| reachable.contains(id)) {
+        judge.other(format!("object {id}, which the signed revision named but did not have, was added"));
+    }
+    judge.new_fields = form::fields(new)?.into_iter().map(|field| (field.id, field)).collect();
+    let roles = roles(old)?;
+    for id in changed {
+        if !reachable.contains(&id) {
+            continue;
+        }
+        match roles.get(&id) {
+            // What a page shows does not become evidence by being called so as well.
+            Some(Role::ValidationData | Role::Metadata) if reachable.shown.contains(&id) => {
+                judge.other(format!("object {id} was changed"));
+            }
+            Some(role) => judge.object(id, role)?,
+            None => judge.other(format!("object {id} was changed")),
+        }
+    }
+    Ok(judge.changes)
+}
+
+/// What an object is in the signed revision, when a change of it could be permitted.
+enum Role {
+    Catalog,
+    Form,
+    FormFields,
+    Field(FormField),
+    /// The widget of a field, where it is an object of its own.
+    Widget(FormField),
+    Page,
+    Annotations,
+    ValidationData,
+    Metadata,
+}
+
+struct Judge<'j, 'a> {
+    old: &'j Document<'a>,
+    new: &'j Document<'a>,
+    permissions: &'j Permissions,
+    changes: Vec<Change>,
+    new_fields: BTreeMap<Id, FormField>,
+}
+
+impl Judge<'_, '_> {
+    /// Ids of objects that are another now, and of objects that the signed revision did not have.
+    fn differences(&self) -> Result<(BTreeSet<Id>, BTreeSet<Id>), Unreadable> {
+        let (mut changed, mut introduced) = (BTreeSet::new(), BTreeSet::new());
+        let numbers: BTreeSet<u32> = self.old.entries().keys().chain(self.new.entries().keys()).copied().collect();
+        for number in numbers {
+            let (before, after) = (self.old.entries().get(&number), self.new.entries().get(&number));
+            if before == after && self.same_place(before) {
+                continue;
+            }
+            let id = |entry: Option<&Entry>| match entry {
+                Some(Entry::At { generation, .. }) => Some(Id { number, generation: *generation }),
+                Some(Entry::In { .. }) => Some(Id { number, generation: 0 }),
+                Some(Entry::Free) | None => None,
+            };
+            match (id(before), id(after)) {
+                (None, None) => {}
+                (None, Some(after)) => {
+                    introduced.insert(after);
+                }
+                (Some(before), after) => {
+                    if after != Some(before) || !self.equal(before)? {
+                        changed.insert(before);
+                        introduced.extend(after.filter(|after| *after != before));
+                    }
+                }
+            }
+        }
+        Ok((changed, introduced))
+    }
+
+    /// Whether equal entries lead to the same bytes: an object stream may have been replaced as a whole.
+    fn same_place(&self, entry: Option<&Entry>) -> bool {
+        match entry {
+            Some(Entry::In { container, .. }) => self.old.entries().get(container) == self.new.entries().get(container),
+            Some(Entry::At { .. } | Entry::Free) | None => true,
+        }
+    }
+
+    /// Whether an object that was written again says the same.
+    fn equal(&self, id: Id) -> Result<bool, Unreadable> {
+        Ok(match (self.old.object(id)?, self.new.object(id)?) {
+            (Some(old), Some(new)) => {
+                let bytes = |stream: Option<std::ops::Range<usize>>| stream.map(|range| &self.new.data()[range]);
+                old.item == new.item && bytes(old.stream) == bytes(new.stream)
+            }
+            (old, new) => old.is_none() && new.is_none(),
+        })
+    }
+
+    fn object(&mut self, id: Id, role: &Role) -> Result<(), Unreadable> {
+        let value = |document: &Document<'_>| -> Result<Value, Unreadable> {
+            Ok(document.object(id)?.map_or(Value::Null, |object| object.item.value))
+        };
+        let (old, new) = (value(self.old)?, value(self.new)?);
+        match (role, &old, &new) {
+            (Role::ValidationData, ..) => self.permit(ChangeKind::ValidationDataAdded, "evidence was added".to_owned()),
+            (Role::Metadata, ..) => self.metadata(),
+            (Role::Catalog, Value::Dict(old), Value::Dict(new)) => self.catalog(old, new)?,
+            (Role::Form, Value::Dict(old), Value::Dict(new)) => self.form(old, new)?,
+            (Role::FormFields, Value::Array(old), Value::Array(new)) => self.form_fields(old, new),
+            (Role::Field(field), Value::Dict(old), Value::Dict(new)) => self.field(field, old, new),
+            (Role::Widget(field), Value::Dict(old), Value::Dict(new)) => self.widget(field, old, new),
+            (Role::Page, Value::Dict(old), Value::Dict(new)) => self.page(id, old, new)?,
+            (Role::Annotations, Value::Array(old), Value::Array(new)) => self.annotations(old, new),
+            _ => self.other(format!("object {id} was changed")),
+        }
+        Ok(())
+    }
+
+    fn catalog(&mut self, old: &Dict, new: &Dict) -> Result<(), Unreadable> {
+        for key in differing(old, new) {
+            match key.as_slice() {
+                b"AcroForm" => {
+                    let (before, after) = (self.old.resolve(old.value(&key))?, self.new.resolve(new.value(&key))?);
+                    match (&before, &after) {
+                        (Value::Dict(before), Value::Dict(after)) => self.form(before, after)?,
+                        (Value::Null, Value::Dict(after)) => self.form(&Dict::default(), after)?,
+                        _ => self.other("the form was replaced".to_owned()),
+                    }
+                }
+                b"DSS" => self.permit(ChangeKind::ValidationDataAdded, "evidence was added".to_owned()),
+                b"Metadata" => self.metadata(),
+                // They say which extensions of PDF the file uses, as PAdES asks.
+                b"Extensions" | b"Version" => self.metadata(),
+                _ => self.other(format!("the catalog's {} was changed", shown(&key))),
+            }
+        }
+        Ok(())
+    }
+
+    fn form(&mut self, old: &Dict, new: &Dict) -> Result<(), Unreadable> {
+        for key in differing(old, new) {
+            match key.as_slice() {
+                b"Fields" => {
+                    let before = self.old.array(old.value(&key), "the form's fields are malformed")?;
+                    let after = self.new.array(new.value(&key), "the form's fields are malformed")?;
+                    self.form_fields(&before, &after);
+                }
+                b"SigFlags" if new.int(&key).is_some() => {}
+                _ => self.other(format!("the form's {} was changed", shown(&key))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fields may be added, after those that were there.
+    fn form_fields(&mut self, old: &[Item], new: &[Item]) {
+        if !new.starts_with(old) {
+            self.other("fields of the form were removed or replaced".to_owned());
+            return;
+        }
+        for added in &new[old.len()..] {
+            let field = added.value.reference().and_then(|id| self.new_fields.get(&id));
+            match field {
+                Some(field) if field.is_signature => {
+                    let name = field.name.clone();
+                    let detail = format!("signature field {name:?} was added");
+                    // Certifications permit no new fields but invisible ones, which timestamps need.
+                    let visible = is_visible(&field.dict);
+                    if self.permissions.certification.is_some() && visible {
+                        self.forbid(ChangeKind::FieldAdded, detail);
+                    } else {
+                        self.permit(ChangeKind::FieldAdded, detail);
+                    }
+                }
+                _ => self.other("a field that is no signature was added to the form".to_owned()),
+            }
+        }
+    }
+
+    fn field(&mut self, field: &FormField, old: &Dict, new: &Dict) {
+        let was_empty = old.value(b"V").is_null();
+        let is_signed = !new.value(b"V").is_null();
+        let signed = field.is_signature && was_empty && is_signed;
+        for key in differing(old, new) {
+            match key.as_slice() {
+                b"V" if signed => {
+                    let detail = format!("signature field {:?} was signed", field.name);
+                    let forbidden = self.permissions.certification == Some(Certification::NoChanges)
+                        || self.permissions.lock.as_ref().is_some_and(|lock| lock.covers(&field.name));
+                    if forbidden {
+                        self.forbid(ChangeKind::FieldSigned, detail);
+                    } else {
+                        self.permit(ChangeKind::FieldSigned, detail);
+                    }
+                }
+                b"AP" if signed => {}
+                _ => self.other(format!("{} of field {:?} was changed", shown(&key), field.name)),
+            }
+        }
+    }
+
+    /// A widget shows a signature once its field has one.
+    fn widget(&mut self, field: &FormField, old: &Dict, new: &Dict) {
+        let is_signed = self.new_fields.get(&field.id).is_some_and(|field| field.value().is_some());
+        let signed = field.is_signature && field.value().is_none() && is_signed;
+        for key in differing(old, new) {
+            if key != b"AP" || !signed {
+                self.other(format!("{} of field {:?} was changed", shown(&key), field.name));
+            }
+        }
+    }
+
+    fn page(&mut self, id: Id, old: &Dict, new: &Dict) -> Result<(), Unreadable> {
+        for key in differing(old, new) {
+            if key != b"Annots" {
+                self.other(format!("{} of page {id} was changed", shown(&key)));
+                continue;
+            }
+            let before = self.old.array(old.value(&key), "a page's annotations are malformed")?;
+            let after = self.new.array(new.value(&key), "a page's annotations are malformed")?;
+            self.annotations(&before, &after);
+        }
+        Ok(())
+    }
+
+    /// The widgets of signature fields may be added; the form says whether that is permitted.
+    fn annotations(&mut self, old: &[Item], new: &[Item]) {
+        let is_widget = |item: &Item| {
+            item.value.reference().is_some_and(|id| {
+                self.new_fields.values().any(|field| field.is_signature && field.widgets.contains(&id))
+            })
+        };
+        if !new.starts_with(old) {
+            self.other("annotations of a page were removed or replaced".to_owned());
+        } else if !new[old.len()..].iter().all(is_widget) {
+            self.other("an annotation that is no signature was added to a page".to_owned());
+        }
+    }
+
+    fn metadata(&mut self) {
+        if self.permissions.certification == Some(Certification::NoChanges) {
+            self.forbid(ChangeKind::Metadata, "the metadata was rewritten".to_owned());
+        } else {
+            self.permit(ChangeKind::Metadata, "the metadata was rewritten".to_owned());
+        }
+    }
+
+    fn permit(&mut self, kind: ChangeKind, detail: String) {
+        self.push(Change { kind, permitted: true, detail });
+    }
+
+    fn forbid(&mut self, kind: ChangeKind, detail: String) {
+        self.push(Change { kind, permitted: false, detail });
+    }
+
+    fn other(&mut self, detail: String) {
+        self.forbid(ChangeKind::Other, detail);
+    }
+
+    fn push(&mut self, change: Change) {
+        if !self.changes.contains(&change) {
+            self.changes.push(change);
+        }
+    }
+}
+
+/// The objects that a document can use.
+struct Reachable {
+    /// By what a reader may show.
+    shown: BTreeSet<Id>,
+    /// By evidence, metadata and information alone.
+    beside: BTreeSet<Id>,
+}
+
+impl Reachable {
+    fn of(document: &Document<'_>) -> Result<Self, Unreadable> {
+        let root = document.trailer().root;
+        let (mut shown, mut beside) = (Vec::new(), Vec::new());
+        for (key, item) in &document.catalog()?.entries {
+            let aside = matches!(key.as_slice(), b"DSS" | b"Metadata");
+            item.value.references(&mut |id| if aside { beside.push(id) } else { shown.push(id) });
+        }
+        beside.extend(document.trailer().dict.value(b"Info").reference());
+        let mut reachable = Self { shown: BTreeSet::from([root]), beside: BTreeSet::new() };
+        walk(document, shown, &mut reachable.shown, &BTreeSet::new())?;
+        walk(document, beside, &mut reachable.beside, &reachable.shown)?;
+        Ok(reachable)
+    }
+
+    fn contains(&self, id: &Id) -> bool {
+        self.shown.contains(id) || self.beside.contains(id)
+    }
+}
+
+/// Follows every reference from `stack` on into `found`, but not into what is in `known`.
+fn walk(
+    document: &Document<'_>,
+    mut stack: Vec<Id>,
+    found: &mut BTreeSet<Id>,
+    known: &BTreeSet<Id>,
+) -> Result<(), Unreadable> {
+    while let Some(id) = stack.pop() {
+        if known.contains(&id) || !found.insert(id) {
+            continue;
+        }
+        if found.len() > MAX_OBJECTS {
+            return Err(Unreadable::TooLarge("the number of objects"));
+        }
+        if let Some(object) = document.object(id)? {
+            object.item.value.references(&mut |id| stack.push(id));
+        }
+    }
+    Ok(())
+}
+
+fn roles(document: &Document<'_>) -> Result<BTreeMap<Id, Role>, Unreadable> {
+    let mut roles = BTreeMap::new();
+    let catalog = document.catalog()?;
+    for page in document.pages(usize::MAX)? {
+        let dict = document.dict(&Value::Ref(page), "a page is not a dictionary")?;
+        if let Some(id) = dict.value(b"Annots").reference() {
+            roles.insert(id, Role::Annotations);
+        }
+        roles.insert(page, Role::Page);
+    }
+    validation_data(document, catalog.value(b"DSS"), 0, &mut roles)?;
+    for metadata in [catalog.value(b"Metadata"), document.trailer().dict.value(b"Info")] {
+        if let Some(id) = metadata.reference() {
+            roles.insert(id, Role::Metadata);
+        }
+    }
+    if let Some(id) = catalog.value(b"AcroForm").reference() {
+        roles.insert(id, Role::Form);
+    }
+    if let Value::Dict(form) = document.resolve(catalog.value(b"AcroForm"))?
+        && let Some(id) = form.value(b"Fields").reference()
+    {
+        roles.insert(id, Role::FormFields);
+    }
+    for field in form::fields(document)? {
+        for widget in field.widgets.iter().filter(|widget| **widget != field.id) {
+            let field = FormField {
+                id: field.id,
+                name: field.name.clone(),
+                dict: field.dict.clone(),
+                is_signature: field.is_signature,
+                widgets: Vec::new(),
+            };
+            roles.insert(*widget, Role::Widget(field));
+        }
+        roles.insert(field.id, Role::Field(field));
+    }
+    // Last, because whatever else claims to be the catalog, its own rule is the strictest.
+    roles.insert(document.trailer().root, Role::Catalog);
+    Ok(roles)
+}
+
+/// The dictionaries and arrays below `/DSS`, not the streams that they name.
+fn validation_data(
+    document: &Document<'_>,
+    value: &Value,
+    depth: usize,
+    roles: &mut BTreeMap<Id, Role>,
+) -> Result<(), Unreadable> {
+    if depth > 8 {
+        return Ok(());
+    }
+    let children: Vec<Value> = match value {
+        Value::Ref(id) => {
+            let Some(object) = document.object(*id)? else { return Ok(()) };
+            if object.stream.is_some() || roles.contains_key(id) {
+                return Ok(());
+            }
+            roles.insert(*id, Role::ValidationData);
+            vec![object.item.value]
+        }
+        Value::Dict(dict) => dict.entries.iter().map(|(_, item)| item.value.clone()).collect(),
+        Value::Array(items) => items.iter().map(|item| item.value.clone()).collect(),
+        _ => return Ok(()),
+    };
+    for child in &children {
+        validation_data(document, child, depth + 1, roles)?;
+    }
+    Ok(())
+}
+
+/// The keys whose values differ.
+fn differing(old: &Dict, new: &Dict) -> Vec<Vec<u8>> {
+    let keys: BTreeSet<&Vec<u8>> = old.entries.iter().chain(&new.entries).map(|(key, _)| key).collect();
+    keys.into_iter().filter(|key| old.value(key) != new.value(key)).cloned().collect()
+}
+
+fn is_visible(widget: &Dict) -> bool {
+    const HIDDEN: i64 = 2;
+    let rect: Vec<f64> = widget.value(b"Rect").array().unwrap_or_default().iter().filter_map(|n| n.value.number()).collect();
+    let empty = matches!(rect[..], [left, bottom, right, top] if left == right || bottom == top);
+    !empty && widget.int(b"F").unwrap_or(0) & HIDDEN == 0
+}
+
+fn shown(key: &[u8]) -> String {
+    format!("/{}", String::from_utf8_lossy(key))
+}
