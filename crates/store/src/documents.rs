@@ -51,8 +51,7 @@ impl Documents {
             folder: folder.to_owned(),
             writes: AtomicU64::new(0),
         };
-        let trial = documents.temporary();
-        File::create_new(&trial).map_err(|error| Error::file("create", &trial, error))?;
+        let (trial, _) = documents.create_temporary()?;
         fs::remove_file(&trial).map_err(|error| Error::file("remove", &trial, error))?;
         if let Some(parent) = folder.parent() {
             sync_folder(parent)?;
@@ -66,8 +65,9 @@ impl Documents {
         if self.holds(&path, bytes) {
             return Ok(digest);
         }
-        let temporary = self.temporary();
-        let written = write_synced(&temporary, bytes).and_then(|()| self.rename(&temporary, &path));
+        let (temporary, file) = self.create_temporary()?;
+        let written =
+            write_synced(&temporary, file, bytes).and_then(|()| self.rename(&temporary, &path));
         if written.is_err() {
             // Half a temporary file helps nobody; that it may be gone already is no second error.
             let _ = fs::remove_file(&temporary);
@@ -110,16 +110,24 @@ impl Documents {
         self.folder.join(folder).join(name)
     }
 
-    /// A name that no other write of any process on this machine uses.
-    fn temporary(&self) -> PathBuf {
-        let number = self.writes.fetch_add(1, Ordering::Relaxed);
-        self.folder
-            .join(format!("tmp-{}-{number}", std::process::id()))
+    /// A new file that nobody else writes: another process may have this one's number (in another container, or before a
+    /// crash), so a name that is taken is left alone and the next one tried.
+    fn create_temporary(&self) -> Result<(PathBuf, File)> {
+        loop {
+            let number = self.writes.fetch_add(1, Ordering::Relaxed);
+            let path = self
+                .folder
+                .join(format!("tmp-{}-{number}", std::process::id()));
+            match File::create_new(&path) {
+                Ok(file) => return Ok((path, file)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::file("create", &path, error)),
+            }
+        }
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(path).map_err(|error| Error::file("create", path, error))?;
+fn write_synced(path: &Path, mut file: File, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes)
         .map_err(|error| Error::file("write", path, error))?;
     file.sync_all()

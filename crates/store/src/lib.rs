@@ -52,12 +52,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in a data folder (`sealpost.sqlite` and `documents/`), making what is missing. Blocks on the disk.
+    /// Opens the store in a data folder (`sealpost.sqlite` and `documents/`), making what is missing. A folder that
+    /// it makes is nobody else's to read. Blocks on the disk.
     ///
     /// # Errors
     /// The folder cannot be written, or holds a database that this program must not touch.
     pub fn open(folder: &Path) -> Result<Store> {
-        std::fs::create_dir_all(folder).map_err(|error| Error::file("create", folder, error))?;
+        create_private_folder(folder).map_err(|error| Error::file("create", folder, error))?;
         let documents = Documents::open(&folder.join("documents"))?;
         let sqlite = Sqlite::open(&folder.join("sealpost.sqlite"))?;
         Ok(Store {
@@ -65,4 +66,12 @@ impl Store {
             documents: Arc::new(documents),
         })
     }
+}
+
+fn create_private_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
 }

@@ -1,0 +1,109 @@
+//! Idempotency keys.
+
+use sealpost_flow::{Digest, Operation};
+use sealpost_store::{Committed, Created, IDEMPOTENCY_MILLIS, IdempotencyKey, Remembered};
+
+use crate::world::{CHANNEL, NOW, World, commit_of, flow_id, initiator, new_flow};
+
+fn key(at: i64, request: &str) -> IdempotencyKey {
+    IdempotencyKey {
+        channel_id: CHANNEL.into(),
+        key: "once".into(),
+        request: Digest::of(request.as_bytes()),
+        at,
+    }
+}
+
+fn remembered(request: &str, resource: &str) -> Remembered {
+    Remembered {
+        request: Digest::of(request.as_bytes()),
+        resource: resource.into(),
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_creation_creates_nothing() {
+    let world = World::new().await;
+    let create = async |number, request, at| {
+        let mut new = new_flow(number, NOW);
+        new.idempotency = Some(key(at, request));
+        world.create_flow(new).await.unwrap()
+    };
+    assert!(matches!(create(1, "a", NOW).await, Created::New(_)));
+    let again = Created::Remembered(remembered("a", flow_id(1).as_str()));
+    assert_eq!(create(2, "a", NOW + 1).await, again);
+    assert_eq!(
+        create(2, "b", NOW + 1).await,
+        again,
+        "the caller sees that the request differs"
+    );
+    assert_eq!(world.find_flow(&flow_id(2)).await.unwrap(), None);
+    assert!(
+        matches!(
+            create(3, "c", NOW + IDEMPOTENCY_MILLIS).await,
+            Created::New(_)
+        ),
+        "after 24 hours it is forgotten"
+    );
+}
+
+#[tokio::test]
+async fn a_repeated_change_changes_nothing() {
+    let world = World::new().await;
+    let kept = world.keep(1, NOW).await;
+    let revoke = Operation::Revoke {
+        reason: "填错金额".into(),
+    };
+    let commit = commit_of(&kept, revoke, &initiator(), NOW).with_idempotency(Some(key(NOW, "a")));
+    assert!(matches!(
+        world.commit_flow(commit.clone()).await.unwrap(),
+        Committed::Done { .. }
+    ));
+    let again = Committed::Remembered(remembered("a", flow_id(1).as_str()));
+    assert_eq!(world.commit_flow(commit).await.unwrap(), again);
+    assert_eq!(world.find(&kept).await.version, 2);
+}
+
+#[tokio::test]
+async fn a_conflict_uses_no_key() {
+    let world = World::new().await;
+    let kept = world.keep(1, NOW).await;
+    let revoke = Operation::Revoke {
+        reason: "填错金额".into(),
+    };
+    let mut commit =
+        commit_of(&kept, revoke, &initiator(), NOW).with_idempotency(Some(key(NOW, "a")));
+    commit.version = 7;
+    assert_eq!(
+        world.commit_flow(commit).await.unwrap(),
+        Committed::Conflict
+    );
+    assert_eq!(
+        world.find_idempotency_key(key(NOW, "a")).await.unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn keys_are_forgotten_after_a_day() {
+    let world = World::new().await;
+    let forget = async |now| world.forget_idempotency_keys(now).await.unwrap();
+    assert_eq!(
+        world
+            .remember_idempotency_key(key(NOW, "a"), "x".into())
+            .await
+            .unwrap(),
+        None
+    );
+    let other = world
+        .remember_idempotency_key(key(NOW, "b"), "y".into())
+        .await
+        .unwrap();
+    assert_eq!(other, Some(remembered("a", "x")));
+    assert_eq!(forget(NOW + IDEMPOTENCY_MILLIS - 1).await, 0);
+    assert_eq!(forget(NOW + IDEMPOTENCY_MILLIS).await, 1);
+    assert_eq!(
+        world.find_idempotency_key(key(NOW, "a")).await.unwrap(),
+        None
+    );
+}
