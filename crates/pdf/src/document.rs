@@ -127,11 +127,15 @@ impl<'a> Document<'a> {
             .int(b"Size")
             .and_then(|size| u32::try_from(size).ok())
             .unwrap_or(0);
+        let size = stated.max(highest + 1);
+        if size > MAX_SIZE {
+            return Err(Unreadable::TooLarge("the number of objects"));
+        }
         let trailer = Trailer {
             kind: table.kind,
             dict: trailer,
             root,
-            size: stated.max(highest + 1),
+            size,
         };
         Ok(Self {
             data,

@@ -30,9 +30,8 @@ use crate::{
 
 /// The most characters of a reason, a place or a name.
 const MAX_TEXT: usize = 512;
-/// Room for the CMS structure beside its certificates, in bytes; and the least room altogether.
-const ROOM_BESIDE_CHAIN: usize = 2048;
-const LEAST_ROOM: usize = 6 * 1024;
+/// Room for the CMS structure beside its certificates, in bytes: attributes, names and a signature of up to 512 bytes.
+const ROOM_BESIDE_CHAIN: usize = 1280;
 /// The width of each number of a byte range before it is known.
 const RANGE_DIGITS: usize = 10;
 
@@ -93,7 +92,7 @@ fn prepare(pdf: &[u8], request: &SignRequest<'_>) -> Result<Pending, SignError> 
     let document = Document::parse(pdf)?;
     let field = empty_field(&document, request.field)?;
     let chain: usize = request.credential.chain_der.iter().map(Vec::len).sum();
-    let room = (chain + ROOM_BESIDE_CHAIN).max(LEAST_ROOM);
+    let room = chain + ROOM_BESIDE_CHAIN;
     let dictionary = SignatureDictionary::new(&document, &field, request, room)?;
 
     let mut increment = Increment::new(&document);

@@ -35,10 +35,6 @@ impl Known {
         Some(Self { der: der.to_vec(), certificate: Certificate::from_der(der).ok()? })
     }
 
-    pub(super) fn of(certificate: &Certificate) -> Option<Self> {
-        Some(Self { der: certificate.to_der().ok()?, certificate: certificate.clone() })
-    }
-
     pub(super) fn party(&self) -> Party {
         let tbs = self.certificate.tbs_certificate();
         let part = |attribute: ObjectIdentifier| {

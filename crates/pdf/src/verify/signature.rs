@@ -14,7 +14,6 @@ use super::{
 use crate::{
     document::{Document, Unreadable},
     form::{FormField, Permissions},
-    pki::oid,
     syntax::{Dict, Id, Value},
     text,
 };
