@@ -20,6 +20,9 @@ use crate::retry;
 /// The most that is kept of a failure's detail, in characters.
 const MAX_DETAIL: usize = 300;
 
+/// How long a callback that met a fault of our own waits, in milliseconds.
+pub(crate) const PAUSE: i64 = 1000;
+
 const ID: HeaderName = HeaderName::from_static(webhook::ID_HEADER);
 const TIMESTAMP: HeaderName = HeaderName::from_static(webhook::TIMESTAMP_HEADER);
 const SIGNATURE: HeaderName = HeaderName::from_static(webhook::SIGNATURE_HEADER);
@@ -63,6 +66,17 @@ pub enum Verdict {
     NotMade(String),
 }
 
+/// An attempt that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// When it began.
+    pub at: UtcMillis,
+    /// How long it took.
+    pub took: Duration,
+    /// What it came to.
+    pub verdict: Verdict,
+}
+
 /// Makes one attempt. `now` goes into the signature and is what `Retry-After` dates are counted from.
 pub async fn make(
     client: &Client,
@@ -71,22 +85,23 @@ pub async fn make(
     body: Bytes,
     deadline: Duration,
     now: UtcMillis,
-) -> (Verdict, Duration) {
+) -> Made {
     let began = Instant::now();
-    let url = match &endpoint.url {
-        Ok(url) => url.clone(),
-        Err(refused) => {
-            let reason = if matches!(refused, Refused::Address { .. }) {
-                Reason::BlockedAddress
-            } else {
-                Reason::BlockedUrl
-            };
-            return (failed(reason, refused.to_string(), None), began.elapsed());
+    let verdict = match &endpoint.url {
+        Ok(url) => {
+            let headers = headers(endpoint, id, &body, now);
+            judge(client.post(url.clone(), headers, body, deadline).await, now)
         }
+        Err(refused @ Refused::Address { .. }) => {
+            failed(Reason::BlockedAddress, refused.to_string(), None)
+        }
+        Err(refused) => failed(Reason::BlockedUrl, refused.to_string(), None),
     };
-    let headers = headers(endpoint, id, &body, now);
-    let reply = client.post(url, headers, body, deadline).await;
-    (judge(reply, now), began.elapsed())
+    Made {
+        at: now,
+        took: began.elapsed(),
+        verdict,
+    }
 }
 
 fn headers(endpoint: &Endpoint, id: CallbackId, body: &[u8], now: UtcMillis) -> HeaderMap {
@@ -177,53 +192,43 @@ fn kept(body: &Bytes) -> Bytes {
     }
 }
 
-impl Verdict {
-    /// The attempt as it is kept, and what happens next. `attempts` had been made in this round before it; it began at
-    /// `at` and ended at `now`. What was not made is due again after `pause` milliseconds and counts as nothing.
+impl Made {
+    /// The attempt as it is kept, and what happens next. `attempts` had been made in this round before it; it ended at `now`.
+    /// What was not made is due again after a short pause and counts as nothing.
     pub fn settle(
         self,
         schedule: &Schedule,
         id: CallbackId,
         attempts: u32,
-        at: UtcMillis,
-        duration: Duration,
         now: UtcMillis,
-        pause: i64,
     ) -> (Option<Finished>, Next) {
-        let duration_ms = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
-        match self {
-            Self::Acknowledged { status, answer } => {
-                let finished = Finished {
-                    at,
-                    duration_ms,
-                    http_status: Some(status),
-                    reason: None,
-                    detail: None,
-                    answer,
-                };
-                (Some(finished), Next::Acknowledged(now))
+        let (http_status, reason, detail, answer, next) = match self.verdict {
+            Verdict::NotMade(_) => return (None, Next::Due(now.saturating_add(PAUSE))),
+            Verdict::Acknowledged { status, answer } => {
+                (Some(status), None, None, answer, Next::Acknowledged(now))
             }
-            Self::Failed {
+            Verdict::Failed {
                 reason,
                 detail,
                 status,
                 answer,
                 retry_after,
             } => {
-                let finished = Finished {
-                    at,
-                    duration_ms,
-                    http_status: status,
-                    reason: Some(reason.code()),
-                    detail: Some(detail),
-                    answer,
-                };
-                (
-                    Some(finished),
-                    retry::after_failure(schedule, id, attempts + 1, retry_after, now),
-                )
+                let next = retry::after_failure(schedule, id, attempts + 1, retry_after, now);
+                (status, Some(reason.code()), Some(detail), answer, next)
             }
-            Self::NotMade(_) => (None, Next::Due(now.saturating_add(pause))),
-        }
+        };
+        let duration_ms = u32::try_from(self.took.as_millis()).unwrap_or(u32::MAX);
+        (
+            Some(Finished {
+                at: self.at,
+                duration_ms,
+                http_status,
+                reason,
+                detail,
+                answer,
+            }),
+            next,
+        )
     }
 }

@@ -18,6 +18,9 @@ use crate::guard::{Policy, Refused};
 
 type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
+/// A function that resolves a host name.
+pub type Resolve = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
+
 /// Turns host names into addresses.
 #[derive(Clone, Default)]
 pub enum Resolver {
@@ -25,7 +28,7 @@ pub enum Resolver {
     #[default]
     System,
     /// A function in its place; the tests play a name server that changes its mind with it.
-    Custom(Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>),
+    Custom(Resolve),
 }
 
 impl std::fmt::Debug for Resolver {

@@ -10,7 +10,7 @@
 //!
 //! Everything here is a function of its arguments: no clock, no I/O, no task. The engine drives it, and so does the simulation.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use sealpost_contract::UtcMillis;
@@ -55,8 +55,9 @@ pub struct Lanes {
     agenda: BTreeSet<(UtcMillis, LaneId)>,
     /// Lanes that have something queued and could start it, in the order of their turn.
     turn: VecDeque<LaneId>,
-    /// What is held, so that nothing is held twice.
-    holding: HashSet<CallbackId>,
+    /// What is held, by the fence it was claimed under, so that nothing is held twice under one lease. Under a newer lease it
+    /// is: the outcome of the older one is on disk then, only we have not been told yet.
+    holding: HashMap<CallbackId, i64>,
     running: usize,
 }
 
@@ -117,7 +118,7 @@ impl Lanes {
             lanes: HashMap::new(),
             agenda: BTreeSet::new(),
             turn: VecDeque::new(),
-            holding: HashSet::new(),
+            holding: HashMap::new(),
             running: 0,
         }
     }
@@ -166,9 +167,18 @@ impl Lanes {
     /// Takes in a callback that was claimed as it was accepted.
     pub fn admit(&mut self, claimed: Claimed) {
         let id = claimed.lane;
-        if self.holding.insert(claimed.id) {
-            self.lane(id).queue.push_back(claimed);
-            self.give_turn(id);
+        self.hold(claimed);
+        self.give_turn(id);
+    }
+
+    fn hold(&mut self, claimed: Claimed) {
+        let newer = self
+            .holding
+            .get(&claimed.id)
+            .is_none_or(|fence| *fence < claimed.fence);
+        if newer {
+            self.holding.insert(claimed.id, claimed.fence);
+            self.lane(claimed.lane).queue.push_back(claimed);
         }
     }
 
@@ -219,9 +229,7 @@ impl Lanes {
     /// Takes in what a claim brought.
     pub fn claimed(&mut self, id: LaneId, claim: Claim) {
         for claimed in claim.taken {
-            if self.holding.insert(claimed.id) {
-                self.lane(id).queue.push_back(claimed);
-            }
+            self.hold(claimed);
         }
         let lane = self.lane(id);
         lane.claiming = false;
@@ -257,15 +265,19 @@ impl Lanes {
                 continue;
             };
             lane.has_turn = false;
-            while let Some(claimed) = lane
+            while lane
                 .queue
-                .pop_front_if(|claimed| claimed.lease_until - now <= margin)
+                .front()
+                .is_some_and(|claimed| claimed.lease_until - now <= margin)
+                && let Some(claimed) = lane.queue.pop_front()
             {
                 lane.due_at = Some(
                     lane.due_at
                         .map_or(claimed.lease_until, |known| known.min(claimed.lease_until)),
                 );
-                self.holding.remove(&claimed.id);
+                if self.holding.get(&claimed.id) == Some(&claimed.fence) {
+                    self.holding.remove(&claimed.id);
+                }
             }
             if lane.running < free.min(lane.window.size())
                 && !lane.paused
@@ -333,8 +345,16 @@ impl Lanes {
     }
 
     /// An outcome is on disk (or did not count any more). `due_at`: when the callback is due again.
-    pub fn settled(&mut self, id: LaneId, callback: CallbackId, due_at: Option<UtcMillis>) {
-        self.holding.remove(&callback);
+    pub fn settled(
+        &mut self,
+        id: LaneId,
+        callback: CallbackId,
+        fence: i64,
+        due_at: Option<UtcMillis>,
+    ) {
+        if self.holding.get(&callback) == Some(&fence) {
+            self.holding.remove(&callback);
+        }
         let lane = self.lane(id);
         lane.unsettled = lane.unsettled.saturating_sub(1);
         if let Some(due_at) = due_at {

@@ -51,7 +51,7 @@ impl Window {
         self.best = if took < self.best {
             took
         } else {
-            self.best + (took - self.best) / 256
+            self.best + (took - self.best) / 4096
         };
         let queues_there = took > self.best * SLACK + ALLOWANCE;
         if !full || queues_there {

@@ -9,15 +9,12 @@ use sealpost_store::{Claimed, LaneId, Next, Outcome, Pause};
 use tokio::sync::mpsc;
 
 use super::Inner;
-use crate::attempt::{self, Verdict};
+use crate::attempt::{self, PAUSE, Verdict};
 use crate::lanes::Effect;
 use crate::reason::Reason;
 
 /// Outcomes in one transaction at most.
 const BATCH: usize = 512;
-
-/// How long a callback that met a fault of our own waits, in milliseconds.
-const PAUSE: i64 = 1000;
 
 /// The wait after the store has failed: the first, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -95,7 +92,7 @@ async fn attempt_one(inner: &Inner, claimed: Claimed) -> (Settling, Effect, Dura
         }
     };
     let deadline = inner.config.deadline;
-    let made = attempt::make(
+    let attempt = attempt::make(
         &inner.client,
         &endpoint.endpoint,
         claimed.id,
@@ -103,39 +100,34 @@ async fn attempt_one(inner: &Inner, claimed: Claimed) -> (Settling, Effect, Dura
         deadline,
         at,
     );
-    let (verdict, took) = tokio::select! {
-        made = made => made,
+    let made = tokio::select! {
+        made = attempt => made,
         () = inner.abort.cancelled() => {
             return (Settling::give_back(&claimed, inner.now()), Effect::NotMade, Duration::ZERO);
         }
     };
-    inner.pulse.attempted(&verdict);
-    let effect = effect(&verdict);
-    if matches!(
-        verdict,
+    inner.pulse.attempted(&made.verdict);
+    match &made.verdict {
         Verdict::Failed {
             reason: Reason::Gone,
             ..
+        } => pause_gone(inner, &endpoint.channel_id, at).await,
+        Verdict::NotMade(why) => {
+            tracing::warn!(callback = %claimed.id, %why, "an attempt could not be made")
         }
-    ) {
-        pause_gone(inner, &endpoint.channel_id, at).await;
+        Verdict::Acknowledged { .. } | Verdict::Failed { .. } => {}
     }
-    if let Verdict::NotMade(why) = &verdict {
-        tracing::warn!(callback = %claimed.id, %why, "an attempt could not be made");
-    }
-    let (finished, next) = verdict.settle(
+    let (effect, took) = (effect(&made.verdict), made.took);
+    let (attempt, next) = made.settle(
         &endpoint.endpoint.schedule,
         claimed.id,
         claimed.attempts,
-        at,
-        took,
         inner.now(),
-        PAUSE,
     );
     let outcome = Outcome {
         id: claimed.id,
         fence: claimed.fence,
-        attempt: finished,
+        attempt,
         next,
     };
     (Settling::Outcome(lane, outcome), effect, took)
@@ -237,7 +229,7 @@ async fn record(inner: &Inner, lanes: &[LaneId], outcomes: Arc<[Outcome]>) {
         if !counted {
             inner.pulse.fenced();
         }
-        held.settled(*lane, outcome.id, due_at);
+        held.settled(*lane, outcome.id, outcome.fence, due_at);
     }
     let claim = held.next_claim_at().is_some_and(|at| at <= now + 1000);
     drop(held);

@@ -1,0 +1,358 @@
+//! Single attempts against endpoints that fail in every way there is.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sealpost_contract::Schedule;
+use sealpost_delivery::Reason;
+use sealpost_delivery::attempt::{self, Endpoint, Verdict};
+use sealpost_delivery::client::{Client, Trust};
+use sealpost_delivery::connector::Resolver;
+use sealpost_delivery::guard::Policy;
+use sealpost_store::CallbackId;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+
+use crate::support::{Does, TestEndpoint, http, local, ok};
+
+const DEADLINE: Duration = Duration::from_millis(400);
+
+fn client(policy: Policy, resolver: Resolver) -> Client {
+    Client::new(
+        Arc::new(policy),
+        resolver,
+        &Trust::load(None).unwrap(),
+        None,
+    )
+    .unwrap()
+}
+
+async fn attempt_with(client: &Client, url: &str) -> (Verdict, Duration) {
+    let url = client
+        .policy()
+        .check_url(url)
+        .map(|target| target.as_str().parse().unwrap());
+    let endpoint = Endpoint {
+        url,
+        secrets: Vec::new(),
+        schedule: Schedule::default(),
+    };
+    let id = CallbackId::new(1_800_000_000_000, 1);
+    let began = Instant::now();
+    let made = attempt::make(
+        client,
+        &endpoint,
+        id,
+        Bytes::from_static(b"{}"),
+        DEADLINE,
+        1_800_000_000_000,
+    )
+    .await;
+    (made.verdict, began.elapsed())
+}
+
+async fn attempt(url: &str) -> Verdict {
+    attempt_with(&client(local(), Resolver::System), url)
+        .await
+        .0
+}
+
+fn reason(verdict: &Verdict) -> Reason {
+    match verdict {
+        Verdict::Failed { reason, .. } => *reason,
+        other => panic!("not failed: {other:?}"),
+    }
+}
+
+/// Runs one attempt against an endpoint that always does this.
+async fn against(does: Does) -> Verdict {
+    let endpoint = TestEndpoint::start(move |_| does.clone()).await;
+    attempt(&endpoint.url()).await
+}
+
+#[tokio::test]
+async fn an_acknowledgement_is_one() {
+    let verdict = against(ok()).await;
+    assert!(
+        matches!(&verdict, Verdict::Acknowledged { status: 200, answer } if answer == r#"{"response_code":"000"}"#)
+    );
+}
+
+#[tokio::test]
+async fn each_way_to_fail_has_its_reason() {
+    let cases = [
+        (
+            Does::Answer(http("200 OK", r#"{"response_code":"999"}"#)),
+            Reason::ResponseCode,
+        ),
+        (
+            Does::Answer(http("200 OK", r#"{"response_code":0}"#)),
+            Reason::ResponseCode,
+        ),
+        (Does::Answer(http("200 OK", "{}")), Reason::ResponseCode),
+        (Does::Answer(http("200 OK", "OK")), Reason::NotJson),
+        (Does::Answer(http("204 No Content", "")), Reason::NotJson),
+        (
+            Does::Answer(http(
+                "500 Internal Server Error",
+                r#"{"response_code":"000"}"#,
+            )),
+            Reason::HttpStatus,
+        ),
+        (Does::Answer(http("410 Gone", "")), Reason::Gone),
+        (
+            Does::Answer("ICY 200 OK\r\n\r\n".to_owned()),
+            Reason::BadHttp,
+        ),
+        (
+            Does::AnswerAndClose("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_owned()),
+            Reason::ConnectionClosed,
+        ),
+        (
+            Does::AnswerAndClose("HTTP/1.1 2".to_owned()),
+            Reason::ConnectionClosed,
+        ),
+        (Does::Close, Reason::ConnectionClosed),
+        (Does::Hang, Reason::Timeout),
+        (Does::Flood, Reason::AnswerTooLarge),
+        (
+            Does::Answer("HTTP/1.1 200 OK\r\ncontent-length: 9000000000\r\n\r\n".to_owned()),
+            Reason::AnswerTooLarge,
+        ),
+    ];
+    for (does, expected) in cases {
+        let verdict = against(does.clone()).await;
+        assert_eq!(reason(&verdict), expected, "{does:?}: {verdict:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = TestEndpoint::start(|_| ok()).await;
+    for status in [
+        "301 Moved",
+        "302 Found",
+        "303 See Other",
+        "307 Temporary",
+        "308 Permanent",
+    ] {
+        let head = format!(
+            "HTTP/1.1 {status}\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n",
+            elsewhere.url()
+        );
+        assert_eq!(
+            reason(&against(Does::Answer(head)).await),
+            Reason::Redirect,
+            "{status}"
+        );
+    }
+    assert!(elsewhere.received().is_empty());
+}
+
+#[tokio::test]
+async fn one_deadline_covers_an_endpoint_that_drips() {
+    let endpoint = TestEndpoint::start(|_| Does::Drip(Duration::from_millis(20))).await;
+    let (verdict, took) = attempt_with(&client(local(), Resolver::System), &endpoint.url()).await;
+    assert!(
+        matches!(
+            verdict,
+            Verdict::Failed {
+                reason: Reason::Timeout,
+                status: Some(200),
+                ..
+            }
+        ),
+        "{verdict:?}"
+    );
+    assert!(took < DEADLINE + Duration::from_millis(500), "{took:?}");
+}
+
+#[tokio::test]
+async fn nobody_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    assert_eq!(
+        reason(&attempt(&format!("http://{address}/")).await),
+        Reason::ConnectRefused
+    );
+}
+
+#[tokio::test]
+async fn an_endpoint_that_never_accepts() {
+    // The connection is made by the kernel; nobody ever reads from it.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    assert_eq!(reason(&attempt(&url).await), Reason::Timeout);
+}
+
+#[tokio::test]
+async fn tls_against_something_else() {
+    let endpoint = TestEndpoint::start(|_| ok()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let (garbage, _stream) = tokio::join!(attempt(&url), async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"this is no TLS\r\n").await.unwrap();
+        stream
+    });
+    assert_eq!(reason(&garbage), Reason::Tls);
+    // An endpoint that waits for a request that it can read never gets one.
+    let closing = attempt(&format!("https://{}/", endpoint.address)).await;
+    assert!(matches!(
+        reason(&closing),
+        Reason::Timeout | Reason::Tls | Reason::ConnectionClosed
+    ));
+}
+
+#[tokio::test]
+async fn the_guard_stands_at_the_connection() {
+    let endpoint = TestEndpoint::start(|_| ok()).await;
+    // The URL is harmless; what the name resolves to is not.
+    let inside = Resolver::Custom(Arc::new(|_| Ok(vec![IpAddr::from([127, 0, 0, 1])])));
+    let strict = client(
+        Policy {
+            allow_http: true,
+            ..Policy::default()
+        },
+        inside,
+    );
+    let url = format!("http://channel.example:{}/", endpoint.address.port());
+    assert_eq!(
+        reason(&attempt_with(&strict, &url).await.0),
+        Reason::BlockedAddress
+    );
+
+    let mixed = Resolver::Custom(Arc::new(|_| {
+        Ok(vec![
+            IpAddr::from([1, 1, 1, 1]),
+            IpAddr::from([10, 0, 0, 1]),
+        ])
+    }));
+    let mixed = client(
+        Policy {
+            allow_http: true,
+            ..Policy::default()
+        },
+        mixed,
+    );
+    assert_eq!(
+        reason(&attempt_with(&mixed, &url).await.0),
+        Reason::BlockedAddress
+    );
+
+    let by_address = client(
+        Policy {
+            allow_http: true,
+            ..Policy::default()
+        },
+        Resolver::System,
+    );
+    assert_eq!(
+        reason(&attempt_with(&by_address, &endpoint.url()).await.0),
+        Reason::BlockedAddress
+    );
+    assert_eq!(
+        reason(&attempt_with(&by_address, "http://localhost:1/").await.0),
+        Reason::BlockedAddress
+    );
+    assert_eq!(
+        reason(&attempt_with(&by_address, "ftp://example.com/").await.0),
+        Reason::BlockedUrl
+    );
+    assert!(endpoint.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_name_that_changes_its_mind_between_attempts_is_caught() {
+    // Each attempt is answered with a close, so each resolves anew; from the second on the name points inside.
+    let endpoint =
+        TestEndpoint::start(|_| Does::AnswerAndClose(http("200 OK", r#"{"response_code":"1"}"#)))
+            .await;
+    let asked = AtomicUsize::new(0);
+    let resolver = Resolver::Custom(Arc::new(move |_| {
+        Ok(vec![IpAddr::from(
+            if asked.fetch_add(1, Ordering::Relaxed) == 0 {
+                [127, 0, 0, 2]
+            } else {
+                [127, 0, 0, 1]
+            },
+        )])
+    }));
+    // 127.0.0.2 plays the public address here.
+    let policy = Policy {
+        allow: vec!["127.0.0.2".parse().unwrap()],
+        allow_http: true,
+        ports: Vec::new(),
+    };
+    let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
+    let url = format!(
+        "http://channel.example:{}/",
+        listener.local_addr().unwrap().port()
+    );
+    let outside = TestEndpoint::on(listener, |_| {
+        Does::AnswerAndClose(http("200 OK", r#"{"response_code":"1"}"#))
+    });
+    let client = client(policy, resolver);
+    assert_eq!(
+        reason(&attempt_with(&client, &url).await.0),
+        Reason::ResponseCode
+    );
+    assert_eq!(
+        reason(&attempt_with(&client, &url).await.0),
+        Reason::BlockedAddress
+    );
+    assert_eq!(
+        (outside.received().len(), endpoint.received().len()),
+        (1, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_name_without_an_answer() {
+    let resolver = Resolver::Custom(Arc::new(|_| Err(std::io::Error::other("no such host"))));
+    assert_eq!(
+        reason(
+            &attempt_with(&client(local(), resolver), "http://nowhere.example/")
+                .await
+                .0
+        ),
+        Reason::Dns
+    );
+    let empty = Resolver::Custom(Arc::new(|_| Ok(Vec::new())));
+    assert_eq!(
+        reason(
+            &attempt_with(&client(local(), empty), "http://nowhere.example/")
+                .await
+                .0
+        ),
+        Reason::BlockedAddress
+    );
+}
+
+#[tokio::test]
+async fn retry_after_is_read() {
+    let head = "HTTP/1.1 503 Busy\r\nretry-after: 120\r\ncontent-length: 0\r\n\r\n".to_owned();
+    let verdict = against(Does::Answer(head)).await;
+    assert!(
+        matches!(
+            verdict,
+            Verdict::Failed {
+                retry_after: Some(120_000),
+                status: Some(503),
+                ..
+            }
+        ),
+        "{verdict:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_long_answer_is_kept_short() {
+    let body = format!(r#"{{"response_code":"1","x":"{}"}}"#, "y".repeat(20_000));
+    let verdict = against(Does::Answer(http("200 OK", &body))).await;
+    assert!(matches!(&verdict, Verdict::Failed { answer, .. } if answer.len() == 4096));
+}
