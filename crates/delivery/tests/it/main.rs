@@ -1,5 +1,8 @@
 //! The delivery engine against the real store and real HTTP endpoints on loopback.
 
+// A test that unwraps says what it expects; helpers outside of `#[test]` functions are no different.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod client;
 mod engine;
 mod guard;

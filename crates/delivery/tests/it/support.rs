@@ -39,7 +39,7 @@ pub(crate) fn callback(flow: u64) -> Callback {
 /// A store in a folder of its own.
 pub(crate) struct TestStore {
     pub(crate) store: Store,
-    pub(crate) folder: TempDir,
+    _folder: TempDir,
 }
 
 impl TestStore {
@@ -47,7 +47,7 @@ impl TestStore {
         let folder = tempfile::tempdir().unwrap();
         Self {
             store: Store::open(folder.path()).unwrap(),
-            folder,
+            _folder: folder,
         }
     }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bench_tmp;
+mod callbacks;
 mod channels;
 mod documents;
 mod flows;

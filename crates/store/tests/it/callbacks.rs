@@ -1,0 +1,542 @@
+//! Callbacks: kept once, leased under fences, finished once, listed, redelivered.
+
+use bytes::Bytes;
+use sealpost_contract::SignFlowId;
+use sealpost_store::{
+    Accepted, CallbackFilter, CallbackId, CallbackState, Claim, Claimed, FailedSince, Finished,
+    Holder, LaneId, Lease, NewCallback, Next, Outcome, Redelivered, Store,
+};
+
+use crate::world::*;
+
+const ME: Holder = Holder(1);
+const OTHER: Holder = Holder(2);
+const LEASE: i64 = 40_000;
+
+fn new(number: u32, at: i64) -> NewCallback {
+    NewCallback {
+        id: CallbackId::new(at, number),
+        ..callback(&flow_id(number), "2", at)
+    }
+}
+
+async fn keep_callback(store: &Store, number: u32, at: i64) -> (CallbackId, LaneId) {
+    match store.accept_callback(new(number, at)).await.unwrap() {
+        Accepted::New(placed) => (placed.id, placed.lane),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn claim(store: &Store, lane: LaneId, limit: usize, holder: Holder, now: i64) -> Claim {
+    let lease = Lease {
+        holder,
+        until: now + LEASE,
+    };
+    store
+        .claim_due(vec![(lane, limit)], lease, now)
+        .await
+        .unwrap()
+        .remove(0)
+}
+
+fn attempt(reason: Option<&'static str>) -> Option<Finished> {
+    Some(Finished {
+        at: NOW,
+        duration_ms: 12,
+        http_status: Some(200),
+        reason,
+        detail: reason.map(|_| "in words".to_owned()),
+        answer: Bytes::from_static(br#"{"response_code":"999"}"#),
+    })
+}
+
+fn outcome(claimed: &Claimed, next: Next) -> Outcome {
+    let reason = (!matches!(next, Next::Acknowledged(_))).then_some("response_code");
+    Outcome {
+        id: claimed.id,
+        fence: claimed.fence,
+        attempt: attempt(reason),
+        next,
+    }
+}
+
+async fn finish(store: &Store, holder: Holder, outcomes: Vec<Outcome>) -> Vec<bool> {
+    store.finish(holder, outcomes.into()).await.unwrap()
+}
+
+/// Fails a callback for good at `at`.
+async fn fail(store: &Store, lane: LaneId, at: i64) {
+    let claimed = claim(store, lane, 1, ME, at).await.taken.remove(0);
+    assert_eq!(
+        finish(store, ME, vec![outcome(&claimed, Next::Failed(at))]).await,
+        [true]
+    );
+}
+
+#[tokio::test]
+async fn the_same_again_answers_as_before_and_another_end_conflicts() {
+    let world = World::new().await;
+    let (id, _) = keep_callback(&world, 1, NOW).await;
+    assert_eq!(
+        world.accept_callback(new(1, NOW + 5)).await.unwrap(),
+        Accepted::Before(id)
+    );
+    let other = callback(&flow_id(1), "3", NOW);
+    assert_eq!(
+        world.accept_callback(other).await.unwrap(),
+        Accepted::Conflict
+    );
+    // Another channel may well have a flow of the same id.
+    world
+        .create_channel(channel("ch-2", "贝壳"), api_key("k2", "ch-2"))
+        .await
+        .unwrap();
+    let elsewhere = NewCallback {
+        channel_id: "ch-2".into(),
+        ..new(1, NOW)
+    };
+    assert!(
+        matches!(world.accept_callback(elsewhere).await.unwrap(), Accepted::New(placed) if placed.id != id)
+    );
+    // The end of a flow of ours is told by us alone.
+    let own = world.keep(7, NOW).await;
+    let handed = callback(&own.flow.id, "2", NOW);
+    assert_eq!(
+        world.accept_callback(handed).await.unwrap(),
+        Accepted::Conflict
+    );
+}
+
+#[tokio::test]
+async fn ids_are_ordered_unique_and_readable() {
+    let world = World::new().await;
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        let same = NewCallback {
+            id: CallbackId::new(NOW, 77),
+            ..new(number, NOW)
+        };
+        let Accepted::New(placed) = world.accept_callback(same).await.unwrap() else {
+            panic!("not new")
+        };
+        ids.push(placed.id);
+    }
+    assert!(ids.is_sorted() && ids.iter().all(|id| id.created_at() == NOW));
+    for id in &ids {
+        assert_eq!(id.to_string().parse::<CallbackId>().unwrap(), *id);
+    }
+    for text in [
+        "",
+        "cb_",
+        "cb_12",
+        "cb_00000000000000000",
+        "cb_000000000000000G",
+        "cb_000000000000000A",
+        "xx_0000000000000000",
+    ] {
+        assert!(text.parse::<CallbackId>().is_err(), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_hides_a_callback_until_it_ends() {
+    let world = World::new().await;
+    let (id, lane) = keep_callback(&world, 1, NOW).await;
+    assert!(
+        claim(&world, lane, 10, ME, NOW - 1).await.taken.is_empty(),
+        "not due yet"
+    );
+    let first = claim(&world, lane, 10, ME, NOW).await;
+    assert_eq!(first.taken[0].id, id);
+    assert_eq!(first.next_due_at, Some(NOW + LEASE));
+    assert!(
+        claim(&world, lane, 10, OTHER, NOW + LEASE - 1)
+            .await
+            .taken
+            .is_empty(),
+        "under a lease"
+    );
+    let second = claim(&world, lane, 10, OTHER, NOW + LEASE).await;
+    assert_eq!(second.taken[0].fence, first.taken[0].fence + 1);
+
+    // The first holder comes back from a long sleep: its outcome does not count, whatever it says.
+    assert_eq!(
+        finish(
+            &world,
+            ME,
+            vec![outcome(&first.taken[0], Next::Failed(NOW))]
+        )
+        .await,
+        [false]
+    );
+    let kept = world.find_callback(id).await.unwrap().unwrap();
+    assert_eq!(
+        (kept.state, kept.attempts, kept.in_progress),
+        (CallbackState::Waiting, 0, true)
+    );
+    let acknowledged = outcome(&second.taken[0], Next::Acknowledged(NOW + LEASE + 9));
+    assert_eq!(
+        finish(&world, OTHER, vec![acknowledged.clone(), acknowledged]).await,
+        [true, false],
+        "once only"
+    );
+    assert_eq!(world.attempts(id).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_expired_lease_that_nobody_took_still_counts() {
+    let world = World::new().await;
+    let (id, lane) = keep_callback(&world, 1, NOW).await;
+    let claimed = claim(&world, lane, 1, ME, NOW).await.taken.remove(0);
+    let late = outcome(&claimed, Next::Acknowledged(NOW + 10 * LEASE));
+    assert_eq!(
+        finish(&world, ME, vec![late]).await,
+        [true],
+        "better than a second delivery"
+    );
+    assert_eq!(
+        world.find_callback(id).await.unwrap().unwrap().state,
+        CallbackState::Acknowledged
+    );
+}
+
+#[tokio::test]
+async fn attempts_are_counted_and_kept_and_giving_back_is_not_one() {
+    let world = World::new().await;
+    let (id, lane) = keep_callback(&world, 1, NOW).await;
+    let claimed = claim(&world, lane, 1, ME, NOW).await.taken.remove(0);
+    let back = Outcome {
+        id,
+        fence: claimed.fence,
+        attempt: None,
+        next: Next::Due(NOW),
+    };
+    assert_eq!(finish(&world, ME, vec![back]).await, [true]);
+    for number in 1..=3 {
+        let claimed = claim(&world, lane, 1, ME, NOW).await.taken.remove(0);
+        assert_eq!(claimed.attempts, number - 1);
+        assert_eq!(
+            finish(&world, ME, vec![outcome(&claimed, Next::Due(NOW))]).await,
+            [true]
+        );
+    }
+    fail(&world, lane, NOW + 1).await;
+    let kept = world.find_callback(id).await.unwrap().unwrap();
+    assert_eq!(
+        (kept.state, kept.attempts, kept.ended_at, kept.due_at),
+        (CallbackState::Failed, 4, Some(NOW + 1), None)
+    );
+    let attempts = world.attempts(id).await.unwrap();
+    assert_eq!(
+        attempts
+            .iter()
+            .map(|attempt| attempt.number)
+            .collect::<Vec<_>>(),
+        [1, 2, 3, 4]
+    );
+    assert_eq!(attempts[3].reason.as_deref(), Some("response_code"));
+    assert_eq!(
+        attempts[3].answer.as_deref(),
+        Some(&br#"{"response_code":"999"}"#[..])
+    );
+}
+
+#[tokio::test]
+async fn the_longest_due_is_claimed_first_and_lanes_do_not_mix() {
+    let world = World::new().await;
+    let (first, lane) = keep_callback(&world, 1, NOW).await;
+    for number in 2..=10 {
+        keep_callback(&world, number, NOW + i64::from(number)).await;
+    }
+    let own = NewCallback {
+        url: Some("https://own.example:8443/a/b?c".into()),
+        ..new(11, NOW)
+    };
+    let Accepted::New(own) = world.accept_callback(own).await.unwrap() else {
+        panic!("not new")
+    };
+    assert_ne!(own.lane, lane);
+    let same = NewCallback {
+        url: Some("https://own.example:8443/z".into()),
+        ..new(12, NOW)
+    };
+    let Accepted::New(same) = world.accept_callback(same).await.unwrap() else {
+        panic!("not new")
+    };
+    assert_eq!(same.lane, own.lane, "one endpoint, one lane");
+
+    let lanes = world.due_lanes().await.unwrap();
+    assert_eq!(
+        lanes
+            .iter()
+            .map(|found| (found.id, found.due_at))
+            .collect::<Vec<_>>(),
+        [(lane, NOW), (own.lane, NOW)]
+    );
+    let claimed = claim(&world, lane, 3, ME, NOW + 100).await;
+    assert_eq!(claimed.taken[0].id, first);
+    assert_eq!(
+        (claimed.taken.len(), claimed.next_due_at),
+        (3, Some(NOW + 4))
+    );
+}
+
+#[tokio::test]
+async fn lanes_rest_with_their_channel() {
+    let world = World::new().await;
+    keep_callback(&world, 1, NOW).await;
+    assert!(!world.due_lanes().await.unwrap()[0].resting);
+    let pause = sealpost_store::Pause {
+        at: NOW,
+        reason: "410".into(),
+    };
+    world.pause_channel(CHANNEL, pause).await.unwrap();
+    assert!(world.due_lanes().await.unwrap()[0].resting);
+    assert_eq!(world.backlog(NOW + 5).await.unwrap().oldest_due_at, None);
+    world.resume_channel(CHANNEL).await.unwrap();
+    assert_eq!(
+        world.backlog(NOW + 5).await.unwrap().oldest_due_at,
+        Some(NOW)
+    );
+    world
+        .set_channel_delivery(CHANNEL, None, sealpost_contract::Schedule::default())
+        .await
+        .unwrap();
+    assert!(
+        world.due_lanes().await.unwrap()[0].resting,
+        "there is nowhere to send"
+    );
+}
+
+#[tokio::test]
+async fn a_new_run_releases_what_others_held() {
+    let world = World::new().await;
+    let (_, lane) = keep_callback(&world, 1, NOW).await;
+    keep_callback(&world, 2, NOW).await;
+    keep_callback(&world, 3, NOW + 5000).await;
+    let theirs = claim(&world, lane, 1, OTHER, NOW).await.taken.remove(0);
+    let mine = claim(&world, lane, 1, ME, NOW).await.taken.remove(0);
+    assert_eq!(world.release_others(ME, NOW + 10).await.unwrap(), 1);
+    assert_eq!(
+        finish(&world, OTHER, vec![outcome(&theirs, Next::Failed(NOW))]).await,
+        [false]
+    );
+    let again = claim(&world, lane, 10, ME, NOW + 10).await;
+    assert_eq!(
+        again
+            .taken
+            .iter()
+            .map(|claimed| claimed.id)
+            .collect::<Vec<_>>(),
+        [theirs.id]
+    );
+    assert_eq!(
+        again.next_due_at,
+        Some(NOW + 5000),
+        "what is not yet due stays so"
+    );
+    assert_eq!(
+        finish(&world, ME, vec![outcome(&mine, Next::Failed(NOW))]).await,
+        [true]
+    );
+}
+
+#[tokio::test]
+async fn one_is_redelivered_in_a_new_round() {
+    let world = World::new().await;
+    let (id, lane) = keep_callback(&world, 1, NOW).await;
+    assert_eq!(
+        world.redeliver(id, NOW).await.unwrap(),
+        Redelivered::StillWaiting
+    );
+    fail(&world, lane, NOW).await;
+    assert_eq!(
+        world.redeliver(id, NOW + 9).await.unwrap(),
+        Redelivered::Due
+    );
+    let kept = world.find_callback(id).await.unwrap().unwrap();
+    assert_eq!(
+        (kept.state, kept.round, kept.attempts, kept.due_at),
+        (CallbackState::Waiting, 2, 0, Some(NOW + 9))
+    );
+    let claimed = claim(&world, lane, 1, ME, NOW + 9).await.taken.remove(0);
+    finish(
+        &world,
+        ME,
+        vec![outcome(&claimed, Next::Acknowledged(NOW + 10))],
+    )
+    .await;
+    let attempts = world.attempts(id).await.unwrap();
+    assert_eq!(
+        attempts
+            .iter()
+            .map(|attempt| (attempt.round, attempt.number))
+            .collect::<Vec<_>>(),
+        [(1, 1), (2, 1)]
+    );
+}
+
+#[tokio::test]
+async fn all_failed_since_are_redelivered_step_by_step() {
+    let world = World::new().await;
+    world
+        .create_channel(channel("ch-2", "贝壳"), api_key("k2", "ch-2"))
+        .await
+        .unwrap();
+    let mut lanes = Vec::new();
+    for number in 0..1200 {
+        let channel_id = if number % 2 == 0 { CHANNEL } else { "ch-2" };
+        let new = NewCallback {
+            channel_id: channel_id.into(),
+            ..new(number, NOW)
+        };
+        let Accepted::New(placed) = world.accept_callback(new).await.unwrap() else {
+            panic!("not new")
+        };
+        lanes.push(placed.lane);
+    }
+    for lane in [lanes[0], lanes[1]] {
+        let taken = claim(&world, lane, 1000, ME, NOW).await.taken;
+        // The first hundred of each channel failed before the others.
+        let outcomes = taken.iter().enumerate();
+        let outcomes = outcomes.map(|(place, claimed)| {
+            outcome(claimed, Next::Failed(NOW + i64::from(place >= 100) * 1000))
+        });
+        finish(&world, ME, outcomes.collect()).await;
+    }
+    assert_eq!(world.backlog(NOW).await.unwrap().failed, 1200);
+    let redeliver_all = async |which: FailedSince| {
+        let (mut next, mut redelivered, mut steps) = (None, 0, 0);
+        loop {
+            let step = world
+                .redeliver_failed(which.clone(), next, NOW + 5000)
+                .await
+                .unwrap();
+            redelivered += step.redelivered;
+            steps += 1;
+            next = step.next;
+            if next.is_none() {
+                break (redelivered, steps);
+            }
+        }
+    };
+    let late = FailedSince {
+        channel_id: Some(CHANNEL.into()),
+        since: NOW + 1000,
+        until: NOW + 2000,
+    };
+    assert_eq!(redeliver_all(late.clone()).await, (500, 3));
+    assert_eq!(redeliver_all(late).await.0, 0, "they wait now");
+    let rest = FailedSince {
+        channel_id: None,
+        since: 0,
+        until: NOW + 2000,
+    };
+    assert_eq!(redeliver_all(rest).await.0, 700);
+    assert_eq!(world.backlog(NOW).await.unwrap().failed, 0);
+}
+
+#[tokio::test]
+async fn lists_show_what_was_asked_for_page_by_page() {
+    let world = World::new().await;
+    world
+        .create_channel(channel("ch-2", "贝壳"), api_key("k2", "ch-2"))
+        .await
+        .unwrap();
+    let mut lane = LaneId(0);
+    for number in 0..30 {
+        lane = keep_callback(&world, number, NOW + i64::from(number) * 1000)
+            .await
+            .1;
+    }
+    let other = NewCallback {
+        channel_id: "ch-2".into(),
+        ..new(99, NOW)
+    };
+    world.accept_callback(other).await.unwrap();
+    let taken = claim(&world, lane, 10, ME, NOW + DAY).await.taken;
+    let ends = taken.iter().enumerate().map(|(place, claimed)| {
+        outcome(
+            claimed,
+            if place < 4 {
+                Next::Failed(NOW + DAY)
+            } else {
+                Next::Acknowledged(NOW + DAY)
+            },
+        )
+    });
+    finish(&world, ME, ends.collect()).await;
+
+    let count = async |filter: CallbackFilter| {
+        let (mut before, mut seen) = (None, Vec::new());
+        loop {
+            let page = world.callbacks(filter.clone(), before, 7).await.unwrap();
+            let Some(last) = page.last() else { break };
+            before = Some(last.id);
+            seen.extend(page.into_iter().map(|callback| callback.id));
+        }
+        assert!(
+            seen.is_sorted_by(|a, b| a > b),
+            "the newest first, none twice"
+        );
+        seen.len()
+    };
+    let all = CallbackFilter::default();
+    let of = |state| CallbackFilter {
+        state: Some(state),
+        channel_id: Some(CHANNEL.into()),
+        ..all.clone()
+    };
+    assert_eq!(count(all.clone()).await, 31);
+    assert_eq!(
+        count(CallbackFilter {
+            channel_id: Some(CHANNEL.into()),
+            ..all.clone()
+        })
+        .await,
+        30
+    );
+    assert_eq!(
+        count(CallbackFilter {
+            channel_id: Some("ch-none".into()),
+            ..all.clone()
+        })
+        .await,
+        0
+    );
+    assert_eq!(count(of(CallbackState::Failed)).await, 4);
+    assert_eq!(count(of(CallbackState::Acknowledged)).await, 6);
+    assert_eq!(count(of(CallbackState::Waiting)).await, 20);
+    assert_eq!(
+        count(CallbackFilter {
+            state: Some(CallbackState::Failed),
+            ..all.clone()
+        })
+        .await,
+        4
+    );
+    let window = CallbackFilter {
+        since: Some(NOW + 5000),
+        until: Some(NOW + 8000),
+        ..all
+    };
+    assert_eq!(count(window).await, 3);
+
+    let found = world
+        .find_callback_of_flow(CHANNEL.into(), flow_id(3))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (found.sign_flow_id, found.channel_id.as_str()),
+        (flow_id(3), CHANNEL)
+    );
+    let nobody: SignFlowId = "nobody".parse().unwrap();
+    assert_eq!(
+        world
+            .find_callback_of_flow(CHANNEL.into(), nobody)
+            .await
+            .unwrap(),
+        None
+    );
+}
