@@ -3,16 +3,32 @@
 //! Handlers, pages, workers and the demo call these methods; none of them queries the store or decides a rule by itself.
 //! The rules are in `sealpost_flow`, the paper in `sealpost_pdf`; here the two meet the clock, the store and the secrets.
 
+pub(crate) mod cache;
+pub(crate) mod callbacks;
+pub(crate) mod channels;
+pub(crate) mod details;
+pub(crate) mod files;
+pub(crate) mod flows;
+pub(crate) mod keys;
+pub(crate) mod paper;
+pub(crate) mod sealing;
+pub(crate) mod signing;
 pub mod view;
 
-use bytes::Bytes;
-
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use crate::config::Config;
+use sealpost_contract::{SignFlowId, UtcMillis};
+use sealpost_store::{CallbackId, Store};
+use thiserror::Error;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::config::{Config, ConfigError, PublicUrl};
 use crate::metrics::Metrics;
-use crate::problem::{Kind, Problem};
-use view::{Origin, SigningView};
+use crate::problem::Problem;
+use crate::secrets::{Purpose, SecretError, Secrets, random};
+
+pub use signing::PagePng;
 
 /// Everything that a request or a worker needs. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -21,65 +37,186 @@ pub struct App(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: Config,
+    public_url: PublicUrl,
+    store: Store,
+    secrets: Secrets,
+    keys: keys::Keys,
     metrics: Metrics,
+    clock: Clock,
+    /// One for each PDF that may be worked on at this moment.
+    paper: Semaphore,
+    images: cache::Cache,
+    sealing: sealing::UnderWay,
+    wake: Wake,
+    delivery: std::sync::OnceLock<sealpost_delivery::Engine>,
+}
+
+/// What wakes the workers before their next look.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    pub(crate) sealing: Notify,
+    pub(crate) expiry: Notify,
+}
+
+/// The only clock of the server. Tests move it by hand.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    ahead: AtomicI64,
+}
+
+/// Why the app cannot be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The data folder cannot be made.
+    #[error("the data folder {path} cannot be made")]
+    Folder {
+        /// The folder.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The configuration cannot be used.
+    #[error("the configuration cannot be used")]
+    Config(#[from] ConfigError),
+    /// The master secret cannot be had.
+    #[error("the master secret cannot be had")]
+    Secret(#[from] SecretError),
+    /// The store cannot be opened.
+    #[error("the store cannot be opened")]
+    Store(#[from] sealpost_store::Error),
+    /// The built-in certification authority cannot be made or read.
+    #[error("the built-in certification authority cannot be made or read")]
+    Authority(#[from] keys::KeyError),
 }
 
 impl App {
+    /// Opens the data folder, making what is missing: the master secret, the database, the built-in authority.
+    /// `secret` is the master secret when it is not to be in the folder.
+    pub async fn open(config: Config, secret: Option<&str>) -> Result<Self, OpenError> {
+        let public_url = match &config.public_url {
+            Some(url) => url.clone(),
+            None => PublicUrl::of_address(config.listen)?,
+        };
+        std::fs::create_dir_all(&config.data).map_err(|source| OpenError::Folder {
+            path: config.data.display().to_string(),
+            source,
+        })?;
+        let secrets = Secrets::load_or_create(&config.data, secret)?;
+        let folder = config.data.clone();
+        let store = tokio::task::spawn_blocking(move || Store::open(&folder))
+            .await
+            .map_err(|_| sealpost_store::Error::Stopped)??;
+        let clock = Clock::default();
+        let keys = keys::Keys::open(&store, &secrets, clock.now()).await?;
+        Ok(Self(Arc::new(Inner {
+            paper: Semaphore::new(config.sealing_parallel),
+            config,
+            public_url,
+            store,
+            secrets,
+            keys,
+            metrics: Metrics::new(),
+            clock,
+            images: cache::Cache::new(32 * 1024 * 1024),
+            sealing: sealing::UnderWay::default(),
+            wake: Wake::default(),
+            delivery: std::sync::OnceLock::new(),
+        })))
+    }
+
     /// The configuration.
     pub fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// What people and channels reach this server under.
+    pub fn public_url(&self) -> &PublicUrl {
+        &self.0.public_url
     }
 
     /// The counters.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
+
+    /// The store; handlers and pages use the methods of `App` instead.
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The secrets derived from the master secret.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.0.secrets
+    }
+
+    pub(crate) fn wake(&self) -> &Wake {
+        &self.0.wake
+    }
+
+    /// The delivery engine, once it has been started.
+    pub(crate) fn delivery(&self) -> Option<&sealpost_delivery::Engine> {
+        self.0.delivery.get()
+    }
+
+    /// Now, in UTC milliseconds.
+    pub fn now(&self) -> UtcMillis {
+        self.0.clock.now()
+    }
+
+    /// Moves the server's clock ahead. For tests.
+    pub fn move_clock(&self, millis: i64) {
+        self.0.clock.ahead.fetch_add(millis, Ordering::Relaxed);
+        self.0.wake.expiry.notify_one();
+        self.0.wake.sealing.notify_one();
+    }
+
+    /// `sign_url` of a signer.
+    pub(crate) fn sign_url(&self, flow: &SignFlowId, signer: u8) -> String {
+        format!(
+            "{}/s/{}",
+            self.public_url(),
+            self.secrets().token(Purpose::Sign, flow, signer.into())
+        )
+    }
+
+    /// `sign_file_url` of a flow.
+    pub(crate) fn file_url(&self, flow: &SignFlowId) -> String {
+        format!(
+            "{}/f/{}",
+            self.public_url(),
+            self.secrets().token(Purpose::File, flow, 0)
+        )
+    }
+
+    /// A new callback's id.
+    pub(crate) fn new_callback_id(&self) -> Result<CallbackId, Problem> {
+        Ok(CallbackId::new(
+            self.now(),
+            u32::from_be_bytes(random::<4>()?),
+        ))
+    }
+
+    /// Does PDF work away from the async threads, and no more of it at a time than there are cores.
+    pub(crate) async fn on_paper<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let _permit = self
+            .0
+            .paper
+            .acquire()
+            .await
+            .map_err(|error| Problem::internal("the paper semaphore is closed", &error))?;
+        let span = tracing::Span::current();
+        tokio::task::spawn_blocking(move || span.in_scope(work))
+            .await
+            .map_err(|error| Problem::internal("work on a PDF panicked", &error))
+    }
 }
 
-/// What the holder of a signing link may do. The token is the last segment of `/s/{token}`.
-impl App {
-    /// What the holder of the link sees; `None` if there is no such link.
-    pub async fn find_signer_by_token(&self, token: &str) -> Result<Option<SigningView>, Problem> {
-        let _ = token;
-        Err(Problem::new(Kind::Unavailable, "Not built yet."))
+impl Clock {
+    fn now(&self) -> UtcMillis {
+        jiff::Timestamp::now().as_millisecond() + self.ahead.load(Ordering::Relaxed)
     }
-
-    /// Signs with the drawn signature (a PNG of at most 1 MiB and 4096 × 4096 pixels), and waits up to two seconds until it
-    /// is in the PDF, so that the view shows the newest state. Signing again with the same drawing changes nothing and is no error.
-    pub async fn sign(
-        &self,
-        token: &str,
-        png: Bytes,
-        origin: Origin,
-    ) -> Result<SigningView, Problem> {
-        let _ = (token, png, origin);
-        Err(Problem::new(Kind::Unavailable, "Not built yet."))
-    }
-
-    /// Rejects, which ends the flow as 7. `reason`: 1 to 200 characters.
-    pub async fn reject(
-        &self,
-        token: &str,
-        reason: &str,
-        origin: Origin,
-    ) -> Result<SigningView, Problem> {
-        let _ = (token, reason, origin);
-        Err(Problem::new(Kind::Unavailable, "Not built yet."))
-    }
-
-    /// Page `n` (from 1) of the document as the signer sees it, as a PNG `width` pixels wide (320 to 2400; others are
-    /// clamped). The `ETag`-worthy digest of the document comes with it.
-    pub async fn page_png(&self, token: &str, n: u32, width: u32) -> Result<PagePng, Problem> {
-        let _ = (token, n, width);
-        Err(Problem::new(Kind::Unavailable, "Not built yet."))
-    }
-}
-
-/// One page as an image.
-#[derive(Debug, Clone)]
-pub struct PagePng {
-    /// The PNG.
-    pub png: Bytes,
-    /// SHA-256 of the document that was rendered, in hex: the image of (digest, page, width) never changes.
-    pub document: String,
 }

@@ -5,11 +5,12 @@
 //! line hands everything in, so that tests do not depend on the process they run in.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use sealpost_delivery::guard::IpRange;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -253,7 +254,7 @@ pub struct Config {
     /// The zone of `sign_end_time` and of times on paper.
     pub time_zone: TimeZone,
     /// Networks whose `x-forwarded-for` is believed.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpRange>,
     /// What is logged.
     pub log: Log,
     /// Limits of flows.
@@ -289,8 +290,8 @@ pub struct FlowLimits {
 pub struct Delivery {
     /// Whether plain http is permitted.
     pub allow_http: bool,
-    /// Networks permitted although not public, as written (the delivery crate parses them again for its guard).
-    pub allow_networks: Vec<String>,
+    /// Networks permitted although not public.
+    pub allow_networks: Vec<IpRange>,
     /// The deadline of a whole attempt.
     pub attempt_timeout: Duration,
     /// Further root certificates.
@@ -352,6 +353,12 @@ impl PublicUrl {
         Ok(Self(base.to_owned()))
     }
 
+    /// `http://` and an address that is listened on.
+    pub fn of_address(address: SocketAddr) -> Result<Self, ConfigError> {
+        let text = format!("http://{address}");
+        Self::parse(&text).map_err(|reason| unfit("listen", &text, reason))
+    }
+
     /// The URL without a slash at its end.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -366,49 +373,6 @@ impl PublicUrl {
 impl std::fmt::Display for PublicUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// A range of addresses, `10.0.0.0/8` or one address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: u128,
-    bits: u32,
-}
-
-impl Network {
-    /// Parses `address/bits` or one address.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (
-                address.parse::<IpAddr>().ok()?,
-                Some(bits.parse::<u32>().ok()?),
-            ),
-            None => (text.parse::<IpAddr>().ok()?, None),
-        };
-        let width = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(width);
-        (bits <= width).then(|| Self {
-            address: as_v6(address),
-            bits: bits + 128 - width,
-        })
-    }
-
-    /// Whether the address lies in it.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let mask = if self.bits == 0 {
-            0
-        } else {
-            u128::MAX << (128 - self.bits)
-        };
-        (as_v6(address) ^ self.address) & mask == 0
-    }
-}
-
-fn as_v6(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().into(),
-        IpAddr::V6(v6) => v6.into(),
     }
 }
 
@@ -572,9 +536,9 @@ impl RawConfig {
                 .map_err(|error| unfit("time_zone", &text, error.to_string()))?;
         }
         for text in self.trusted_proxies.into_iter().flatten() {
-            let network = Network::parse(&text)
-                .ok_or_else(|| unfit("trusted_proxies", &text, NETWORK_FORM))?;
-            config.trusted_proxies.push(network);
+            config
+                .trusted_proxies
+                .push(network("trusted_proxies", &text)?);
         }
         config.log.filter = self.log.filter.unwrap_or(config.log.filter);
         config.log.json = match self.log.format.as_deref() {
@@ -613,9 +577,9 @@ impl RawDelivery {
     fn check(self, mut delivery: Delivery) -> Result<Delivery, ConfigError> {
         delivery.allow_http = self.allow_http.unwrap_or(delivery.allow_http);
         for text in self.allow_networks.into_iter().flatten() {
-            Network::parse(&text)
-                .ok_or_else(|| unfit("delivery.allow_networks", &text, NETWORK_FORM))?;
-            delivery.allow_networks.push(text);
+            delivery
+                .allow_networks
+                .push(network("delivery.allow_networks", &text)?);
         }
         if let Some(seconds) = within("delivery.attempt_seconds", self.attempt_seconds, 1..=120)? {
             delivery.attempt_timeout = Duration::from_secs(seconds.into());
@@ -650,7 +614,15 @@ impl RawCode {
     }
 }
 
-const NETWORK_FORM: &str = "it must be a network like 10.0.0.0/8 or an address";
+fn network(key: &'static str, text: &str) -> Result<IpRange, ConfigError> {
+    text.parse().map_err(|_| {
+        unfit(
+            key,
+            text,
+            "it must be a network like 10.0.0.0/8 or an address",
+        )
+    })
+}
 
 fn unfit(key: &'static str, value: &str, reason: impl Into<String>) -> ConfigError {
     ConfigError::Unfit {
@@ -841,20 +813,5 @@ mod tests {
             !shown.contains("None"),
             "a key of the file is not in SETTINGS: {shown}"
         );
-    }
-
-    #[test]
-    fn networks_hold_addresses_of_both_kinds() {
-        let contains = |network: &str, address: &str| {
-            Network::parse(network)
-                .unwrap()
-                .contains(address.parse().unwrap())
-        };
-        assert!(contains("10.0.0.0/8", "10.255.0.1"));
-        assert!(contains("10.0.0.0/8", "::ffff:10.1.1.1"));
-        assert!(!contains("10.0.0.0/8", "11.0.0.1"));
-        assert!(contains("fd00::/8", "fd12::1"));
-        assert!(contains("0.0.0.0/0", "1.2.3.4"));
-        assert!(Network::parse("10.0.0.0/33").is_none());
     }
 }

@@ -59,8 +59,12 @@ pub struct Snapshot {
     pub oldest_due_seconds: f64,
     /// Seconds since the oldest signature waits to be applied.
     pub oldest_sealing_seconds: f64,
+    /// Flows whose last attempt to seal failed.
+    pub sealing_failing: u64,
     /// Whether the dispatcher works.
     pub dispatcher_alive: bool,
+    /// What the delivery engine says of itself.
+    pub engine: Option<sealpost_delivery::Health>,
 }
 
 impl Default for Metrics {

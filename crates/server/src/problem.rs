@@ -329,6 +329,63 @@ impl Problem {
     }
 }
 
+/// For the command line: what happened, field by field.
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.detail)?;
+        if self.0.errors.len() > 1 {
+            for error in &self.0.errors {
+                write!(f, "\n  {}: {}", error.field, error.message)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl From<sealpost_store::Error> for Problem {
+    fn from(error: sealpost_store::Error) -> Self {
+        use sealpost_store::Error;
+        match &error {
+            Error::Full(_) => {
+                tracing::error!(error = %Chain(&error), "the disk is full");
+                Self::new(
+                    Kind::StorageFull,
+                    "The disk is full. Nothing of this request was kept.",
+                )
+            }
+            Error::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                tracing::error!(error = %Chain(&error), "the disk is full");
+                Self::new(
+                    Kind::StorageFull,
+                    "The disk is full. Nothing of this request was kept.",
+                )
+            }
+            Error::ReadOnly(_) => {
+                tracing::error!(error = %Chain(&error), "the data folder is read-only");
+                Self::new(
+                    Kind::StorageFull,
+                    "The data folder is read-only. Nothing of this request was kept.",
+                )
+                .code("storage_read_only")
+            }
+            Error::Busy(_) => Self::new(
+                Kind::Unavailable,
+                "The database is busy. Nothing of this request was kept.",
+            )
+            .retry_after(1),
+            _ => Self::internal("the store failed", &error),
+        }
+    }
+}
+
+impl From<crate::secrets::SecretError> for Problem {
+    fn from(error: crate::secrets::SecretError) -> Self {
+        Self::internal("a secret cannot be used", &error)
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let kind = self.0.kind;

@@ -6,5 +6,5 @@ pub(crate) mod frame;
 pub(crate) mod origin;
 pub(crate) mod serve;
 
-pub(crate) use body::{Json, Query, bounded};
+pub(crate) use body::{Json, Query};
 pub(crate) use fields::Fields;

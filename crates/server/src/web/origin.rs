@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName};
 
 use crate::app::App;
 use crate::app::view::Origin;
-use crate::config::Network;
+use sealpost_delivery::guard::IpRange;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -36,7 +36,7 @@ impl FromRequestParts<App> for Origin {
 
 /// Walks `x-forwarded-for` from its end, as long as the one who added the entry is trusted; whoever comes first in the
 /// header could have been written by anyone.
-fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpRange]) -> IpAddr {
     let mut address = peer;
     let lists = headers
         .get_all(FORWARDED_FOR)
@@ -47,7 +47,10 @@ fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpA
         .map(str::trim)
         .collect();
     for entry in forwarded.into_iter().rev().take(16) {
-        if !trusted.iter().any(|network| network.contains(address)) {
+        if !trusted
+            .iter()
+            .any(|network| network.contains(address.to_canonical()))
+        {
             break;
         }
         match entry.parse() {
@@ -64,7 +67,7 @@ mod tests {
 
     #[test]
     fn only_trusted_proxies_are_believed() {
-        let trusted = [Network::parse("10.0.0.0/8").unwrap()];
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
         let from = |peer: &str, header: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(FORWARDED_FOR, header.parse().unwrap());

@@ -1,0 +1,121 @@
+//! The HTTP API of channels, `/v1`: reads requests, calls `App`, writes answers. A channel sees only what is its own.
+
+pub(crate) mod callbacks;
+pub(crate) mod evidence;
+pub(crate) mod files;
+mod request;
+pub(crate) mod sign_flows;
+pub(crate) mod verify;
+
+use axum::extract::FromRequestParts;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, Uri};
+use sealpost_contract::UtcMillis;
+use sealpost_flow::{Actor, Digest};
+use sealpost_store::IdempotencyKey;
+
+use crate::app::App;
+use crate::app::flows::Caller;
+use crate::app::view::Origin;
+use crate::problem::{Kind, Problem};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// The most elements of one page of a list.
+const PAGE_MOST: i64 = 200;
+
+/// The elements of a page unless another number is asked for.
+const PAGE_USUAL: i64 = 50;
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let header = parts
+            .headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let (scheme, key) = header.split_once(' ').unwrap_or_default();
+        // What is no key at all is looked up like one that is, and found as little.
+        let key = if scheme.eq_ignore_ascii_case("bearer") {
+            key.trim()
+        } else {
+            ""
+        };
+        app.find_caller(key).await?.ok_or_else(|| {
+            Problem::new(Kind::Unauthorized, "Send a channel's API key as `authorization: Bearer KEY`. This one is missing, unknown or revoked.")
+        })
+    }
+}
+
+impl Caller {
+    /// The channel as the initiator of flows, coming from where the request came from.
+    fn actor(&self, origin: &Origin) -> Actor {
+        Actor::initiator(&self.key_id).from_client(origin.address, origin.user_agent.as_deref())
+    }
+
+    /// The request's idempotency key, bound to what is asked for: the method, the path and the body.
+    fn idempotency(
+        &self,
+        call: &Call,
+        body: &[u8],
+        now: UtcMillis,
+    ) -> Result<Option<IdempotencyKey>, Problem> {
+        let Some(value) = call.headers.get(IDEMPOTENCY_KEY) else {
+            return Ok(None);
+        };
+        let key = value
+            .to_str()
+            .ok()
+            .filter(|key| (1..=255).contains(&key.len()));
+        let key = key.ok_or_else(|| {
+            Problem::field(
+                "idempotency-key",
+                "bad_format",
+                "it must have 1 to 255 visible ASCII characters",
+            )
+        })?;
+        let request = Digest::of_parts(&[
+            call.method.as_str().as_bytes(),
+            b"\0",
+            call.uri.path().as_bytes(),
+            b"\0",
+            body,
+        ]);
+        Ok(Some(IdempotencyKey {
+            channel_id: self.channel_id.clone(),
+            key: key.to_owned(),
+            request,
+            at: now,
+        }))
+    }
+}
+
+/// What a request is beside its body.
+pub(crate) struct Call {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl<S: Sync> FromRequestParts<S> for Call {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            headers: parts.headers.clone(),
+        })
+    }
+}
+
+/// A moment as the API writes it: RFC 3339 in UTC with milliseconds.
+pub(crate) fn time(at: UtcMillis) -> String {
+    jiff::Timestamp::from_millisecond(at)
+        .map(|time| format!("{time:.3}"))
+        .unwrap_or_default()
+}

@@ -1,0 +1,99 @@
+//! `GET /v1/sign-flows/{id}/evidence`: everything that an auditor needs to judge a flow without us.
+
+use axum::Json as JsonAnswer;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use sealpost_flow::{Party, Step, event};
+use serde_json::{Value, json};
+
+use super::sign_flows::{own_flow, sign_flow};
+use super::time;
+use crate::app::App;
+use crate::app::flows::Caller;
+use crate::problem::Problem;
+
+/// `GET /v1/sign-flows/{id}/evidence`
+pub(crate) async fn show_evidence(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let stored = own_flow(&app, &caller, id).await?;
+    let flow = &stored.flow;
+    let events = app.store().events(&flow.id).await?;
+    let events: Vec<Value> = events
+        .iter()
+        .map(|stored| {
+            json!({
+                "event": serde_json::from_str::<Value>(&stored.json).unwrap_or_default(),
+                "canonical_json": stored.json,
+                "at": time(stored.event.at),
+                "chain": stored.chain.to_string(),
+            })
+        })
+        .collect();
+    let signers: Vec<Value> = flow.signers.iter().map(shown_signer).collect();
+    let document = app.store().document(&flow.document).await?;
+    let report = app.verify(document.into()).await?;
+    let (subject, validity) = app.authority_subject();
+    Ok(JsonAnswer(json!({
+        "made_at": time(app.now()),
+        "sign_flow": sign_flow(&app, &stored),
+        "signers": signers,
+        "documents": {
+            "original_sha256": flow.original.to_string(),
+            "current_sha256": flow.document.to_string(),
+        },
+        "events": events,
+        "chain": {
+            "rule": "chain(n) = SHA-256(chain(n-1) || canonical_json(n)); chain(0) is 32 zero bytes; canonical JSON after RFC 8785",
+            "genesis": event::GENESIS.to_string(),
+            "head": stored.chain_head.to_string(),
+        },
+        "signatures": report,
+        "authority": {
+            "subject": subject,
+            "licensed": false,
+            "not_before": time(validity.not_before),
+            "not_after": time(validity.not_after),
+            "certificate_pem": app.authority_pem(),
+        },
+    }))
+    .into_response())
+}
+
+fn shown_signer(signer: &sealpost_flow::Signer) -> Value {
+    let intent = match &signer.step {
+        Step::Signed { intent } | Step::Applied { intent, .. } => Some(intent),
+        Step::Waiting | Step::Open { .. } | Step::Rejected { .. } => None,
+    };
+    let applied = match &signer.step {
+        Step::Applied {
+            at,
+            document,
+            certificate,
+            ..
+        } => Some(json!({
+            "at": time(*at),
+            "document_sha256": document.to_string(),
+            "certificate_serial": certificate,
+        })),
+        _ => None,
+    };
+    json!({
+        "number": signer.no,
+        "name": signer.party.name(),
+        "authentication": match signer.party {
+            Party::Person { .. } => "secret link",
+            Party::Organization { automatic: true, .. } => "automatic seal",
+            Party::Organization { automatic: false, .. } => "secret link",
+        },
+        "signed": intent.map(|intent| json!({
+            "at": time(intent.at),
+            "address": intent.address,
+            "mark_sha256": intent.mark.map(|mark| mark.to_string()),
+            "document_sha256": intent.document.to_string(),
+        })),
+        "applied": applied,
+    })
+}

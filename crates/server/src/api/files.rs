@@ -1,0 +1,56 @@
+//! PDFs out: `/v1/sign-flows/{id}/file`, `/f/{token}`; and the built-in authority's certificate.
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+
+use super::sign_flows::own_flow;
+use crate::app::App;
+use crate::app::files::Pdf;
+use crate::app::flows::Caller;
+use crate::problem::Problem;
+
+/// `GET /v1/sign-flows/{id}/file`
+pub(crate) async fn fetch_sign_flow_file(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let stored = own_flow(&app, &caller, id).await?;
+    Ok(answer(app.file(&stored).await?))
+}
+
+/// `GET /f/{token}`: `sign_file_url`.
+pub(crate) async fn fetch_signed_file(
+    State(app): State<App>,
+    Path(token): Path<String>,
+) -> Result<Response, Problem> {
+    let pdf = app.find_file_by_token(&token).await?;
+    Ok(answer(pdf.ok_or_else(|| Problem::not_found("file"))?))
+}
+
+/// `GET /ca.pem`
+pub(crate) async fn fetch_authority(State(app): State<App>) -> Response {
+    (
+        [(CONTENT_TYPE, "application/x-pem-file")],
+        app.authority_pem(),
+    )
+        .into_response()
+}
+
+fn answer(pdf: Pdf) -> Response {
+    let caching = if pdf.is_final {
+        "private, max-age=3600"
+    } else {
+        "no-store"
+    };
+    let headers = [
+        (CONTENT_TYPE, "application/pdf".to_owned()),
+        (
+            CONTENT_DISPOSITION,
+            format!("inline; filename=\"{}\"", pdf.name),
+        ),
+        (CACHE_CONTROL, caching.to_owned()),
+    ];
+    (headers, pdf.bytes).into_response()
+}

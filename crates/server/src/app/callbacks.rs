@@ -1,0 +1,236 @@
+//! Callbacks: made with the end of a flow or handed over by another platform, listed, sent again. The delivery engine, where
+//! one runs in this process, is told at once; another process's engine sees them in the database.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sealpost_contract::webhook::Secret;
+use sealpost_contract::{Callback, SignFlowId, UtcMillis};
+use sealpost_delivery::guard::{Policy, Refused, Target};
+use sealpost_delivery::{Engine, client};
+use sealpost_store::{
+    Accepted, Attempt, CallbackFilter, CallbackId, FailedSince, NewCallback, Placed, Redelivered,
+    StoredCallback,
+};
+
+use super::App;
+use crate::problem::{Kind, Problem};
+use crate::secrets::random;
+
+impl App {
+    /// Starts delivering callbacks in this process.
+    pub(crate) async fn start_delivery(
+        &self,
+        trust: client::Trust,
+    ) -> Result<Engine, sealpost_delivery::Error> {
+        let settings = &self.config().delivery;
+        let mut config = sealpost_delivery::Config::new(trust);
+        config.policy = self.callback_policy();
+        config.deadline = settings.attempt_timeout;
+        let weak = Arc::downgrade(&self.0);
+        let clock_of = weak.clone();
+        let clock = move || clock_of.upgrade().map_or(0, |inner| inner.clock.now());
+        let open_secret = move |channel: &str, sealed: &[u8]| {
+            let app = App(weak.upgrade()?);
+            app.open_webhook_secret(channel, sealed)
+        };
+        let seed = u64::from_ne_bytes(random::<8>().unwrap_or_default());
+        let engine = Engine::start(
+            self.store().clone(),
+            config,
+            Arc::new(clock),
+            Arc::new(open_secret),
+            seed,
+        )
+        .await?;
+        Ok(self.0.delivery.get_or_init(|| engine).clone())
+    }
+
+    /// Which URLs and addresses callbacks may go to.
+    pub(crate) fn callback_policy(&self) -> Policy {
+        let settings = &self.config().delivery;
+        Policy {
+            allow: settings.allow_networks.clone(),
+            allow_http: settings.allow_http,
+            ports: Vec::new(),
+        }
+    }
+
+    /// A callback URL that may be called, in the spelling that is used from here on.
+    pub(crate) fn check_callback_url(&self, text: &str) -> Result<Target, Refused> {
+        self.callback_policy().check_url(text)
+    }
+
+    /// The row of a callback that is about to be committed.
+    pub(crate) fn new_callback(
+        &self,
+        channel_id: &str,
+        url: Option<&str>,
+        callback: &Callback,
+    ) -> Result<NewCallback, Problem> {
+        // It was checked when it was handed in; if the policy has become stricter since, the engine refuses it, visibly.
+        let target = url.and_then(|url| self.check_callback_url(url).ok());
+        match self.delivery() {
+            Some(engine) if url.is_none() || target.is_some() => {
+                Ok(engine.new_callback(channel_id, target.as_ref(), callback))
+            }
+            _ => Ok(NewCallback {
+                id: self.new_callback_id()?,
+                channel_id: channel_id.to_owned(),
+                url: url.map(str::to_owned),
+                sign_flow_id: callback.sign_flow_id.clone(),
+                body: Bytes::from(callback.to_json()),
+                due_at: self.now(),
+                lease: None,
+            }),
+        }
+    }
+
+    /// Gives the engine a callback that has been committed.
+    pub(crate) fn hand_over(&self, callback: NewCallback, placed: Placed) {
+        if let Some(engine) = self.delivery() {
+            engine.hand_over(callback, placed);
+        }
+    }
+
+    fn poke_delivery(&self) {
+        if let Some(engine) = self.delivery() {
+            engine.poke();
+        }
+    }
+
+    /// Tells the engine that a channel was changed.
+    pub(crate) fn channel_changed(&self, channel_id: &str) {
+        if let Some(engine) = self.delivery() {
+            engine.channel_changed(channel_id);
+        }
+    }
+
+    /// A channel's webhook secret from what the store keeps.
+    pub(crate) fn open_webhook_secret(&self, channel: &str, sealed: &[u8]) -> Option<Secret> {
+        let opened = self
+            .secrets()
+            .decrypt(&webhook_place(channel), sealed)
+            .map(Secret::from_bytes);
+        match opened {
+            Ok(Ok(secret)) => Some(secret),
+            Ok(Err(_)) | Err(_) => {
+                tracing::error!(
+                    channel,
+                    "a webhook secret cannot be opened; callbacks go out without its signature"
+                );
+                None
+            }
+        }
+    }
+
+    /// Keeps a callback of a flow that ended elsewhere. Once this has answered, it is safe on disk.
+    pub(crate) async fn accept_callback(
+        &self,
+        channel_id: &str,
+        callback: &Callback,
+    ) -> Result<CallbackId, Problem> {
+        let new = self.new_callback(channel_id, None, callback)?;
+        match self.store().accept_callback(new.clone()).await? {
+            Accepted::New(placed) => {
+                self.hand_over(new, placed);
+                Ok(placed.id)
+            }
+            Accepted::Before(id) => Ok(id),
+            Accepted::Conflict => {
+                let detail = "A callback of this sign flow was handed over with other members, or the flow is one of ours.";
+                Err(Problem::new(Kind::Conflict, detail)
+                    .code("callback_conflict")
+                    .with("sign_flow_id", callback.sign_flow_id.as_str()))
+            }
+        }
+    }
+
+    /// A callback of this channel with its attempts. Another channel's is as good as none.
+    pub(crate) async fn find_callback(
+        &self,
+        channel_id: Option<&str>,
+        id: CallbackId,
+    ) -> Result<Option<(StoredCallback, Vec<Attempt>)>, Problem> {
+        let found = self.store().find_callback(id).await?;
+        match found
+            .filter(|callback| channel_id.is_none_or(|channel| callback.channel_id == channel))
+        {
+            Some(callback) => Ok(Some((callback, self.store().attempts(id).await?))),
+            None => Ok(None),
+        }
+    }
+
+    /// The callback of a flow of this channel.
+    pub(crate) async fn find_callback_of_flow(
+        &self,
+        channel_id: &str,
+        flow: &SignFlowId,
+    ) -> Result<Option<StoredCallback>, Problem> {
+        Ok(self
+            .store()
+            .find_callback_of_flow(channel_id.to_owned(), flow.clone())
+            .await?)
+    }
+
+    /// A page of callbacks, newest first, older than `before`.
+    pub(crate) async fn list_callbacks(
+        &self,
+        filter: CallbackFilter,
+        before: Option<CallbackId>,
+        limit: usize,
+    ) -> Result<Vec<StoredCallback>, Problem> {
+        Ok(self.store().callbacks(filter, before, limit).await?)
+    }
+
+    /// Starts a new round of attempts for a callback. The caller has made sure that it may.
+    pub(crate) async fn redeliver(&self, id: CallbackId) -> Result<(), Problem> {
+        match self.store().redeliver(id, self.now()).await? {
+            Redelivered::NotFound => Err(Problem::not_found("callback")),
+            Redelivered::StillWaiting => {
+                let detail =
+                    "The callback is still being delivered; there is nothing to send again.";
+                Err(Problem::new(Kind::Refused, detail)
+                    .code("still_waiting")
+                    .with("state", "waiting"))
+            }
+            _ => {
+                self.poke_delivery();
+                Ok(())
+            }
+        }
+    }
+
+    /// Starts a new round for all that failed since a time; `progress` is told after each step of some hundreds.
+    pub(crate) async fn redeliver_failed(
+        &self,
+        channel_id: Option<String>,
+        since: UtcMillis,
+        mut progress: impl FnMut(u64),
+    ) -> Result<u64, Problem> {
+        let which = FailedSince {
+            channel_id,
+            since,
+            until: self.now(),
+        };
+        let (mut after, mut total) = (None, 0);
+        loop {
+            let step = self
+                .store()
+                .redeliver_failed(which.clone(), after, self.now())
+                .await?;
+            total += step.redelivered;
+            progress(total);
+            self.poke_delivery();
+            after = step.next;
+            if after.is_none() {
+                return Ok(total);
+            }
+        }
+    }
+}
+
+/// What a channel's webhook secrets are bound to when they are encrypted.
+pub(crate) fn webhook_place(channel: &str) -> String {
+    format!("channel/{channel}/webhook")
+}

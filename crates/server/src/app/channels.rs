@@ -1,0 +1,215 @@
+//! Channel participants (渠道参与方): made by an operator, known by their API keys.
+
+use sealpost_contract::webhook::Secret;
+use sealpost_contract::{Schedule, UtcMillis};
+use sealpost_flow::Digest;
+use sealpost_store::{ApiKey, Channel, Pause, SealedSecret};
+
+use super::App;
+use super::callbacks::webhook_place;
+use super::flows::Caller;
+use crate::problem::{Kind, Problem};
+use crate::secrets::{new_api_key, random, sha256};
+
+/// How long the former webhook secrets still sign after a rotation.
+const ROTATION_OVERLAP: UtcMillis = 24 * 60 * 60 * 1000;
+
+/// A channel's name at most, in characters.
+pub(crate) const NAME_CHARS: usize = 64;
+
+/// What a new channel is told once and never again.
+#[derive(Debug)]
+pub struct NewChannel {
+    /// The channel.
+    pub channel: Channel,
+    /// Its API key; only the hash is kept.
+    pub api_key: String,
+    /// Its webhook secret, `whsec_…`.
+    pub webhook_secret: String,
+}
+
+impl App {
+    /// Makes a channel with an API key and a webhook secret. Without a callback URL its callbacks wait until it has one.
+    pub async fn add_channel(
+        &self,
+        name: &str,
+        callback_url: Option<&str>,
+        schedule: Schedule,
+    ) -> Result<NewChannel, Problem> {
+        let name = name.trim();
+        if !(1..=NAME_CHARS).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+            return Err(Problem::field(
+                "name",
+                "bad_format",
+                format!("it must have 1 to {NAME_CHARS} characters"),
+            ));
+        }
+        let callback_url = callback_url
+            .map(|url| self.check_callback_url(url))
+            .transpose();
+        let callback_url = callback_url.map_err(|refused| {
+            Problem::field("callback_url", "not_permitted", refused.to_string())
+        })?;
+        let id = format!("ch_{}", hex::encode(random::<8>()?));
+        let now = self.now();
+        let (secret, sealed) = self.new_webhook_secret(&id, now)?;
+        let (api_key, key) = self.new_key(&id, now)?;
+        let channel = Channel {
+            id,
+            name: name.to_owned(),
+            callback_url: callback_url.map(|url| url.as_str().to_owned()),
+            schedule,
+            created_at: now,
+            paused: None,
+            secrets: vec![sealed],
+        };
+        if !self.store().create_channel(channel.clone(), key).await? {
+            return Err(Problem::new(
+                Kind::Conflict,
+                format!("There is a channel named {name:?} already."),
+            ));
+        }
+        Ok(NewChannel {
+            channel,
+            api_key,
+            webhook_secret: secret.expose(),
+        })
+    }
+
+    /// All channels by name.
+    pub async fn channels(&self) -> Result<Vec<Channel>, Problem> {
+        Ok(self.store().channels().await?)
+    }
+
+    /// The channel of this name or id.
+    pub async fn find_channel(&self, name_or_id: &str) -> Result<Option<Channel>, Problem> {
+        match self.store().find_channel_by_name(name_or_id).await? {
+            Some(channel) => Ok(Some(channel)),
+            None => Ok(self.store().find_channel(name_or_id).await?),
+        }
+    }
+
+    /// Changes where and when a channel is told.
+    pub async fn set_channel_delivery(
+        &self,
+        id: &str,
+        callback_url: Option<&str>,
+        schedule: Schedule,
+    ) -> Result<(), Problem> {
+        let callback_url = callback_url
+            .map(|url| self.check_callback_url(url))
+            .transpose();
+        let callback_url = callback_url.map_err(|refused| {
+            Problem::field("callback_url", "not_permitted", refused.to_string())
+        })?;
+        let changed = self
+            .store()
+            .set_channel_delivery(
+                id,
+                callback_url.map(|url| url.as_str().to_owned()),
+                schedule,
+            )
+            .await?;
+        self.channel_told(id, changed)
+    }
+
+    /// Gives a channel a new webhook secret; the former ones sign along for another day.
+    pub async fn rotate_webhook_secret(&self, id: &str) -> Result<String, Problem> {
+        let now = self.now();
+        let (secret, sealed) = self.new_webhook_secret(id, now)?;
+        let changed = self
+            .store()
+            .rotate_secret(id, sealed, now + ROTATION_OVERLAP)
+            .await?;
+        self.channel_told(id, changed)?;
+        Ok(secret.expose())
+    }
+
+    /// Gives a channel another API key.
+    pub async fn add_api_key(&self, channel_id: &str) -> Result<String, Problem> {
+        let (api_key, key) = self.new_key(channel_id, self.now())?;
+        self.store().add_api_key(key).await?;
+        Ok(api_key)
+    }
+
+    /// A channel's keys, the oldest first.
+    pub async fn api_keys(&self, channel_id: &str) -> Result<Vec<ApiKey>, Problem> {
+        Ok(self.store().api_keys(channel_id).await?)
+    }
+
+    /// Revokes a key by its id.
+    pub async fn revoke_api_key(&self, key_id: &str) -> Result<(), Problem> {
+        match self.store().revoke_api_key(key_id, self.now()).await? {
+            true => Ok(()),
+            false => Err(Problem::not_found("API key")),
+        }
+    }
+
+    /// Lets a channel's deliveries rest; nothing is dropped.
+    pub async fn pause_channel(&self, id: &str, reason: &str) -> Result<(), Problem> {
+        let pause = Pause {
+            at: self.now(),
+            reason: reason.to_owned(),
+        };
+        let changed = self.store().pause_channel(id, pause).await?;
+        self.channel_told(id, changed)
+    }
+
+    /// Lets a channel's deliveries run again.
+    pub async fn resume_channel(&self, id: &str) -> Result<(), Problem> {
+        let changed = self.store().resume_channel(id).await?;
+        self.channel_told(id, changed)
+    }
+
+    /// Who an API key speaks for. A key that is unknown and one that was revoked take the same way: a hash, one look-up by it,
+    /// one comparison; and get the same answer.
+    pub(crate) async fn find_caller(&self, key: &str) -> Result<Option<Caller>, Problem> {
+        let hash = Digest::from_bytes(sha256(key.as_bytes()));
+        let found = self.store().find_api_key(&hash).await?;
+        let valid = found.filter(|key| key.revoked_at.is_none());
+        Ok(valid.map(|key| Caller {
+            channel_id: key.channel_id,
+            key_id: key.id,
+        }))
+    }
+
+    fn channel_told(&self, id: &str, changed: bool) -> Result<(), Problem> {
+        if !changed {
+            return Err(Problem::not_found("channel"));
+        }
+        self.channel_changed(id);
+        Ok(())
+    }
+
+    fn new_webhook_secret(
+        &self,
+        channel_id: &str,
+        now: UtcMillis,
+    ) -> Result<(Secret, SealedSecret), Problem> {
+        let secret = Secret::from_bytes(random::<32>()?)
+            .map_err(|error| Problem::internal("a webhook secret was not made", &error))?;
+        let ciphertext = self
+            .secrets()
+            .encrypt(&webhook_place(channel_id), secret.as_bytes())?;
+        Ok((
+            secret,
+            SealedSecret {
+                created_at: now,
+                retires_at: None,
+                ciphertext,
+            },
+        ))
+    }
+
+    fn new_key(&self, channel_id: &str, now: UtcMillis) -> Result<(String, ApiKey), Problem> {
+        let api_key = new_api_key()?;
+        let key = ApiKey {
+            id: format!("key_{}", hex::encode(random::<8>()?)),
+            channel_id: channel_id.to_owned(),
+            hash: Digest::from_bytes(sha256(api_key.as_bytes())),
+            created_at: now,
+            revoked_at: None,
+        };
+        Ok((api_key, key))
+    }
+}

@@ -1,0 +1,96 @@
+//! `sealpost verify FILE.pdf`: who signed, and whether it holds.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use sealpost_pdf::{Trust, Verdict};
+
+use super::output;
+use crate::app::App;
+use crate::config::Config;
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// The PDF
+    file: PathBuf,
+    /// Trust the certificates in this PEM file instead of this installation's built-in authority
+    #[arg(long, value_name = "PEM")]
+    trust: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exits with 0 when every signature is valid, with 1 otherwise.
+pub(super) async fn run(args: VerifyArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let pdf = std::fs::read(&args.file)
+        .with_context(|| format!("{} cannot be read", args.file.display()))?;
+    let trust = trust(&args, config).await?;
+    let now = jiff::Timestamp::now().as_millisecond();
+    let report = sealpost_pdf::verify(&pdf, &trust, now)
+        .with_context(|| format!("{} cannot be verified", args.file.display()))?;
+    if args.json {
+        output::json(&serde_json::to_value(&report)?)?;
+    } else {
+        output::line(&format!(
+            "{}: {:?}\nSHA-256 {}",
+            args.file.display(),
+            report.verdict,
+            report.file_sha256
+        ))?;
+        for signature in &report.signatures {
+            let signer = signature
+                .signer
+                .as_ref()
+                .map_or("unknown", |signer| signer.subject.as_str());
+            let at = signature
+                .signed_at
+                .map(crate::api::time)
+                .unwrap_or_else(|| "no time".to_owned());
+            output::line(&format!(
+                "\n{}  {:?}\n  signer     {signer}\n  signed at  {at} (clock: {:?})",
+                signature.field, signature.verdict, signature.clock
+            ))?;
+            for finding in &signature.findings {
+                output::line(&format!("  {:?}: {}", finding.severity, finding.detail))?;
+            }
+        }
+    }
+    Ok(if report.verdict == Verdict::Valid {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The certificates that are named; else the built-in authority of the data folder, if there is one.
+async fn trust(args: &VerifyArgs, config: &Config) -> anyhow::Result<Trust> {
+    let mut roots = Vec::new();
+    for path in &args.trust {
+        let pem =
+            std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let found = pem_certificates(&pem);
+        anyhow::ensure!(
+            !found.is_empty(),
+            "{} holds no certificate in PEM",
+            path.display()
+        );
+        roots.extend(found);
+    }
+    if args.trust.is_empty() && config.data.exists() {
+        let app = App::open(config.clone(), super::master_secret().as_deref()).await?;
+        roots.extend(pem_certificates(app.authority_pem().as_bytes()));
+    }
+    Ok(Trust::roots(roots))
+}
+
+fn pem_certificates(pem: &[u8]) -> Vec<Vec<u8>> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
+    CertificateDer::pem_slice_iter(pem)
+        .filter_map(Result::ok)
+        .map(|der| der.to_vec())
+        .collect()
+}

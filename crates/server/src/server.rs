@@ -1,0 +1,101 @@
+//! A running server: the listener, the workers, the delivery engine, and how they stop.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{App, OpenError};
+use crate::config::Config;
+use crate::router::router;
+use crate::{web, workers};
+
+/// How long attempts under way may take once the server is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("{address} cannot be listened on")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The app cannot be opened.
+    #[error("the data folder cannot be opened")]
+    Open(#[from] OpenError),
+    /// Callbacks cannot be delivered.
+    #[error("delivery cannot be started")]
+    Delivery(#[from] sealpost_delivery::Error),
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    app: App,
+    address: SocketAddr,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<()>,
+    workers: TaskTracker,
+}
+
+impl Server {
+    /// Listens, opens the data folder, starts the workers and delivery. `secret` is the master secret when it is not to be
+    /// in the data folder. When this returns, requests are answered.
+    pub async fn start(mut config: Config, secret: Option<&str>) -> Result<Self, StartError> {
+        let listen = |source| StartError::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        // With port 0 the system chose one, which links must name.
+        config.listen = address;
+        let trust = sealpost_delivery::client::Trust::load(config.delivery.ca_file.as_deref())?;
+        let app = App::open(config, secret).await?;
+        app.start_delivery(trust).await?;
+        let stop = CancellationToken::new();
+        let workers = workers::start(&app, &stop);
+        let serving = tokio::spawn(web::serve::serve(
+            listener,
+            router(app.clone()),
+            stop.clone(),
+        ));
+        tracing::info!(%address, public_url = %app.public_url(), "listening");
+        Ok(Self {
+            app,
+            address,
+            stop,
+            serving,
+            workers,
+        })
+    }
+
+    /// What the server runs on.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops: takes no more requests, lets what is under way end within its limits, and gives back what was not begun.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if self.serving.await.is_err() {
+            tracing::error!("the listener's task panicked");
+        }
+        self.workers.wait().await;
+        if let Some(engine) = self.app.delivery() {
+            engine.shut_down(DRAIN).await;
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What runs beside requests: sealing, expiry, and the cleaning up of what nobody needs any more.
+//!
+//! Each worker takes no input: it drains what the database says is due, so that a restart and a steady state are one path.
+
+mod expiry;
+mod sealing;
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::App;
+
+/// How often each worker looks by itself, whatever wakes it in between.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How often idempotency keys are cleaned up.
+const CLEAN: Duration = Duration::from_secs(60);
+
+/// Starts the workers; they end when `stop` is cancelled and what they have begun is done.
+pub(crate) fn start(app: &App, stop: &CancellationToken) -> TaskTracker {
+    let workers = TaskTracker::new();
+    workers.spawn(sealing::run(app.clone(), stop.clone()));
+    workers.spawn(expiry::run(app.clone(), stop.clone()));
+    workers.spawn(clean(app.clone(), stop.clone()));
+    workers.close();
+    workers
+}
+
+async fn clean(app: App, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(CLEAN) => {}
+        }
+        loop {
+            match app.store().forget_idempotency_keys(app.now()).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(%error, "idempotency keys cannot be cleaned up");
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Ends flows whose deadline has passed, within a second of it.
+
+use sealpost_flow::{Actor, Operation};
+use tokio_util::sync::CancellationToken;
+
+use super::LOOK;
+use crate::app::App;
+use crate::problem::Kind;
+
+/// Flows ended in one look.
+const AT_ONCE: u32 = 100;
+
+pub(super) async fn run(app: App, stop: CancellationToken) {
+    loop {
+        let ended = expire_due(&app).await;
+        if ended == AT_ONCE {
+            continue;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = app.wake().expiry.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// Ends what is due, and says how many there were.
+async fn expire_due(app: &App) -> u32 {
+    let due = match app.store().flows_due_to_expire(app.now(), AT_ONCE).await {
+        Ok(due) => due,
+        Err(error) => {
+            tracing::error!(%error, "expired flows cannot be read");
+            return 0;
+        }
+    };
+    for id in &due {
+        match app
+            .change_flow(id, &Actor::SYSTEM, |_| Operation::Expire, None)
+            .await
+        {
+            Ok(_) => tracing::info!(sign_flow_id = %id, "a sign flow expired"),
+            // It ended otherwise a moment ago.
+            Err(problem) if problem.kind() == Kind::Refused => {}
+            Err(problem) => {
+                tracing::error!(sign_flow_id = %id, detail = problem.detail(), "a sign flow cannot be ended as expired");
+                return 0;
+            }
+        }
+    }
+    due.len() as u32
+}
