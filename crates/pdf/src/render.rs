@@ -7,11 +7,14 @@ use std::sync::Arc;
 use hayro::hayro_interpret::InterpreterSettings;
 use hayro::hayro_interpret::font::{FontData, FontQuery};
 use hayro::hayro_interpret::hayro_cmap::CidFamily;
+use hayro::hayro_interpret::util::TransformExt;
 use hayro::hayro_syntax::content::ops::TypedInstruction;
 use hayro::hayro_syntax::page::Page;
 use hayro::hayro_syntax::{LoadPdfError, Pdf};
+use hayro::kurbo::Affine;
 use hayro::vello_cpu::color::palette::css::WHITE;
-use hayro::{PixmapSettings, RenderCache, RenderSettings};
+use hayro::vello_cpu::{Pixmap, RasterizerSettings, RenderContext, Resources, TargetInit};
+use hayro::{RenderCache, RenderSettings};
 
 use crate::font;
 
@@ -19,6 +22,8 @@ use crate::font;
 pub const MAX_PAGE_WIDTH: u32 = 2400;
 /// The most pixels of a page image; a page that would have more is shown smaller.
 pub const MAX_PIXELS: u32 = 12_000_000;
+/// The longest side of a page image, in pixels; what the rasterizer can count.
+const MAX_SIDE: f32 = 60_000.0;
 /// The most pages of a document that is rendered.
 pub const MAX_PAGES: usize = 5000;
 
@@ -65,29 +70,27 @@ pub fn page_png(pdf: &[u8], page: usize, width: u32) -> Result<Vec<u8>, RenderEr
         });
     };
     let (page_width, page_height) = page.render_dimensions();
-    let wanted = width.clamp(1, MAX_PAGE_WIDTH) as f32 / page_width;
-    let affordable = (MAX_PIXELS as f32 / (page_width * page_height)).sqrt();
-    let tallest = f32::from(u16::MAX) / page_height;
-    let scale = wanted.min(affordable).min(tallest);
-    if page_width * scale < 1.0 || page_height * scale < 1.0 {
-        return Err(RenderError::TooLarge(
-            "a page is too long and narrow".to_owned(),
-        ));
-    }
-    // Half a pixel more: a width of 999.9996 is a thousand pixels, not 999.
-    let nudged = scale + 0.5 / page_width.max(page_height);
-    let settings = PixmapSettings {
-        x_scale: nudged,
-        y_scale: nudged,
-        bg_color: WHITE,
-    };
-    let pixmap = hayro::render(
+    let (width, height) = image_size(page_width, page_height, width)?;
+    let scale = Affine::scale_non_uniform(
+        f64::from(width) / f64::from(page_width),
+        f64::from(height) / f64::from(page_height),
+    );
+    let mut context = RenderContext::new(width, height);
+    hayro::render_into(
         page,
         &RenderCache::new(),
         &interpreter_settings(),
         &RenderSettings::default(),
-        &settings,
+        &mut context,
+        scale * page.initial_transform(true).to_kurbo(),
     );
+    context.flush();
+    let mut pixmap = Pixmap::new(width, height);
+    let settings = RasterizerSettings {
+        target_init: TargetInit::Clear(WHITE),
+        ..RasterizerSettings::default()
+    };
+    context.render_with(&mut pixmap, &mut Resources::default(), settings);
     let rgb: Vec<u8> = pixmap
         .data_as_u8_slice()
         .chunks_exact(4)
@@ -96,6 +99,21 @@ pub fn page_png(pdf: &[u8], page: usize, width: u32) -> Result<Vec<u8>, RenderEr
         .collect();
     encode(&rgb, u32::from(pixmap.width()), u32::from(pixmap.height()))
         .map_err(|error| RenderError::TooLarge(error.to_string()))
+}
+
+/// Width and height of the image of a page, in pixels: the width wanted, or less if the whole would be too large.
+fn image_size(page_width: f32, page_height: f32, wanted: u32) -> Result<(u16, u16), RenderError> {
+    let wanted = wanted.clamp(1, MAX_PAGE_WIDTH) as f32 / page_width;
+    let affordable = (MAX_PIXELS as f32 / (page_width * page_height)).sqrt();
+    let tallest = MAX_SIDE / page_height;
+    let scale = wanted.min(affordable).min(tallest);
+    let (width, height) = ((page_width * scale).round(), (page_height * scale).round());
+    if !(width >= 1.0 && height <= MAX_SIDE) {
+        return Err(RenderError::TooLarge(
+            "a page is too long and narrow".to_owned(),
+        ));
+    }
+    Ok((width as u16, height.max(1.0) as u16))
 }
 
 /// How many graphics states (`q` without `Q`) the content of each page leaves open.

@@ -52,6 +52,22 @@ pub fn sheet(width: f64, height: f64, appearances: &[(f64, f64, &Appearance)]) -
     )
     .into_bytes();
 
+    file(&objects)
+}
+
+/// A one-page PDF with these entries in its page and this content.
+#[allow(dead_code, reason = "the example shares this file")]
+pub fn page(entries: &str, content: &str) -> Vec<u8> {
+    file(&[
+        b"<</Type/Catalog/Pages 2 0 R>>".to_vec(),
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>".to_vec(),
+        format!("<</Type/Page/Parent 2 0 R{entries}/Contents 4 0 R/Resources<<>>>>").into_bytes(),
+        stream("", content.as_bytes()),
+    ])
+}
+
+/// A PDF of these objects, the first of which is the catalog.
+pub fn file(objects: &[Vec<u8>]) -> Vec<u8> {
     let mut pdf = b"%PDF-1.7\n".to_vec();
     let mut offsets = Vec::new();
     for (i, object) in objects.iter().enumerate() {

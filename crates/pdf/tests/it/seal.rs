@@ -1,0 +1,133 @@
+//! Seals, rendered and measured.
+
+use sealpost_pdf::{RoundSeal, SealError, render};
+
+use crate::paper;
+use crate::tools::assert_sound;
+
+fn round(organization: &str, legend: Option<&str>) -> RoundSeal {
+    RoundSeal {
+        organization: organization.to_owned(),
+        legend: legend.map(str::to_owned),
+    }
+}
+
+/// The red pixels of an appearance shown alone, at 4 pixels to the point: width of the image and (x, y) of each.
+fn red_pixels(pdf: &[u8], width: u32) -> Vec<(f64, f64)> {
+    let png = render::page_png(pdf, 0, width).unwrap();
+    let mut reader = png::Decoder::new(std::io::Cursor::new(png))
+        .read_info()
+        .unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    pixels
+        .chunks(3)
+        .enumerate()
+        .filter(|(_, p)| p[0] > 150 && p[1] < 120)
+        .map(|(i, _)| {
+            let (x, y) = (i as u32 % info.width, i as u32 / info.width);
+            (f64::from(x) + 0.5, f64::from(y) + 0.5)
+        })
+        .collect()
+}
+
+#[test]
+fn a_round_seal_is_38_mm_and_red_within_its_circle() {
+    let name = "内蒙古自治区呼和浩特市新城区翡翠湾房地产开发集团有限责任公司第一百二十三分公司";
+    for length in 2..=40 {
+        let organization: String = name.chars().cycle().take(length).collect();
+        for legend in [None, Some("财务专用章"), Some("财务专用章（一二三四五）")]
+        {
+            let seal = round(&organization, legend).draw().unwrap();
+            assert!((seal.width_pt / 72.0 * 25.4 - 38.0).abs() < 1e-9);
+            assert!(seal.images.is_empty());
+            if length % 9 != 2 {
+                continue;
+            }
+            let sheet = paper::sheet(seal.width_pt, seal.height_pt, &[(0.0, 0.0, &seal)]);
+            let red = red_pixels(&sheet, 400);
+            let farthest = red
+                .iter()
+                .map(|(x, y)| (x - 200.0).hypot(y - 200.0))
+                .fold(0.0, f64::max);
+            assert!(
+                (196.0..=201.5).contains(&farthest),
+                "{organization}: {farthest}"
+            );
+            // Between the ring and the heads of the characters there is a gap.
+            let gap = red
+                .iter()
+                .filter(|(x, y)| (178.0..185.0).contains(&(x - 200.0).hypot(y - 200.0)));
+            assert_eq!(gap.count(), 0, "{organization}");
+        }
+    }
+}
+
+#[test]
+fn the_star_points_up() {
+    let seal = round("翠湾", None).draw().unwrap();
+    let red = red_pixels(
+        &paper::sheet(seal.width_pt, seal.height_pt, &[(0.0, 0.0, &seal)]),
+        400,
+    );
+    let star: Vec<_> = red
+        .iter()
+        .filter(|(x, y)| (x - 200.0).hypot(y - 200.0) < 75.0)
+        .collect();
+    let left = star.iter().filter(|(x, _)| *x < 200.0).count();
+    assert!(star.len() > 2000 && (left as f64 / star.len() as f64 - 0.5).abs() < 0.02);
+    let top = star.iter().map(|(_, y)| *y).fold(f64::MAX, f64::min);
+    assert!((top - (200.0 - 6.4 / 19.0 * 200.0)).abs() < 8.0, "{top}");
+}
+
+#[test]
+fn seals_are_sound_content() {
+    for (name, legend) in [
+        ("翠湾置业", Some("财务专用章")),
+        (
+            "中国（上海）自由贸易试验区ABC置业有限公司",
+            Some("收款专用章"),
+        ),
+        ("䶮䶮堃喆置业有限公司", None),
+    ] {
+        let seal = round(name, legend).draw().unwrap();
+        assert!(seal.content.len() < 60_000);
+        assert_sound(&paper::sheet(150.0, 150.0, &[(20.0, 20.0, &seal)]));
+        assert_sound(&paper::sheet(
+            80.0,
+            60.0,
+            &[(0.0, 0.0, &seal.fitted(80.0, 60.0))],
+        ));
+    }
+}
+
+#[test]
+fn fitting_keeps_the_proportions() {
+    let seal = round("翠湾置业", None).draw().unwrap().fitted(400.0, 60.0);
+    assert_eq!((seal.width_pt, seal.height_pt), (400.0, 60.0));
+    let red = red_pixels(&paper::sheet(400.0, 60.0, &[(0.0, 0.0, &seal)]), 1600);
+    let left = red.iter().map(|(x, _)| *x).fold(f64::MAX, f64::min);
+    let right = red.iter().map(|(x, _)| *x).fold(0.0, f64::max);
+    assert!((right - left - 240.0).abs() < 3.0 && (left + right - 1600.0).abs() < 3.0);
+}
+
+#[test]
+fn wrong_names_are_refused() {
+    let refused = round("翠", None).draw().unwrap_err();
+    assert_eq!(
+        refused,
+        SealError::Length {
+            field: "organization",
+            length: 1,
+            min: 2,
+            max: 40
+        }
+    );
+    assert!(round(&"翠".repeat(41), None).draw().is_err());
+    let refused = round("翠湾置业", Some("财务专用章一二三四五六七八"))
+        .draw()
+        .unwrap_err();
+    assert!(refused.to_string().contains("1 to 12"), "{refused}");
+    let refused = round("翠湾😀", None).draw().unwrap_err();
+    assert!(refused.to_string().contains("U+1F600"), "{refused}");
+}
