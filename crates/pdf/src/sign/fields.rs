@@ -98,6 +98,10 @@ fn refuse_names(document: &Document<'_>, fields: &[Field]) -> Result<(), SignErr
 
 /// The field and its annotation, merged into one object (section 12.7.5.5 and 12.5.6.19).
 fn widget(field: &Field, page: Id, empty: Id) -> Result<Vec<u8>, SignError> {
+    // Before they are put in order, for that would drop what is not a number.
+    for coordinate in field.rect {
+        number(coordinate)?;
+    }
     let [left, bottom, right, top] = field.rect;
     let mut body = b"<< /Type /Annot /Subtype /Widget /FT /Sig /T ".to_vec();
     body.extend_from_slice(&text::encode(&field.name));

@@ -1,11 +1,15 @@
 //! What the crate makes, judged by other people's tools.
 
 mod draw;
+mod judges;
 mod mark;
 mod paper;
+mod parties;
 mod receipt;
 mod render;
 mod samples;
 mod seal;
+mod sign;
 mod signature;
+mod structures;
 mod tools;

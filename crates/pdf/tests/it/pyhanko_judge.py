@@ -1,0 +1,46 @@
+# python3 pyhanko_judge.py ROOT.pem FILE…: one line of JSON a file, with what pyHanko thinks of its signatures.
+import json
+import logging
+import sys
+
+from pyhanko.keys import load_cert_from_pemder
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.sign.validation import validate_pdf_signature, validate_pdf_timestamp
+from pyhanko_certvalidator import ValidationContext
+
+logging.disable(logging.CRITICAL)
+
+
+def judge(root, path):
+    with open(path, 'rb') as file:
+        reader = PdfFileReader(file, strict=False)
+        signatures = []
+        for embedded in reader.embedded_signatures:
+            context = ValidationContext(trust_roots=[root], allow_fetching=False)
+            try:
+                if embedded.sig_object.get('/SubFilter') == '/ETSI.RFC3161':
+                    status = validate_pdf_timestamp(embedded, context)
+                else:
+                    status = validate_pdf_signature(embedded, context, ts_validation_context=context)
+                signatures.append({
+                    'field': embedded.field_name,
+                    'valid': bool(status.bottom_line),
+                    'intact': bool(status.intact),
+                    'trusted': bool(status.trusted),
+                    'summary': status.summary(),
+                })
+            except Exception as error:
+                signatures.append({
+                    'field': embedded.field_name, 'valid': False, 'intact': False, 'trusted': False,
+                    'summary': f'{type(error).__name__}: {error}',
+                })
+        return signatures
+
+
+root = load_cert_from_pemder(sys.argv[1])
+for path in sys.argv[2:]:
+    try:
+        line = {'signatures': judge(root, path)}
+    except Exception as error:
+        line = {'error': f'{type(error).__name__}: {error}'}
+    print(json.dumps(line))
