@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod bench_tmp;
 mod callbacks;
 mod channels;
 mod documents;

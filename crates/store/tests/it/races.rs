@@ -3,7 +3,7 @@
 use sealpost_flow::{Actor, Operation, Refusal, Status, apply};
 use sealpost_store::{Committed, FlowCommit, Store};
 
-use crate::world::{DEADLINE, NOW, World, buyer, callback, flow_id, initiator, sign};
+use crate::world::{DEADLINE, NOW, World, buyer, callback, flow_id, initiator, new_flow, sign};
 
 /// Reads, applies, commits, and begins again after a conflict, as every caller does.
 async fn insist(
@@ -81,4 +81,28 @@ async fn of_many_ends_exactly_one_is_kept() {
         20,
         "one callback each"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_operation_that_fails_takes_no_other_of_its_commit_along() {
+    let world = World::new().await;
+    let tasks = (0..200).map(|number| {
+        let store = Store::clone(&world);
+        tokio::spawn(async move {
+            let mut new = new_flow(number, NOW);
+            if number % 3 == 0 {
+                new.channel_id = "no such channel".into();
+            }
+            store.create_flow(new).await.is_ok()
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    for (number, task) in (0..).zip(tasks) {
+        let kept = task.await.unwrap();
+        assert_eq!(kept, number % 3 != 0, "{number}");
+        assert_eq!(
+            world.find_flow(&flow_id(number)).await.unwrap().is_some(),
+            kept
+        );
+    }
 }

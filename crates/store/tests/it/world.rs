@@ -196,7 +196,7 @@ pub(crate) fn commit_of(
 
 pub(crate) fn callback(flow: &SignFlowId, code: &str, at: UtcMillis) -> NewCallback {
     NewCallback {
-        id: CallbackId::new(at, flow.as_str().len() as u32),
+        id: CallbackId::new(at, random_of(flow)),
         channel_id: CHANNEL.into(),
         url: None,
         sign_flow_id: flow.clone(),
@@ -204,6 +204,12 @@ pub(crate) fn callback(flow: &SignFlowId, code: &str, at: UtcMillis) -> NewCallb
         due_at: at,
         lease: None,
     }
+}
+
+/// Different bits for different flows, and the same in every run.
+fn random_of(flow: &SignFlowId) -> u32 {
+    let [a, b, c, d, ..] = *Digest::of(flow.as_str().as_bytes()).as_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 /// Applies and commits, which must succeed at once.
