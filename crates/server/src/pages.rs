@@ -4,6 +4,7 @@
 //! Content-Security-Policy that permits our own files only: no inline script or style, no other host.
 
 mod assets;
+pub mod console;
 mod lang;
 mod present;
 mod reader;
@@ -20,4 +21,5 @@ pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/assets/{file}", get(assets::serve_asset))
         .route("/s/{token}/stage", get(signing::stage))
+        .merge(console::routes())
 }

@@ -34,10 +34,25 @@ macro_rules! asset {
 asset!(SIGN_CSS, "sign", "css", "text/css; charset=utf-8");
 asset!(SIGN_JS, "sign", "js", "text/javascript; charset=utf-8");
 asset!(PAD_JS, "pad", "js", "text/javascript; charset=utf-8");
+asset!(CONSOLE_CSS, "console", "css", "text/css; charset=utf-8");
+asset!(
+    CONSOLE_JS,
+    "console",
+    "js",
+    "text/javascript; charset=utf-8"
+);
 asset!(ICON, "icon", "svg", "image/svg+xml");
 
-static ALL: LazyLock<[&'static Asset; 4]> =
-    LazyLock::new(|| [&*SIGN_CSS, &*SIGN_JS, &*PAD_JS, &*ICON]);
+static ALL: LazyLock<[&'static Asset; 6]> = LazyLock::new(|| {
+    [
+        &*SIGN_CSS,
+        &*SIGN_JS,
+        &*PAD_JS,
+        &*CONSOLE_CSS,
+        &*CONSOLE_JS,
+        &*ICON,
+    ]
+});
 
 impl Asset {
     fn new(name: &str, extension: &str, media_type: &'static str, bytes: &'static [u8]) -> Self {

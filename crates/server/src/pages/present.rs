@@ -15,8 +15,16 @@ const USUAL_PAGE: [f32; 2] = [595.28, 841.89];
 /// More pages than this are read in the downloaded file.
 const PAGES_SHOWN: u32 = 60;
 
-/// The facts that stand on the page by themselves, above the others.
-const PROMINENT: [&str; 3] = ["amount_fen", "amount_capitals", "item"];
+/// The facts that stand on the page in another form than a line of their own.
+const ELSEWHERE: [&str; 7] = [
+    "amount_fen",
+    "amount_capitals",
+    "item",
+    "project",
+    "building",
+    "unit",
+    "room",
+];
 
 /// What the signer whose link has this token is shown.
 pub(crate) fn present(signing: &SigningView, token: &str, lang: Lang, zone: &TimeZone) -> View {
@@ -30,15 +38,9 @@ pub(crate) fn present(signing: &SigningView, token: &str, lang: Lang, zone: &Tim
         Vec::new()
     };
     let value = |key: &str| {
-        flow.facts
-            .iter()
-            .find(|fact| fact.key == key)
-            .map(|fact| fact.value.clone())
+        let fact = flow.facts.iter().find(|fact| fact.key == key)?;
+        Some(fact.value.clone())
     };
-    let facts = flow
-        .facts
-        .iter()
-        .filter(|fact| !PROMINENT.contains(&fact.key) && !fact.value.is_empty());
     View {
         title: flow.title.clone(),
         asked_by: value("payee").unwrap_or_else(|| flow.requested_by.clone()),
@@ -47,13 +49,11 @@ pub(crate) fn present(signing: &SigningView, token: &str, lang: Lang, zone: &Tim
             .map(|signer| signer.name.clone())
             .unwrap_or_default(),
         item: value("item"),
-        amount: value("amount_fen").map(|figure| amount(&figure)),
-        facts: facts
-            .map(|fact| Fact {
-                label: lang.say(fact.label_zh, fact.label_en),
-                value: fact.value.clone(),
-            })
-            .collect(),
+        amount: value("amount_fen").map(|figure| Amount {
+            figure: figure.trim_start_matches(['¥', '￥', ' ']).to_owned(),
+            capitals: value("amount_capitals").unwrap_or_default(),
+        }),
+        facts: facts(flow, lang),
         pages,
         signers: flow
             .signers
@@ -79,15 +79,24 @@ pub(crate) fn consent(lang: Lang) -> &'static str {
     )
 }
 
-/// `¥50,000.00` as figure and capitals.
-fn amount(figure: &str) -> Amount {
-    let figure = figure.trim_start_matches(['¥', '￥', ' ']).to_owned();
-    let digits: String = figure.chars().filter(char::is_ascii_digit).collect();
-    let capitals = digits
-        .parse()
-        .map(sealpost_pdf::rmb::capitals)
-        .unwrap_or_default();
-    Amount { figure, capitals }
+/// The facts as lines: where the property is in one, then the others as on the paper.
+fn facts(flow: &FlowView, lang: Lang) -> Vec<Fact> {
+    let parts = ["project", "building", "unit", "room"].iter();
+    let parts = parts.filter_map(|key| flow.facts.iter().find(|fact| fact.key == *key));
+    let property: Vec<&str> = parts.map(|fact| fact.value.as_str()).collect();
+    let property = (!property.is_empty()).then(|| Fact {
+        label: lang.say("房屋", "Property"),
+        value: property.join(" "),
+    });
+    let others = flow
+        .facts
+        .iter()
+        .filter(|fact| !ELSEWHERE.contains(&fact.key) && !fact.value.is_empty());
+    let others = others.map(|fact| Fact {
+        label: lang.say(fact.label_zh, fact.label_en),
+        value: fact.value.clone(),
+    });
+    property.into_iter().chain(others).collect()
 }
 
 struct Words<'a> {
@@ -123,7 +132,7 @@ impl Words<'_> {
                     who: self.name_of(flow, by),
                 },
             },
-            FlowState::Draft => Stage::NotStarted,
+            FlowState::Draft => Stage::Waiting,
             FlowState::Signing | FlowState::Sealing => {
                 match signing.signer().map(|signer| &signer.step) {
                     Some(StepView::Open) => Stage::Open,

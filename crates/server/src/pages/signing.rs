@@ -4,13 +4,14 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
+use sealpost_store::StoredFlow;
 use serde_json::{Value, json};
 
 use super::present::present;
 use super::reader::Reader;
 use super::view::{SigningPage, View};
-use crate::app::App;
 use crate::app::view::{Origin, SigningView};
+use crate::app::{App, PagePng};
 use crate::problem::{FieldError, Kind, Problem};
 use crate::web;
 
@@ -29,7 +30,11 @@ pub(crate) async fn show(
     State(app): State<App>,
     Path(token): Path<String>,
     reader: Reader,
+    origin: Origin,
 ) -> Response {
+    if let Err(problem) = app.note_view(&token, &origin).await {
+        return reader.trouble(&problem);
+    }
     match find_signing(&app, &token).await {
         Ok(signing) => {
             let view = view_of(&app, &signing, &token, reader);
@@ -60,33 +65,67 @@ pub(crate) async fn page_image(
     State(app): State<App>,
     Path((token, file)): Path<(String, String)>,
     web::Query(mut query): web::Query,
+    reader: Reader,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let wanted = query.find_integer("width", 1..=4000);
+    query.finish()?;
+    let signing = find_signing(&app, &token).await?;
+    if !view_of(&app, &signing, &token, reader)
+        .stage
+        .shows_document()
+    {
+        return Err(Problem::not_found("page"));
+    }
+    let (number, width) = image_asked_for(&file, wanted)?;
+    image_answer(
+        app.page_png(&token, number, width).await?,
+        number,
+        width,
+        &headers,
+    )
+}
+
+/// An image of a page as an answer, for the console as for the signing page. `file` is `{n}.png`.
+pub(crate) async fn page_image_of(
+    app: &App,
+    stored: &StoredFlow,
+    file: &str,
+    wanted: Option<i64>,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let (number, width) = image_asked_for(file, wanted)?;
+    image_answer(
+        app.page_of(stored, number, width).await?,
+        number,
+        width,
+        headers,
+    )
+}
+
+/// Which page, from 1, and how wide.
+fn image_asked_for(file: &str, wanted: Option<i64>) -> Result<(u32, u32), Problem> {
     let number = file
         .strip_suffix(".png")
-        .and_then(|number| number.parse::<u32>().ok())
-        .filter(|number| *number >= 1);
-    let number = number.ok_or_else(|| Problem::not_found("page"))?;
-    let wanted = query.find_integer("width", 1..=4000).unwrap_or(800);
-    query.finish()?;
+        .and_then(|number| number.parse::<u32>().ok());
+    let number = number
+        .filter(|number| *number >= 1)
+        .ok_or_else(|| Problem::not_found("page"))?;
+    let wanted = wanted.unwrap_or(i64::from(IMAGE_WIDTHS[0]));
     let width = IMAGE_WIDTHS
         .into_iter()
         .find(|width| i64::from(*width) >= wanted)
         .unwrap_or(IMAGE_WIDTHS[2]);
+    Ok((number, width))
+}
 
-    let signing = find_signing(&app, &token).await?;
-    if !present(
-        &signing,
-        &token,
-        super::lang::Lang::Zh,
-        &app.config().time_zone,
-    )
-    .stage
-    .shows_document()
-    {
-        return Err(Problem::not_found("page"));
-    }
-    let image = app.page_png(&token, number, width).await?;
+/// The browser keeps an image, but asks each time whether the document is still the same.
+fn image_answer(
+    image: PagePng,
+    number: u32,
+    width: u32,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
     let tag = format!("\"{}-{number}-{width}\"", image.document);
     let caching = [
         (header::ETAG, tag.clone()),

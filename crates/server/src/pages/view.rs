@@ -127,8 +127,6 @@ impl Progress {
 pub(crate) enum Stage {
     /// The reader may sign or reject now.
     Open,
-    /// A draft: nobody may sign yet.
-    NotStarted,
     /// Others come first.
     Waiting,
     /// The reader has signed and the flow goes on; `sealing` when it only waits for the sealed file.
@@ -150,7 +148,6 @@ impl Stage {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Open => "open",
-            Self::NotStarted => "not_started",
             Self::Waiting => "waiting",
             Self::Signed { sealing: false, .. } => "signed",
             Self::Signed { sealing: true, .. } => "sealing",
@@ -168,18 +165,14 @@ impl Stage {
 
     /// Whether the page looks for news by itself.
     fn watches(&self) -> bool {
-        matches!(self, Self::NotStarted | Self::Waiting | Self::Signed { .. })
+        matches!(self, Self::Waiting | Self::Signed { .. })
     }
 
     /// Whether the document may still be shown: never once the flow has ended without being completed, when only the
     /// voided copy may leave the house.
     pub(crate) fn shows_document(&self) -> bool {
         match self {
-            Self::Open
-            | Self::NotStarted
-            | Self::Waiting
-            | Self::Signed { .. }
-            | Self::Completed { .. } => true,
+            Self::Open | Self::Waiting | Self::Signed { .. } | Self::Completed { .. } => true,
             Self::RejectedByYou { .. }
             | Self::RejectedByAnother { .. }
             | Self::Revoked { .. }

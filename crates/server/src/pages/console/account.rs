@@ -1,0 +1,320 @@
+//! Signing in and out, and what operators set for themselves: the password, the second factor, their sessions.
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{StatusCode, header};
+use sealpost_store::{AuditEntry, Operator};
+
+use super::session::{self, Action, Signed};
+use super::view::{AccountPage, Section, SessionRow, SignInPage, TotpPage};
+use super::{Words, password, totp};
+use crate::app::App;
+use crate::app::view::Origin;
+use crate::pages::reader::Reader;
+use crate::problem::Problem;
+use crate::secrets::random;
+use crate::web;
+
+/// Sign-ins in a row that may fail before the operator is locked, and for how long.
+const FAILURES: u32 = 8;
+const LOCK: i64 = 15 * 60 * 1000;
+
+/// Where the second factor's secret is encrypted for.
+fn totp_place(operator: &Operator) -> String {
+    format!("operator/{}/totp", operator.id)
+}
+
+/// `GET /console/sign-in`.
+pub(crate) async fn show_sign_in(
+    State(app): State<App>,
+    reader: Reader,
+    web::Query(mut query): web::Query,
+) -> Response {
+    let next = query.find_text("next", 1..=500).unwrap_or_default();
+    sign_in_page(&app, reader, next, StatusCode::OK, false).await
+}
+
+async fn sign_in_page(
+    app: &App,
+    reader: Reader,
+    next: String,
+    status: StatusCode,
+    failed: bool,
+) -> Response {
+    let nobody = app
+        .store()
+        .operators()
+        .await
+        .is_ok_and(|all| all.is_empty());
+    reader.respond(
+        status,
+        &SignInPage {
+            lang: reader.lang,
+            next,
+            failed,
+            nobody,
+        },
+    )
+}
+
+/// `POST /console/sign-in`. What was wrong is not said: name, password, code, or a locked account.
+pub(crate) async fn sign_in(
+    State(app): State<App>,
+    reader: Reader,
+    origin: Origin,
+    request: Request,
+) -> Response {
+    if !session::is_own_origin(request.headers()) {
+        return reader.respond(
+            StatusCode::FORBIDDEN,
+            &SignInPage {
+                lang: reader.lang,
+                next: String::new(),
+                failed: true,
+                nobody: false,
+            },
+        );
+    }
+    let form = match session::read_form(request).await {
+        Ok(form) => form,
+        Err(problem) => return reader.trouble(&problem),
+    };
+    let field = |name: &str| {
+        form.get(name)
+            .map(|text| text.trim().to_owned())
+            .unwrap_or_default()
+    };
+    let next = field("next");
+    let password = form.get("password").cloned().unwrap_or_default();
+    match try_sign_in(&app, &field("name"), password, &field("code"), &origin).await {
+        Ok(Some(cookie)) => {
+            // Only ever to a page of the console: anything else could send the operator anywhere.
+            let safe = next.starts_with("/console")
+                && !next.contains(['\\', '\r', '\n'])
+                && !next.starts_with("/console/sign-");
+            let to = if safe { next } else { "/console".to_owned() };
+            ([(header::SET_COOKIE, cookie)], Redirect::to(&to)).into_response()
+        }
+        Ok(None) => sign_in_page(&app, reader, next, StatusCode::UNAUTHORIZED, true).await,
+        Err(problem) => reader.trouble(&problem),
+    }
+}
+
+async fn try_sign_in(
+    app: &App,
+    name: &str,
+    password: String,
+    code: &str,
+    origin: &Origin,
+) -> Result<Option<header::HeaderValue>, Problem> {
+    let now = app.now();
+    let fits = |text: &str, limit: usize| text.chars().nth(limit).is_none();
+    if !fits(name, 64) || !fits(&password, password::MAX_CHARACTERS) {
+        return Ok(None);
+    }
+    let found = app.store().find_operator_by_name(name).await?;
+    let right = password::verify(
+        password,
+        found
+            .as_ref()
+            .map(|operator| operator.password_hash.clone()),
+    )
+    .await;
+    let Some(operator) =
+        found.filter(|operator| operator.disabled_at.is_none() && operator.locked_until <= now)
+    else {
+        return Ok(None);
+    };
+    let entry = |action: &str| AuditEntry {
+        at: now,
+        operator: operator.name.clone(),
+        action: action.to_owned(),
+        subject: None,
+        detail: None,
+        address: Some(origin.address.to_string()),
+    };
+    if !right || !second_factor_fits(app, &operator, code).await? {
+        app.store()
+            .count_failed_sign_in(&operator.id, FAILURES, now + LOCK)
+            .await?;
+        app.store().log_audit(entry("sign_in.failed")).await?;
+        return Ok(None);
+    }
+    let (cookie, session) = session::begin(app, &operator, origin)?;
+    app.store().begin_session(session, entry("sign_in")).await?;
+    Ok(Some(cookie))
+}
+
+/// Whether the code is right, if one is needed; each is good once.
+async fn second_factor_fits(app: &App, operator: &Operator, code: &str) -> Result<bool, Problem> {
+    let Some(sealed) = &operator.totp_secret else {
+        return Ok(true);
+    };
+    let secret = app.secrets().decrypt(&totp_place(operator), sealed)?;
+    match totp::step_of(&secret, code, app.now()) {
+        Some(step) => Ok(app.store().use_totp_step(&operator.id, step).await?),
+        None => Ok(false),
+    }
+}
+
+/// `POST /console/sign-out`.
+pub(crate) async fn sign_out(State(app): State<App>, action: Action) -> Result<Response, Response> {
+    let signed = &action.signed;
+    signed.log(&app, "sign_out", None, None).await?;
+    let ended = async {
+        app.store().end_session(&signed.session.hash).await?;
+        session::end_cookie(&app)
+    };
+    let cookie = ended.await.map_err(|problem| signed.problem(&problem))?;
+    Ok((
+        [(header::SET_COOKIE, cookie)],
+        Redirect::to("/console/sign-in"),
+    )
+        .into_response())
+}
+
+/// `GET /console/account`.
+pub(crate) async fn show_account(
+    State(app): State<App>,
+    signed: Signed,
+    web::Query(mut query): web::Query,
+) -> Result<Response, Response> {
+    let done = query.find_text("done", 1..=32);
+    let words = Words::of(&app, signed.reader.lang);
+    let sessions = app
+        .store()
+        .sessions_of(&signed.operator.id, app.now())
+        .await;
+    let sessions = sessions.map_err(|error| signed.problem(&Problem::from(error)))?;
+    let rows = sessions.into_iter().map(|session| SessionRow {
+        current: session.hash == signed.session.hash,
+        since: words.time(session.created_at),
+        seen: words.time(session.seen_at),
+        address: session.address,
+        program: session.user_agent.unwrap_or_default(),
+    });
+    let page = AccountPage {
+        frame: signed.frame(Section::Account),
+        done,
+        has_totp: signed.operator.totp_secret.is_some(),
+        sessions: rows.collect(),
+    };
+    Ok(signed.reader.respond(StatusCode::OK, &page))
+}
+
+/// `POST /console/account/password`. Ends the operator's other sessions.
+pub(crate) async fn change_password(
+    State(app): State<App>,
+    action: Action,
+) -> Result<Response, Response> {
+    let signed = &action.signed;
+    let (current, wanted) = (
+        action.raw("current").to_owned(),
+        action.raw("wanted").to_owned(),
+    );
+    if !is_fit(&wanted)
+        || !password::verify(current, Some(signed.operator.password_hash.clone())).await
+    {
+        return Ok(Redirect::to("/console/account?done=password_refused").into_response());
+    }
+    let Some(password_hash) = password::hash(wanted).await else {
+        return Err(signed.message(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "没有执行。",
+            "Nothing was done.",
+        ));
+    };
+    let changed = Operator {
+        password_hash,
+        ..signed.operator.clone()
+    };
+    let entry = signed.entry(app.now(), "account.password", None, None);
+    let done = async {
+        app.store().update_operator(changed, Some(entry)).await?;
+        app.store()
+            .end_sessions(&signed.operator.id, Some(&signed.session.hash))
+            .await
+    };
+    done.await
+        .map_err(|error| signed.problem(&Problem::from(error)))?;
+    Ok(Redirect::to("/console/account?done=password").into_response())
+}
+
+/// Whether a password is long enough, and not too long.
+pub(crate) fn is_fit(password: &str) -> bool {
+    (password::MIN_CHARACTERS..=password::MAX_CHARACTERS).contains(&password.chars().count())
+}
+
+/// `GET /console/account/totp`: a new secret, shown until it is confirmed by its first code. It travels in the form,
+/// encrypted for this operator, so that nothing is kept before it is confirmed.
+pub(crate) async fn show_totp(
+    State(app): State<App>,
+    signed: Signed,
+) -> Result<Response, Response> {
+    let made = (|| {
+        let secret = random::<{ totp::SECRET_BYTES }>()?;
+        let sealed = app
+            .secrets()
+            .encrypt(&totp_place(&signed.operator), &secret)?;
+        Ok::<_, Problem>((secret, sealed))
+    })();
+    let (secret, sealed) = made.map_err(|problem| signed.problem(&problem))?;
+    Ok(totp_page(&signed, &secret, &sealed, false))
+}
+
+fn totp_page(signed: &Signed, secret: &[u8], sealed: &[u8], failed: bool) -> Response {
+    let (side, path) = totp::qr(&totp::address(&signed.operator.name, secret)).unwrap_or_default();
+    let page = TotpPage {
+        frame: signed.frame(Section::Account),
+        secret: totp::base32(secret),
+        sealed: STANDARD.encode(sealed),
+        qr_side: side,
+        qr_path: path,
+        failed,
+    };
+    signed.reader.respond(StatusCode::OK, &page)
+}
+
+/// `POST /console/account/totp`: confirms the new secret.
+pub(crate) async fn keep_totp(
+    State(app): State<App>,
+    action: Action,
+) -> Result<Response, Response> {
+    let signed = &action.signed;
+    let sealed = STANDARD.decode(action.text("sealed")).unwrap_or_default();
+    let secret = app
+        .secrets()
+        .decrypt(&totp_place(&signed.operator), &sealed);
+    let secret = secret.map_err(|error| signed.problem(&Problem::from(error)))?;
+    let Some(step) = totp::step_of(&secret, action.text("code"), app.now()) else {
+        return Ok(totp_page(signed, &secret, &sealed, true));
+    };
+    let changed = Operator {
+        totp_secret: Some(sealed),
+        totp_step: step,
+        ..signed.operator.clone()
+    };
+    let entry = signed.entry(app.now(), "account.second_factor", None, None);
+    app.store()
+        .update_operator(changed, Some(entry))
+        .await
+        .map_err(|error| signed.problem(&Problem::from(error)))?;
+    Ok(Redirect::to("/console/account?done=totp").into_response())
+}
+
+/// `POST /console/account/sessions/end`: ends the operator's other sessions.
+pub(crate) async fn end_other_sessions(
+    State(app): State<App>,
+    action: Action,
+) -> Result<Response, Response> {
+    let signed = &action.signed;
+    signed.log(&app, "account.end_sessions", None, None).await?;
+    let ended = app
+        .store()
+        .end_sessions(&signed.operator.id, Some(&signed.session.hash))
+        .await;
+    ended.map_err(|error| signed.problem(&Problem::from(error)))?;
+    Ok(Redirect::to("/console/account?done=sessions").into_response())
+}

@@ -1,0 +1,405 @@
+//! Sign flows: found, one with everything that happened to it, revoked, reminded.
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{HeaderMap, StatusCode, header};
+use sealpost_contract::SignFlowId;
+use sealpost_flow::{Event, Flow, Happening, Operation, Party, Step, Who};
+use sealpost_pdf::Verdict;
+use sealpost_store::{Cursor, FlowFilter, Role, StoredFlow};
+
+use super::Words;
+use super::session::{Action, Signed};
+use super::view::{
+    Badge, FactRow, FlowPage, FlowRow, FlowsPage, Section, SignatureRow, SignerRow, TimelineRow,
+};
+use crate::app::App;
+use crate::pages::signing::page_image_of;
+use crate::problem::Problem;
+use crate::web;
+
+const ROWS: u32 = 50;
+
+/// `GET /console/flows`: `?q=` (an id, or part of a reference, project, room or masked payer), `?status=`, `?channel=`,
+/// `?after=`.
+pub(crate) async fn list(
+    State(app): State<App>,
+    signed: Signed,
+    web::Query(mut query): web::Query,
+) -> Result<Response, Response> {
+    let text = query.find_text("q", 1..=64).unwrap_or_default();
+    let status = query.find_text("status", 1..=16).unwrap_or_default();
+    let channel = query.find_text("channel", 1..=64).unwrap_or_default();
+    let after = query
+        .find_text("after", 1..=200)
+        .and_then(|text| text.parse::<Cursor>().ok());
+    if let Ok(id) = SignFlowId::try_from(text.clone())
+        && let Ok(Some(_)) = app.store().find_flow(&id).await
+    {
+        return Ok(Redirect::to(&format!("/console/flows/{id}")).into_response());
+    }
+    let filter = FlowFilter {
+        text: (!text.is_empty()).then(|| text.clone()),
+        status: sealpost_flow::Status::ALL
+            .into_iter()
+            .find(|known| known.code() == status),
+        channel_id: (!channel.is_empty()).then(|| channel.clone()),
+        ..FlowFilter::default()
+    };
+    let words = Words::of(&app, signed.reader.lang);
+    let found = async {
+        let page = app.list_flows(filter, after, ROWS).await?;
+        Ok::<_, Problem>((page, app.channels().await?))
+    };
+    let (page, channels) = found.await.map_err(|problem| signed.problem(&problem))?;
+    let name_of = |id: &str| {
+        channels
+            .iter()
+            .find(|channel| channel.id == id)
+            .map(|channel| channel.name.clone())
+            .unwrap_or_default()
+    };
+    let row = |stored: &StoredFlow| FlowRow {
+        id: stored.flow.id.to_string(),
+        title: stored.flow.title.clone(),
+        reference: stored.flow.reference.clone(),
+        place: [&stored.labels.project, &stored.labels.room]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(" "),
+        payer: stored.labels.payer_masked.clone().unwrap_or_default(),
+        channel: name_of(&stored.channel_id),
+        status: words.status(stored.flow.state.status()),
+        created: words.time(stored.flow.created_at),
+    };
+    let page = FlowsPage {
+        frame: signed.frame(Section::Flows),
+        rows: page.items.iter().map(row).collect(),
+        next: page.next.map(|next| next.to_string()),
+        channels: channels
+            .into_iter()
+            .map(|channel| (channel.id, channel.name))
+            .collect(),
+        text,
+        status,
+        channel,
+    };
+    Ok(signed.reader.respond(StatusCode::OK, &page))
+}
+
+/// `GET /console/flows/{id}`.
+pub(crate) async fn show(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    signed: Signed,
+    web::Query(mut query): web::Query,
+) -> Result<Response, Response> {
+    let done = query.find_text("done", 1..=32);
+    let words = Words::of(&app, signed.reader.lang);
+    let shown = async {
+        let stored = find(&app, &id).await?;
+        flow_page(&app, &signed, &words, &stored, done).await
+    };
+    let page = shown.await.map_err(|problem| signed.problem(&problem))?;
+    Ok(signed.reader.respond(StatusCode::OK, &page))
+}
+
+async fn flow_page(
+    app: &App,
+    signed: &Signed,
+    words: &Words<'_>,
+    stored: &StoredFlow,
+    done: Option<String>,
+) -> Result<FlowPage, Problem> {
+    let flow = &stored.flow;
+    let view = app.view(stored).await?;
+    let events = app.store().events(&flow.id).await?;
+    let callback = app
+        .find_callback_of_flow(&stored.channel_id, &flow.id)
+        .await?;
+    let status = flow.state.status();
+    Ok(FlowPage {
+        id: flow.id.to_string(),
+        title: flow.title.clone(),
+        status: words.status(status),
+        reason: view.end.as_ref().and_then(|end| end.reason.clone()),
+        facts: facts(words, stored, &view.requested_by)
+            .into_iter()
+            .chain(view.facts.iter().map(|fact| FactRow {
+                label: words.lang.say(fact.label_zh, fact.label_en),
+                value: fact.value.clone(),
+            }))
+            .collect(),
+        signers: flow
+            .signers
+            .iter()
+            .zip(&view.signers)
+            .map(|(signer, seen)| SignerRow {
+                order: signer.order,
+                name: signer.party.name().to_owned(),
+                kind: kind(words, &signer.party),
+                step: step(words, &signer.step),
+                sign_url: seen
+                    .sign_url
+                    .clone()
+                    .filter(|_| matches!(signer.step, Step::Open { .. })),
+            })
+            .collect(),
+        timeline: events
+            .iter()
+            .map(|stored| timeline(words, flow, &stored.event))
+            .collect(),
+        chain_head: stored.chain_head.to_string(),
+        signatures: signatures(app, words, flow).await?,
+        pages: (1..=view.pages.min(20)).collect(),
+        callback: callback
+            .map(|callback| (callback.id.to_string(), words.callback(callback.state))),
+        sealing_failure: flow
+            .sealing
+            .last_failure
+            .clone()
+            .filter(|_| flow.sealing.failures > 0),
+        can_revoke: !status.is_final() && signed.operator.role >= Role::Operator,
+        can_remind: status == sealpost_flow::Status::Signing
+            && signed.operator.role >= Role::Operator,
+        done,
+        frame: signed.frame(Section::Flows),
+    })
+}
+
+fn facts(words: &Words<'_>, stored: &StoredFlow, channel: &str) -> Vec<FactRow> {
+    let flow = &stored.flow;
+    let row = |zh, en, value: String| FactRow {
+        label: words.say(zh, en),
+        value,
+    };
+    let mut rows = vec![
+        row("流程编号", "Flow id", flow.id.to_string()),
+        row("业务编号", "Reference", flow.reference.clone()),
+        row("渠道", "Channel", channel.to_owned()),
+        row("发起时间", "Created", words.time(flow.created_at)),
+        row("截止时间", "Deadline", words.time(flow.expires_at)),
+    ];
+    if let Some((_, at)) = flow.state.end() {
+        rows.push(row("结束时间", "Ended", words.time(at)));
+    }
+    rows
+}
+
+fn kind(words: &Words<'_>, party: &Party) -> &'static str {
+    match party {
+        Party::Person { .. } => words.say("个人", "Person"),
+        Party::Organization {
+            automatic: true, ..
+        } => words.say("机构 · 自动盖章", "Organization, seals by itself"),
+        Party::Organization {
+            automatic: false, ..
+        } => words.say("机构", "Organization"),
+    }
+}
+
+fn step(words: &Words<'_>, step: &Step) -> Badge {
+    let (class, zh, en) = match step {
+        Step::Waiting => ("plain", "等待", "Waiting"),
+        Step::Open {
+            viewed_at: None, ..
+        } => ("open", "待签", "To sign"),
+        Step::Open {
+            viewed_at: Some(_), ..
+        } => ("open", "待签 · 已查看", "To sign, viewed"),
+        Step::Signed { .. } => ("open", "已签，封印中", "Signed, sealing"),
+        Step::Applied { .. } => ("done", "已签", "Signed"),
+        Step::Rejected { .. } => ("stop", "已拒签", "Rejected"),
+    };
+    Badge {
+        class,
+        text: words.say(zh, en),
+    }
+}
+
+/// One event in words.
+fn timeline(words: &Words<'_>, flow: &Flow, event: &Event) -> TimelineRow {
+    let name = |no: &u8| {
+        flow.signer(*no)
+            .map(|signer| signer.party.name())
+            .unwrap_or_default()
+    };
+    let (what, more) = match &event.what {
+        Happening::Created { reference, .. } => (words.say("创建", "Created"), reference.clone()),
+        Happening::Started => (words.say("开始签署", "Started"), String::new()),
+        Happening::Opened { signer } => {
+            (words.say("轮到签署", "Turn came"), name(signer).to_owned())
+        }
+        Happening::Viewed { signer } => (words.say("查看文件", "Viewed"), name(signer).to_owned()),
+        Happening::Reminded { signers } => (
+            words.say("催签", "Reminded"),
+            signers.iter().map(name).collect::<Vec<_>>().join("、"),
+        ),
+        Happening::Signed { signer, .. } => (words.say("签署", "Signed"), name(signer).to_owned()),
+        Happening::Applied { signer, .. } => (
+            words.say("签名写入文件", "Signature applied"),
+            name(signer).to_owned(),
+        ),
+        Happening::SealingFailed { reason, .. } => {
+            (words.say("封印失败", "Sealing failed"), reason.clone())
+        }
+        Happening::Completed { .. } => (
+            words.say("完成（已复验）", "Completed, verified"),
+            String::new(),
+        ),
+        Happening::Revoked { reason } => (words.say("撤销", "Revoked"), reason.clone()),
+        Happening::Expired => (words.say("过期", "Expired"), String::new()),
+        Happening::Rejected { signer, reason } => (
+            words.say("拒签", "Rejected"),
+            format!("{}：{reason}", name(signer)),
+        ),
+    };
+    let by = match &event.by {
+        Who::Initiator { .. } => words.say("发起方", "Initiator").to_owned(),
+        Who::Signer { signer } => name(signer).to_owned(),
+        Who::Operator => words.say("运营", "Operator").to_owned(),
+        Who::System => words.say("系统", "System").to_owned(),
+    };
+    TimelineRow {
+        seq: event.seq,
+        at: words.time(event.at),
+        what,
+        more,
+        by,
+        address: event
+            .address
+            .map(|address| address.to_string())
+            .unwrap_or_default(),
+    }
+}
+
+/// What verification says of each signature that is in the document.
+async fn signatures(
+    app: &App,
+    words: &Words<'_>,
+    flow: &Flow,
+) -> Result<Vec<SignatureRow>, Problem> {
+    if !flow.signers.iter().any(|signer| signer.step.is_applied()) {
+        return Ok(Vec::new());
+    }
+    let pdf = app.store().document(&flow.document).await?;
+    let report = app.verify(pdf.into()).await?;
+    let row = |signature: &sealpost_pdf::verify::SignatureReport| {
+        let (class, zh, en) = match signature.verdict {
+            Verdict::Valid => ("done", "有效", "Valid"),
+            Verdict::Indeterminate => ("open", "无法判定", "Indeterminate"),
+            Verdict::Invalid | Verdict::Unsigned => ("stop", "无效", "Invalid"),
+        };
+        let signer = signature.signer.as_ref();
+        SignatureRow {
+            name: signer
+                .map(|party| {
+                    party
+                        .common_name
+                        .clone()
+                        .unwrap_or_else(|| party.subject.clone())
+                })
+                .unwrap_or_default(),
+            issuer: signer.map(|party| party.issuer.clone()).unwrap_or_default(),
+            serial: signer.map(|party| party.serial.clone()).unwrap_or_default(),
+            verdict: Badge {
+                class,
+                text: words.say(zh, en),
+            },
+        }
+    };
+    Ok(report.signatures.iter().map(row).collect())
+}
+
+async fn find(app: &App, id: &str) -> Result<StoredFlow, Problem> {
+    let id = SignFlowId::try_from(id.to_owned()).map_err(|_| Problem::not_found("sign flow"))?;
+    app.store()
+        .find_flow(&id)
+        .await?
+        .ok_or_else(|| Problem::not_found("sign flow"))
+}
+
+/// `GET /console/flows/{id}/pages/{n}.png`.
+pub(crate) async fn page_image(
+    State(app): State<App>,
+    Path((id, file)): Path<(String, String)>,
+    _: Signed,
+    web::Query(mut query): web::Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let width = query.find_integer("width", 1..=4000);
+    let stored = find(&app, &id).await?;
+    page_image_of(&app, &stored, &file, width, &headers).await
+}
+
+/// `GET /console/flows/{id}/file`: what may be handed out of the flow's document.
+pub(crate) async fn fetch_file(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    signed: Signed,
+) -> Result<Response, Response> {
+    signed.log(&app, "flow.file", Some(&id), None).await?;
+    let fetched = async {
+        let stored = find(&app, &id).await?;
+        app.file(&stored).await
+    };
+    let pdf = fetched.await.map_err(|problem| signed.problem(&problem))?;
+    let disposition = format!("attachment; filename=\"{}\"", pdf.name);
+    let headers = [
+        (header::CONTENT_TYPE, "application/pdf".to_owned()),
+        (header::CONTENT_DISPOSITION, disposition),
+    ];
+    Ok((headers, pdf.bytes).into_response())
+}
+
+/// `POST /console/flows/{id}/revoke`.
+pub(crate) async fn revoke(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    action: Action,
+) -> Result<Response, Response> {
+    let reason = action.text("reason").to_owned();
+    let operation = |_: &Flow| Operation::Revoke {
+        reason: reason.clone(),
+    };
+    change(&app, &id, &action, "flow.revoke", Some(&reason), operation).await
+}
+
+/// `POST /console/flows/{id}/remind`.
+pub(crate) async fn remind(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    action: Action,
+) -> Result<Response, Response> {
+    change(&app, &id, &action, "flow.remind", None, |_| {
+        Operation::Remind
+    })
+    .await
+}
+
+async fn change(
+    app: &App,
+    id: &str,
+    action: &Action,
+    name: &str,
+    detail: Option<&str>,
+    operation: impl Fn(&Flow) -> Operation,
+) -> Result<Response, Response> {
+    let signed = &action.signed;
+    signed.permit(Role::Operator)?;
+    let stored = find(app, id)
+        .await
+        .map_err(|problem| signed.problem(&problem))?;
+    signed.log(app, name, Some(id), detail).await?;
+    let done = app
+        .change_flow(&stored.flow.id, &signed.actor(), operation, None)
+        .await;
+    done.map_err(|problem| signed.problem(&problem))?;
+    Ok(Redirect::to(&format!(
+        "/console/flows/{id}?done={}",
+        name.trim_start_matches("flow.")
+    ))
+    .into_response())
+}

@@ -1,0 +1,342 @@
+//! Signing in and being signed in: the cookie, the roles, and what every form must prove.
+//!
+//! A session is 32 random bytes in a cookie that no script reads and no other site sends; the store keeps their digest. It
+//! ends after twelve hours, or two without use. Every form carries a token bound to its session, and must come from our own
+//! origin.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::response::{IntoResponse, Redirect, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use sealpost_contract::UtcMillis;
+use sealpost_flow::{Actor, Digest};
+use sealpost_store::{AuditEntry, Operator, OperatorSession, Role};
+
+use super::view::{Frame, MessagePage, Section};
+use crate::app::App;
+use crate::app::view::Origin;
+use crate::pages::reader::{Reader, find_cookie};
+use crate::problem::{Kind, Problem};
+use crate::secrets::{random, sha256};
+use crate::web;
+
+const COOKIE: &str = "sealpost_console";
+const MINUTE: i64 = 60 * 1000;
+
+/// How long a session lasts, and how long it lasts without use.
+const LIFE: i64 = 12 * 60 * MINUTE;
+const IDLE: i64 = 2 * 60 * MINUTE;
+
+/// The most bytes of a form.
+const FORM_LIMIT: usize = 64 * 1024;
+
+/// Someone who is signed in, and their request.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    pub(crate) operator: Operator,
+    pub(crate) session: OperatorSession,
+    pub(crate) reader: Reader,
+    pub(crate) origin: Origin,
+    /// Stands in every form.
+    pub(crate) csrf: String,
+}
+
+/// A form that someone signed in has sent, proven to be theirs.
+#[derive(Debug)]
+pub(crate) struct Action {
+    pub(crate) signed: Signed,
+    form: BTreeMap<String, String>,
+}
+
+/// A new session's cookie, as `Set-Cookie`, and what the store keeps.
+pub(crate) fn begin(
+    app: &App,
+    operator: &Operator,
+    origin: &Origin,
+) -> Result<(HeaderValue, OperatorSession), Problem> {
+    let token = URL_SAFE_NO_PAD.encode(random::<32>()?);
+    let now = app.now();
+    let session = OperatorSession {
+        hash: Digest::from_bytes(sha256(token.as_bytes())),
+        operator_id: operator.id.clone(),
+        created_at: now,
+        seen_at: now,
+        expires_at: now + LIFE,
+        address: origin.address.to_string(),
+        user_agent: origin.user_agent.clone(),
+    };
+    Ok((cookie(app, &token, LIFE / 1000)?, session))
+}
+
+/// Takes the cookie back.
+pub(crate) fn end_cookie(app: &App) -> Result<HeaderValue, Problem> {
+    cookie(app, "", 0)
+}
+
+fn cookie(app: &App, token: &str, seconds: i64) -> Result<HeaderValue, Problem> {
+    let secure = if app.public_url().is_https() {
+        "; Secure"
+    } else {
+        ""
+    };
+    let text = format!(
+        "{COOKIE}={token}; Path=/console; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+    );
+    HeaderValue::from_str(&text)
+        .map_err(|error| Problem::internal("a session's cookie cannot be written", &error))
+}
+
+impl FromRequestParts<App> for Signed {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
+        let Ok(reader) = Reader::from_request_parts(parts, app).await;
+        let Ok(origin) = Origin::from_request_parts(parts, app).await;
+        let now = app.now();
+        let found = match find_cookie(&parts.headers, COOKIE) {
+            Some(token) if token.len() == 43 => {
+                app.store()
+                    .find_session(&Digest::from_bytes(sha256(token.as_bytes())), now)
+                    .await
+            }
+            _ => Ok(None),
+        };
+        let found = found.map_err(|error| reader.trouble(&Problem::from(error)))?;
+        let Some((session, operator)) = found.filter(|(session, _)| session.seen_at + IDLE > now)
+        else {
+            return Err(to_sign_in(parts));
+        };
+        if session.seen_at + MINUTE < now
+            && let Err(error) = app.store().touch_session(&session.hash, now).await
+        {
+            return Err(reader.trouble(&Problem::from(error)));
+        }
+        let csrf = hex::encode(&app.secrets().mac("console form", session.hash.as_bytes())[..16]);
+        Ok(Self {
+            operator,
+            session,
+            reader,
+            origin,
+            csrf,
+        })
+    }
+}
+
+/// To the sign-in page, and from there back to what was asked for, if that can be asked for again.
+fn to_sign_in(parts: &Parts) -> Response {
+    let wanted = parts
+        .uri
+        .path_and_query()
+        .map_or("/console", |path| path.as_str());
+    if parts.method != http::Method::GET || wanted == "/console" {
+        return Redirect::to("/console/sign-in").into_response();
+    }
+    let next: String = url::form_urlencoded::byte_serialize(wanted.as_bytes()).collect();
+    Redirect::to(&format!("/console/sign-in?next={next}")).into_response()
+}
+
+impl Signed {
+    /// What every page of the console begins with.
+    pub(crate) fn frame(&self, section: Section) -> Frame {
+        Frame {
+            lang: self.reader.lang,
+            operator: self.operator.name.clone(),
+            role: self.operator.role,
+            csrf: self.csrf.clone(),
+            section,
+        }
+    }
+
+    /// Refuses those of a lesser role.
+    pub(crate) fn permit(&self, role: Role) -> Result<(), Response> {
+        if self.operator.role >= role {
+            return Ok(());
+        }
+        Err(self.message(
+            StatusCode::FORBIDDEN,
+            "您的角色不能执行此操作。",
+            "Your role does not permit this.",
+        ))
+    }
+
+    /// A page with one sentence, for what was not done.
+    pub(crate) fn message(&self, status: StatusCode, zh: &str, en: &str) -> Response {
+        let text = self.reader.lang.say(zh, en).to_owned();
+        self.reader.respond(
+            status,
+            &MessagePage {
+                frame: self.frame(Section::None),
+                text,
+            },
+        )
+    }
+
+    /// A page that says why something was not done.
+    pub(crate) fn problem(&self, problem: &Problem) -> Response {
+        let (zh, en) = match problem.kind() {
+            Kind::NotFound => ("没有找到。", "There is no such thing."),
+            Kind::Refused | Kind::Conflict => (
+                "当前状态不允许，没有执行。",
+                "The state does not permit this; nothing was done.",
+            ),
+            Kind::TooManyRequests => (
+                "刚刚已经执行过，请稍后再试。",
+                "This was done a moment ago. Try again later.",
+            ),
+            _ => ("没有执行。", "Nothing was done."),
+        };
+        let text = format!(
+            "{} {} ({})",
+            self.reader.lang.say(zh, en),
+            problem.detail(),
+            problem.stable_code()
+        );
+        self.reader.respond(
+            problem.kind().status(),
+            &MessagePage {
+                frame: self.frame(Section::None),
+                text,
+            },
+        )
+    }
+
+    /// The operator as the flow's record knows them: from where and with what; by name they are in the audit log.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor::OPERATOR.from_client(self.origin.address, self.origin.user_agent.as_deref())
+    }
+
+    /// An entry of the audit log.
+    pub(crate) fn entry(
+        &self,
+        now: UtcMillis,
+        action: &str,
+        subject: Option<&str>,
+        detail: Option<&str>,
+    ) -> AuditEntry {
+        AuditEntry {
+            at: now,
+            operator: self.operator.name.clone(),
+            action: action.to_owned(),
+            subject: subject.map(str::to_owned),
+            detail: detail.map(|text| text.chars().take(300).collect()),
+            address: Some(self.origin.address.to_string()),
+        }
+    }
+
+    /// Writes down what is about to be done. If that fails, it must not be done: nothing happens that the log does not have.
+    pub(crate) async fn log(
+        &self,
+        app: &App,
+        action: &str,
+        subject: Option<&str>,
+        detail: Option<&str>,
+    ) -> Result<(), Response> {
+        let entry = self.entry(app.now(), action, subject, detail);
+        app.store()
+            .log_audit(entry)
+            .await
+            .map_err(|error| self.problem(&Problem::from(error)))
+    }
+}
+
+impl FromRequest<App> for Action {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let signed = Signed::from_request_parts(&mut parts, app).await?;
+        let forged = || {
+            signed.message(
+                StatusCode::FORBIDDEN,
+                "表单已失效，请返回刷新后重试。",
+                "This form is no longer valid. Go back, reload and try again.",
+            )
+        };
+        if !is_own_origin(&parts.headers) {
+            return Err(forged());
+        }
+        let form = read_form(Request::from_parts(parts, body))
+            .await
+            .map_err(|problem| signed.problem(&problem))?;
+        let given = form.get("csrf").map(String::as_bytes).unwrap_or_default();
+        if aws_lc_rs::constant_time::verify_slices_are_equal(given, signed.csrf.as_bytes()).is_err()
+        {
+            return Err(forged());
+        }
+        Ok(Self { signed, form })
+    }
+}
+
+impl Action {
+    /// A field without the white space around it; empty when it does not stand there.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.raw(name).trim()
+    }
+
+    /// A field as it was sent.
+    pub(crate) fn raw(&self, name: &str) -> &str {
+        self.form.get(name).map(String::as_str).unwrap_or_default()
+    }
+}
+
+/// The fields of a form; of a name that stands twice, the last.
+pub(crate) async fn read_form(request: Request) -> Result<BTreeMap<String, String>, Problem> {
+    let body = web::body::bounded(request, FORM_LIMIT).await?;
+    Ok(url::form_urlencoded::parse(&body).into_owned().collect())
+}
+
+/// Whether a form was sent by a page of this server, as far as the browser says.
+pub(crate) fn is_own_origin(headers: &HeaderMap) -> bool {
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    match (
+        text("sec-fetch-site"),
+        text(header::ORIGIN.as_str()),
+        text(header::HOST.as_str()),
+    ) {
+        (Some(site), _, _) => site == "same-origin" || site == "none",
+        (None, Some(origin), Some(host)) => origin
+            .split_once("://")
+            .is_some_and(|(_, authority)| authority == host),
+        (None, None, _) => true,
+        (None, Some(_), None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_other_sites_are_told_apart() {
+        let own = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            is_own_origin(&headers)
+        };
+        assert!(own(&[("sec-fetch-site", "same-origin")]));
+        assert!(!own(&[
+            ("sec-fetch-site", "cross-site"),
+            ("origin", "https://a.cn"),
+            ("host", "a.cn")
+        ]));
+        assert!(!own(&[("sec-fetch-site", "same-site")]));
+        assert!(own(&[
+            ("origin", "https://a.cn:8443"),
+            ("host", "a.cn:8443")
+        ]));
+        assert!(!own(&[("origin", "https://evil.cn"), ("host", "a.cn")]));
+        assert!(!own(&[("origin", "null"), ("host", "a.cn")]));
+        assert!(own(&[]));
+    }
+}
