@@ -11,6 +11,7 @@ mod serve;
 mod verify;
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,6 +22,8 @@ use crate::app::App;
 use crate::channel_side;
 use crate::config::{Config, SETTINGS, Sources};
 use crate::{demo, doctor};
+
+pub(crate) use output::width;
 
 /// Signs property receipts (新房收据) and tells the channels how each sign flow ended.
 #[derive(Debug, Parser)]
@@ -103,7 +106,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Settings => output::settings(SETTINGS),
         Command::Demo(args) => runtime.block_on(async {
             start_log(settings.log_filter.as_deref().unwrap_or("error"), false)?;
-            demo::run(args).await
+            demo::run(args, settings.listen.as_deref()).await
         }),
         Command::Receive(args) => runtime.block_on(async {
             start_log(settings.log_filter.as_deref().unwrap_or("info"), false)?;
@@ -186,6 +189,7 @@ fn start_log(filter: &str, json: bool) -> anyhow::Result<()> {
         .with_context(|| format!("the log filter {filter:?} is wrong"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = if json {
         log.json().try_init()

@@ -1,4 +1,6 @@
-//! Ends flows whose deadline has passed, within a second of it.
+//! Ends flows whose deadline has passed, promptly: while one ends within the next second, it looks every few milliseconds.
+
+use std::time::Duration;
 
 use sealpost_flow::{Actor, Operation};
 use tokio_util::sync::CancellationToken;
@@ -10,18 +12,28 @@ use crate::problem::Kind;
 /// Flows ended in one look.
 const AT_ONCE: u32 = 100;
 
+/// The time between two looks while a deadline is near.
+const NEAR: Duration = Duration::from_millis(20);
+
 pub(super) async fn run(app: App, stop: CancellationToken) {
     loop {
-        let ended = expire_due(&app).await;
-        if ended == AT_ONCE {
+        if expire_due(&app).await == AT_ONCE {
             continue;
         }
+        let pause = if is_one_near(&app).await { NEAR } else { LOOK };
         tokio::select! {
             () = stop.cancelled() => return,
             () = app.wake().expiry.notified() => {}
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+/// Whether a deadline passes before the next unhurried look.
+async fn is_one_near(app: &App) -> bool {
+    let next_look = app.now() + LOOK.as_millis() as i64;
+    let near = app.store().flows_due_to_expire(next_look, 1).await;
+    near.is_ok_and(|flows| !flows.is_empty())
 }
 
 /// Ends what is due, and says how many there were.
