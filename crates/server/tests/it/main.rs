@@ -1,0 +1,5 @@
+//! The server as a whole, over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod kill;
