@@ -6,6 +6,7 @@
 mod callbacks;
 mod channel;
 mod flow;
+mod operator;
 mod output;
 mod serve;
 mod verify;
@@ -71,6 +72,9 @@ enum Command {
     /// Callbacks: what is told to channels, each attempt, and sending again
     #[command(subcommand)]
     Callbacks(callbacks::CallbacksCommand),
+    /// Who may use the console
+    #[command(subcommand)]
+    Operator(operator::OperatorCommand),
     /// A channel's receiver: keep callbacks, fetch and verify the file, hand it on
     Receive(channel_side::receive::Args),
     /// Does this endpoint keep the callback contract?
@@ -139,6 +143,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Flow(command) => {
             runtime.block_on(async { flow::run(command, &settings.open().await?).await })
+        }
+        Command::Operator(command) => {
+            runtime.block_on(async { operator::run(command, &settings.open().await?).await })
         }
         Command::Callbacks(command) => {
             runtime.block_on(async { callbacks::run(command, &settings.open().await?).await })
