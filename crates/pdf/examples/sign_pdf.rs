@@ -5,8 +5,8 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use sealpost_pdf::{
-    Authority, DrawMeta, Field, KeyAlgorithm, PlaceKind, Receipt, RoundSeal, SignRequest, SignerLabel, Subject, Trust,
-    Validity, add_fields, draw, sign, signature, verify,
+    Authority, DrawMeta, Field, KeyAlgorithm, PlaceKind, Receipt, RoundSeal, SignRequest,
+    SignerLabel, Subject, Trust, Validity, add_fields, draw, sign, signature, verify,
 };
 use serde_json::json;
 
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some("rsa") => KeyAlgorithm::Rsa2048,
         _ => KeyAlgorithm::P256,
     };
-    let now = i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis())?;
+    let now = now()?;
     let flow = "587a2f4738d44391835198df570b6ee6";
     let receipt = Receipt::parse(&json!({
         "number": "XF-2026-0001873",
@@ -35,24 +35,56 @@ fn main() -> Result<(), Box<dyn Error>> {
         "payee": "杭州翡翠湾房地产开发有限公司",
     }))
     .map_err(|errors| format!("{errors:?}"))?;
-    let label = |signer, name: &str, kind| SignerLabel { signer, name: name.to_owned(), kind };
-    let signers = [label(1, &receipt.payee, PlaceKind::Seal), label(2, &receipt.payer.name, PlaceKind::Signature)];
-    let meta = DrawMeta { flow_id: flow.to_owned(), drawn_at: now, verify_url: None };
+    let label = |signer, name: &str, kind| SignerLabel {
+        signer,
+        name: name.to_owned(),
+        kind,
+    };
+    let signers = [
+        label(1, &receipt.payee, PlaceKind::Seal),
+        label(2, &receipt.payer.name, PlaceKind::Signature),
+    ];
+    let meta = DrawMeta {
+        flow_id: flow.to_owned(),
+        drawn_at: now,
+        verify_url: None,
+    };
     let drawn = draw(&receipt, &signers, &meta)?;
 
-    let validity = |years| Validity { not_before: now - 60_000, not_after: now + years * YEAR };
+    let validity = |years| Validity {
+        not_before: now - 60_000,
+        not_after: now + years * YEAR,
+    };
     let authority = Authority::generate("example", algorithm, validity(20))?;
-    let organization = Subject::Organization { name: &receipt.payee, credit_code: Some("91330100MA2H00XX0X") };
+    let organization = Subject::Organization {
+        name: &receipt.payee,
+        credit_code: Some("91330100MA2H00XX0X"),
+    };
     let organization = authority.issue(organization, algorithm, validity(5))?;
-    let person = authority.issue(Subject::Person { name: &receipt.payer.name, flow }, algorithm, validity(5))?;
+    let person = authority.issue(
+        Subject::Person {
+            name: &receipt.payer.name,
+            flow,
+        },
+        algorithm,
+        validity(5),
+    )?;
 
     let fields: Vec<Field> = drawn
         .places
         .iter()
-        .map(|place| Field { name: format!("signer-{}", place.signer), page: place.page, rect: place.rect })
+        .map(|place| Field {
+            name: format!("signer-{}", place.signer),
+            page: place.page,
+            rect: place.rect,
+        })
         .collect();
     let mut pdf = add_fields(&drawn.pdf, &fields)?;
-    let seal = RoundSeal { organization: receipt.payee.clone(), legend: Some("财务专用章".to_owned()) }.draw()?;
+    let seal = RoundSeal {
+        organization: receipt.payee.clone(),
+        legend: Some("财务专用章".to_owned()),
+    }
+    .draw()?;
     let hand = signature::appearance(&scribble()?)?;
     for (field, credential, appearance, name) in [
         ("signer-1", &organization, &seal, &receipt.payee),
@@ -71,11 +103,28 @@ fn main() -> Result<(), Box<dyn Error>> {
         pdf = sign(&pdf, &request)?;
     }
     let report = verify(&pdf, &Trust::roots([authority.certificate().to_vec()]), now)?;
-    println!("{:?}, {} bytes (drawn: {})", report.verdict, pdf.len(), drawn.pdf.len());
+    println!(
+        "{:?}, {} bytes (drawn: {})",
+        report.verdict,
+        pdf.len(),
+        drawn.pdf.len()
+    );
     std::fs::write(folder.join("signed.pdf"), &pdf)?;
     std::fs::write(folder.join("root.pem"), authority.certificate_pem())?;
-    std::fs::write(folder.join("report.json"), serde_json::to_vec_pretty(&report)?)?;
+    std::fs::write(
+        folder.join("report.json"),
+        serde_json::to_vec_pretty(&report)?,
+    )?;
     Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an example is a program, and reads the clock in one place"
+)]
+fn now() -> Result<i64, Box<dyn Error>> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    Ok(i64::try_from(since.as_millis())?)
 }
 
 /// A wave of ink on a transparent ground, instead of a hand.

@@ -236,15 +236,28 @@ impl<'a> Document<'a> {
         let (Value::Dict(dict), Some(range)) = (&object.item.value, &object.stream) else {
             return damaged("a stream was expected", 0);
         };
-        filter::decode(&self.data[range.clone()], &self.resolve_entries(dict)?, &self.decodable, range.start)
+        filter::decode(
+            &self.data[range.clone()],
+            &self.resolve_entries(dict)?,
+            &self.decodable,
+            range.start,
+        )
     }
 
     /// The dictionary with the references of its own entries followed.
     fn resolve_entries(&self, dict: &Dict) -> Result<Dict, Unreadable> {
         let resolved = dict.entries.iter().map(|(key, item)| {
-            Ok((key.clone(), Item { value: self.resolve(&item.value)?, span: item.span.clone() }))
+            Ok((
+                key.clone(),
+                Item {
+                    value: self.resolve(&item.value)?,
+                    span: item.span.clone(),
+                },
+            ))
         });
-        Ok(Dict { entries: resolved.collect::<Result<_, Unreadable>>()? })
+        Ok(Dict {
+            entries: resolved.collect::<Result<_, Unreadable>>()?,
+        })
     }
 
     /// The ids of the pages in order, at most `most` of them.

@@ -35,8 +35,14 @@ impl FormField {
 /// The fields of the form in the order of the form; none when there is no form.
 pub(crate) fn fields(document: &Document<'_>) -> Result<Vec<FormField>, Unreadable> {
     let catalog = document.catalog()?;
-    let Value::Dict(form) = document.resolve(catalog.value(b"AcroForm"))? else { return Ok(Vec::new()) };
-    let mut walk = Walk { document, seen: HashSet::new(), fields: Vec::new() };
+    let Value::Dict(form) = document.resolve(catalog.value(b"AcroForm"))? else {
+        return Ok(Vec::new());
+    };
+    let mut walk = Walk {
+        document,
+        seen: HashSet::new(),
+        fields: Vec::new(),
+    };
     for item in document.array(form.value(b"Fields"), "the form's fields are malformed")? {
         walk.visit(&item, "", false, 0)?;
     }
@@ -50,9 +56,17 @@ struct Walk<'w, 'a> {
 }
 
 impl Walk<'_, '_> {
-    fn visit(&mut self, item: &Item, parent: &str, inherited: bool, depth: usize) -> Result<(), Unreadable> {
+    fn visit(
+        &mut self,
+        item: &Item,
+        parent: &str,
+        inherited: bool,
+        depth: usize,
+    ) -> Result<(), Unreadable> {
         // A field that is not an object of its own is no field (section 12.7.4.1); readers pass over it.
-        let Some(id) = item.value.reference() else { return Ok(()) };
+        let Some(id) = item.value.reference() else {
+            return Ok(());
+        };
         if depth == MAX_DEPTH || self.seen.len() == MAX_FIELDS {
             return Err(Unreadable::TooLarge("the number of form fields"));
         }
@@ -60,8 +74,13 @@ impl Walk<'_, '_> {
             return damaged("the form's fields loop", 0);
         }
         // A stream is no field, whatever its dictionary says.
-        let object = self.document.object(id)?.filter(|object| object.stream.is_none());
-        let Some(Value::Dict(dict)) = object.map(|object| object.item.value) else { return Ok(()) };
+        let object = self
+            .document
+            .object(id)?
+            .filter(|object| object.stream.is_none());
+        let Some(Value::Dict(dict)) = object.map(|object| object.item.value) else {
+            return Ok(());
+        };
         let partial = self.document.resolve(dict.value(b"T"))?;
         let name = match (partial.string().map(text::decode), parent) {
             (Some(own), "") => own,
@@ -74,9 +93,15 @@ impl Walk<'_, '_> {
         };
         let mut widgets = Vec::new();
         let mut children = Vec::new();
-        for kid in self.document.array(dict.value(b"Kids"), "a form field's children are malformed")? {
+        for kid in self
+            .document
+            .array(dict.value(b"Kids"), "a form field's children are malformed")?
+        {
             let resolved = self.document.resolve(&kid.value)?;
-            match (resolved.dict().is_some_and(|kid| kid.find(b"T").is_some()), kid.value.reference()) {
+            match (
+                resolved.dict().is_some_and(|kid| kid.find(b"T").is_some()),
+                kid.value.reference(),
+            ) {
                 (true, _) => children.push(kid),
                 (false, Some(widget)) => widgets.push(widget),
                 (false, None) => {}
@@ -91,7 +116,13 @@ impl Walk<'_, '_> {
         if widgets.is_empty() {
             widgets.push(id);
         }
-        self.fields.push(FormField { id, name, dict, is_signature, widgets });
+        self.fields.push(FormField {
+            id,
+            name,
+            dict,
+            is_signature,
+            widgets,
+        });
         Ok(())
     }
 }
@@ -120,7 +151,9 @@ impl Lock {
     pub(crate) fn covers(&self, field: &str) -> bool {
         let named = |names: &[String]| {
             names.iter().any(|name| {
-                field.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                field
+                    .strip_prefix(name.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             })
         };
         match self {
@@ -136,7 +169,13 @@ impl Lock {
             let items = document.array(dict.value(b"Fields"), "a lock's fields are malformed")?;
             items
                 .iter()
-                .map(|item| Ok(document.resolve(&item.value)?.string().map(text::decode).unwrap_or_default()))
+                .map(|item| {
+                    Ok(document
+                        .resolve(&item.value)?
+                        .string()
+                        .map(text::decode)
+                        .unwrap_or_default())
+                })
                 .collect()
         };
         match dict.name(b"Action") {
@@ -159,8 +198,13 @@ impl Permissions {
     /// Reads the `/Reference` of a signature dictionary.
     pub(crate) fn of(document: &Document<'_>, signature: &Dict) -> Result<Self, Unreadable> {
         let mut permissions = Self::default();
-        for reference in document.array(signature.value(b"Reference"), "a signature's references are malformed")? {
-            let Value::Dict(reference) = document.resolve(&reference.value)? else { continue };
+        for reference in document.array(
+            signature.value(b"Reference"),
+            "a signature's references are malformed",
+        )? {
+            let Value::Dict(reference) = document.resolve(&reference.value)? else {
+                continue;
+            };
             let parameters = match document.resolve(reference.value(b"TransformParams"))? {
                 Value::Dict(parameters) => parameters,
                 _ => Dict::default(),
@@ -173,7 +217,9 @@ impl Permissions {
                         // 2 is the default.
                         _ => Certification::FormFilling,
                     };
-                    let stricter = permissions.certification.map_or(level, |earlier| earlier.min(level));
+                    let stricter = permissions
+                        .certification
+                        .map_or(level, |earlier| earlier.min(level));
                     permissions.certification = Some(stricter);
                 }
                 Some(b"FieldMDP") => permissions.lock = Some(Lock::of(document, &parameters)?),

@@ -7,10 +7,10 @@ mod credential;
 mod key;
 pub(crate) mod oid;
 
+pub(crate) use authority::utc_millis;
 pub use authority::{Authority, Subject, Validity};
 pub use credential::Credential;
 pub use key::KeyAlgorithm;
-pub(crate) use authority::utc_millis;
 pub(crate) use key::PrivateKey;
 
 /// SHA-256 in lower-case hex.

@@ -79,11 +79,15 @@ impl Pending {
         let encoded = cms::encode(&self.signed)?;
         let reserved = self.digits.len() / 2;
         if encoded.len() > reserved {
-            return Err(SignError::NoRoom { needed: encoded.len(), reserved });
+            return Err(SignError::NoRoom {
+                needed: encoded.len(),
+                reserved,
+            });
         }
         let end = self.digits.start + encoded.len() * 2;
         let place = &mut self.bytes[self.digits.start..end];
-        hex::encode_to_slice(&encoded, place).map_err(|_| SignError::Crypto("write a signature"))?;
+        hex::encode_to_slice(&encoded, place)
+            .map_err(|_| SignError::Crypto("write a signature"))?;
         Ok(self.bytes)
     }
 }
@@ -103,7 +107,11 @@ fn prepare(pdf: &[u8], request: &SignRequest<'_>) -> Result<Pending, SignError> 
         Some(appearance) => {
             // Only the first annotation of a field is shown; signature fields have one.
             let widget = field.widgets.first().copied().unwrap_or(field.id);
-            let picture = picture::add(&mut increment, appearance, page_rotation(&document, widget)?)?;
+            let picture = picture::add(
+                &mut increment,
+                appearance,
+                page_rotation(&document, widget)?,
+            )?;
             let picture = ("AP", format!("<< /N {picture} >>").into_bytes());
             if widget == field.id {
                 increment.edit(field.id, &[value, picture])?;
@@ -122,11 +130,19 @@ fn prepare(pdf: &[u8], request: &SignRequest<'_>) -> Result<Pending, SignError> 
     write_byte_range(&mut bytes[body + dictionary.byte_range..], &ranges);
     let content = digest_ranges(request.credential.key.digest(), &bytes, &ranges);
     let signed = cms::sign(request.credential, &content)?;
-    Ok(Pending { bytes, digits: contents.start + 1..contents.end - 1, signed })
+    Ok(Pending {
+        bytes,
+        digits: contents.start + 1..contents.end - 1,
+        signed,
+    })
 }
 
 /// The digest of several ranges of `bytes`, one after the other.
-pub(crate) fn digest_ranges(algorithm: &'static Algorithm, bytes: &[u8], ranges: &[Range<usize>]) -> Digest {
+pub(crate) fn digest_ranges(
+    algorithm: &'static Algorithm,
+    bytes: &[u8],
+    ranges: &[Range<usize>],
+) -> Digest {
     let mut context = Context::new(algorithm);
     for range in ranges {
         context.update(&bytes[range.clone()]);
@@ -138,8 +154,12 @@ pub(crate) fn digest_ranges(algorithm: &'static Algorithm, bytes: &[u8], ranges:
 fn empty_field(document: &Document<'_>, name: &str) -> Result<FormField, SignError> {
     let fields = form::fields(document)?;
     for earlier in fields.iter().filter(|field| field.is_signature) {
-        let Some(value) = earlier.value() else { continue };
-        let Value::Dict(signature) = document.resolve(&value.value)? else { continue };
+        let Some(value) = earlier.value() else {
+            continue;
+        };
+        let Value::Dict(signature) = document.resolve(&value.value)? else {
+            continue;
+        };
         let permissions = Permissions::of(document, &signature)?;
         if permissions.certification == Some(Certification::NoChanges)
             || permissions.lock.is_some_and(|lock| lock.covers(name))
@@ -147,7 +167,9 @@ fn empty_field(document: &Document<'_>, name: &str) -> Result<FormField, SignErr
             return Err(SignError::Certified);
         }
     }
-    let found = fields.into_iter().find(|field| field.is_signature && field.name == name);
+    let found = fields
+        .into_iter()
+        .find(|field| field.is_signature && field.name == name);
     let field = found.ok_or_else(|| SignError::NoSuchField(name.to_owned()))?;
     if field.value().is_some() {
         return Err(SignError::AlreadySigned(name.to_owned()));
@@ -173,13 +195,22 @@ impl SignatureDictionary {
     ) -> Result<Self, SignError> {
         let date = text::encode_date(request.signing_time, request.zone_minutes);
         let date = date.ok_or(SignError::Time(request.signing_time))?;
-        let mut body =
-            format!("<< /Type /Sig /Filter /Adobe.PPKLite /SubFilter /ETSI.CAdES.detached /M ({date})").into_bytes();
-        let texts = [("Name", request.name), ("Reason", request.reason), ("Location", request.location)];
+        let mut body = format!(
+            "<< /Type /Sig /Filter /Adobe.PPKLite /SubFilter /ETSI.CAdES.detached /M ({date})"
+        )
+        .into_bytes();
+        let texts = [
+            ("Name", request.name),
+            ("Reason", request.reason),
+            ("Location", request.location),
+        ];
         for (key, text) in texts {
             let Some(text) = text else { continue };
             if text.chars().count() > MAX_TEXT {
-                return Err(SignError::TooLarge { what: "a text of a signature in characters", limit: MAX_TEXT });
+                return Err(SignError::TooLarge {
+                    what: "a text of a signature in characters",
+                    limit: MAX_TEXT,
+                });
             }
             body.extend_from_slice(format!(" /{key} ").as_bytes());
             body.extend_from_slice(&text::encode(text));
@@ -197,7 +228,11 @@ impl SignatureDictionary {
         body.push(b'>');
         let contents = start..body.len();
         body.extend_from_slice(b" >>");
-        Ok(Self { body, byte_range, contents })
+        Ok(Self {
+            body,
+            byte_range,
+            contents,
+        })
     }
 }
 
@@ -225,7 +260,12 @@ fn field_lock(lock: &Lock) -> Vec<u8> {
 }
 
 fn write_byte_range(blank: &mut [u8], ranges: &[Range<usize>; 2]) {
-    let numbers = [ranges[0].start, ranges[0].len(), ranges[1].start, ranges[1].len()];
+    let numbers = [
+        ranges[0].start,
+        ranges[0].len(),
+        ranges[1].start,
+        ranges[1].len(),
+    ];
     for (place, number) in blank.chunks_exact_mut(RANGE_DIGITS + 1).zip(numbers) {
         // Ten digits hold every offset of a file of at most 256 MiB.
         place.copy_from_slice(format!(" {number:<RANGE_DIGITS$}").as_bytes());
@@ -238,7 +278,9 @@ fn page_rotation(document: &Document<'_>, widget: Id) -> Result<u16, SignError> 
     let mut node = document.resolve(widget.value(b"P"))?;
     // `/Rotate` is inherited along the page tree.
     for _ in 0..64 {
-        let Value::Dict(dict) = node else { return Ok(0) };
+        let Value::Dict(dict) = node else {
+            return Ok(0);
+        };
         if let Some(rotation) = document.resolve(dict.value(b"Rotate"))?.int() {
             return Ok(u16::try_from(rotation.rem_euclid(360)).unwrap_or(0));
         }
@@ -251,7 +293,10 @@ fn page_rotation(document: &Document<'_>, widget: Id) -> Result<u16, SignError> 
 fn number(value: f64) -> Result<String, SignError> {
     const MOST: usize = 1_000_000;
     if !value.is_finite() || value.abs() > MOST as f64 {
-        return Err(SignError::TooLarge { what: "a coordinate", limit: MOST });
+        return Err(SignError::TooLarge {
+            what: "a coordinate",
+            limit: MOST,
+        });
     }
     let text = format!("{value:.4}");
     Ok(text.trim_end_matches('0').trim_end_matches('.').to_owned())

@@ -47,8 +47,14 @@ pub(crate) fn encode_date(at: i64, zone_minutes: i16) -> Option<String> {
         return None;
     }
     let sign = if zone_minutes < 0 { '-' } else { '+' };
-    let (hours, minutes) = (zone_minutes.unsigned_abs() / 60, zone_minutes.unsigned_abs() % 60);
-    Some(format!("D:{}{sign}{hours:02}'{minutes:02}'", local.strftime("%Y%m%d%H%M%S")))
+    let (hours, minutes) = (
+        zone_minutes.unsigned_abs() / 60,
+        zone_minutes.unsigned_abs() % 60,
+    );
+    Some(format!(
+        "D:{}{sign}{hours:02}'{minutes:02}'",
+        local.strftime("%Y%m%d%H%M%S")
+    ))
 }
 
 /// UTC milliseconds of a date; what it leaves out is the first of its kind, and a missing zone is UTC.
@@ -59,7 +65,10 @@ pub(crate) fn decode_date(text: &str) -> Option<i64> {
         return None;
     }
     let (date, zone) = text.split_at(digits);
-    let part = |range: std::ops::Range<usize>, default: i8| date.get(range).map_or(Some(default), |text| text.parse().ok());
+    let part = |range: std::ops::Range<usize>, default: i8| {
+        date.get(range)
+            .map_or(Some(default), |text| text.parse().ok())
+    };
     let local = DateTime::new(
         date[..4].parse().ok()?,
         part(4..6, 1)?,
@@ -78,9 +87,20 @@ pub(crate) fn decode_date(text: &str) -> Option<i64> {
         Some(_) => return None,
     };
     let digits: String = zone.filter(|character| *character != '\'').collect();
-    let number = |range| digits.get(range).filter(|text: &&str| !text.is_empty()).map_or(Some(0), |text| text.parse().ok());
+    let number = |range| {
+        digits
+            .get(range)
+            .filter(|text: &&str| !text.is_empty())
+            .map_or(Some(0), |text| text.parse().ok())
+    };
     let seconds: i32 = sign * (number(0..2)? * 3600 + number(2..4)? * 60);
-    Some(Offset::from_seconds(seconds).ok()?.to_timestamp(local).ok()?.as_millisecond())
+    Some(
+        Offset::from_seconds(seconds)
+            .ok()?
+            .to_timestamp(local)
+            .ok()?
+            .as_millisecond(),
+    )
 }
 
 #[cfg(test)]
@@ -100,14 +120,27 @@ mod tests {
     #[test]
     fn dates_survive_being_written_and_read() {
         let at = 1_795_514_400_000;
-        assert_eq!(encode_date(at, 480).as_deref(), Some("D:20261124180000+08'00'"));
+        assert_eq!(
+            encode_date(at, 480).as_deref(),
+            Some("D:20261124180000+08'00'")
+        );
         for zone in [0, 480, -330, 45] {
-            assert_eq!(encode_date(at, zone).as_deref().and_then(decode_date), Some(at));
+            assert_eq!(
+                encode_date(at, zone).as_deref().and_then(decode_date),
+                Some(at)
+            );
         }
         assert_eq!(decode_date("D:20261124100000Z"), Some(at));
         assert_eq!(decode_date("20261124100000"), Some(at));
         assert_eq!(decode_date("D:2026"), Some(1_767_225_600_000));
-        for wrong in ["", "D:", "D:20261", "D:20261324", "D:20261124100000?08", "D:20261124100000+9999"] {
+        for wrong in [
+            "",
+            "D:",
+            "D:20261",
+            "D:20261324",
+            "D:20261124100000?08",
+            "D:20261124100000+9999",
+        ] {
             assert_eq!(decode_date(wrong), None, "{wrong}");
         }
     }

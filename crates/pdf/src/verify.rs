@@ -82,8 +82,10 @@ pub fn verify(pdf: &[u8], trust: &Trust, now: i64) -> Result<Report, VerifyError
         signatures: Vec::new(),
         empty_fields: Vec::new(),
     };
-    let (signed, empty): (Vec<_>, Vec<_>) =
-        form::fields(&document)?.into_iter().filter(|field| field.is_signature).partition(|field| field.value().is_some());
+    let (signed, empty): (Vec<_>, Vec<_>) = form::fields(&document)?
+        .into_iter()
+        .filter(|field| field.is_signature)
+        .partition(|field| field.value().is_some());
     report.empty_fields = empty.into_iter().map(|field| field.name).collect();
     if signed.len() > MAX_SIGNATURES {
         return Err(Unreadable::TooLarge("the number of signatures").into());
@@ -95,7 +97,12 @@ pub fn verify(pdf: &[u8], trust: &Trust, now: i64) -> Result<Report, VerifyError
     let known = |der: &Vec<u8>| Known::parse(der);
     let roots: Vec<_> = trust.roots.iter().filter_map(known).collect();
     let timestamp_roots: Vec<_> = trust.timestamp_roots.iter().filter_map(known).collect();
-    let certificates: Vec<_> = evidence.certificates.iter().chain(&trust.intermediates).filter_map(known).collect();
+    let certificates: Vec<_> = evidence
+        .certificates
+        .iter()
+        .chain(&trust.intermediates)
+        .filter_map(known)
+        .collect();
     let lists = evidence.lists.iter().chain(&trust.revocation_lists);
     let lists: Vec<_> = lists.filter_map(|der| RevocationList::parse(der)).collect();
     let context = signature::Context {
@@ -112,14 +119,25 @@ pub fn verify(pdf: &[u8], trust: &Trust, now: i64) -> Result<Report, VerifyError
         let value = field.value().and_then(|item| item.value.reference());
         if value.is_some_and(|value| !values.insert(value)) {
             let detail = "another field has the same signature".to_owned();
-            examined.findings.push(Finding { severity: Severity::Failure, code: Code::Ambiguous, detail });
+            examined.findings.push(Finding {
+                severity: Severity::Failure,
+                code: Code::Ambiguous,
+                detail,
+            });
             examined.verdict = Verdict::Invalid;
         }
         report.signatures.push(examined);
     }
-    report.signatures.sort_by_key(|signature| signature.covers_bytes);
+    report
+        .signatures
+        .sort_by_key(|signature| signature.covers_bytes);
     raise_archived(&mut report.signatures);
-    report.verdict = report.signatures.iter().map(|signature| signature.verdict).max().unwrap_or(Verdict::Unsigned);
+    report.verdict = report
+        .signatures
+        .iter()
+        .map(|signature| signature.verdict)
+        .max()
+        .unwrap_or(Verdict::Unsigned);
     Ok(report)
 }
 
@@ -147,7 +165,10 @@ impl Evidence {
         let Value::Dict(store) = document.resolve(document.catalog()?.value(b"DSS"))? else {
             return Ok(Self::default());
         };
-        Ok(Self { certificates: streams(document, &store, b"Certs")?, lists: streams(document, &store, b"CRLs")? })
+        Ok(Self {
+            certificates: streams(document, &store, b"Certs")?,
+            lists: streams(document, &store, b"CRLs")?,
+        })
     }
 }
 
@@ -161,7 +182,8 @@ fn streams(document: &Document<'_>, store: &Dict, key: &[u8]) -> Result<Vec<Vec<
         if let Some(id) = item.value.reference()
             && let Some(object) = document.object(id)?
         {
-            found.push(document.decode(&object)?);
+            // What is no stream is no evidence, and what is missing will be missed where it is needed.
+            found.extend(document.decode(&object).ok());
         }
     }
     Ok(found)

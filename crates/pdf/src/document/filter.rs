@@ -70,7 +70,7 @@ fn unpredict(data: Vec<u8>, parameters: &Dict, at: usize) -> Result<Vec<u8>, Unr
     };
     let pixel = (colors * bits).div_ceil(8);
     let row = (colors * bits * columns).div_ceil(8);
-    if data.len() % (row + 1) != 0 {
+    if !data.len().is_multiple_of(row + 1) {
         return damaged("a predicted stream has a torn row", at);
     }
     let mut out: Vec<u8> = Vec::with_capacity(data.len());

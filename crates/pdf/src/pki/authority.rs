@@ -32,8 +32,6 @@ use zeroize::Zeroizing;
 use super::{Credential, KeyAlgorithm, PrivateKey, oid};
 use crate::sign::SignError;
 
-
-
 /// Said in the issuer's name of every certificate. 64 characters is the most that X.520 permits.
 const NOT_LICENSED: &str = "Sealpost built-in CA (not a licensed CA / 非持牌电子认证机构)";
 

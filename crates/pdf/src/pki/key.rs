@@ -23,7 +23,6 @@ use zeroize::Zeroizing;
 use super::oid;
 use crate::sign::SignError;
 
-
 /// The kinds of keys that sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -4,7 +4,10 @@ use aws_lc_rs::digest::{Digest, SHA256, SHA384, SHA512, digest};
 use cms::{
     cert::{CertificateChoices, IssuerAndSerialNumber},
     content_info::{CmsVersion, ContentInfo},
-    signed_data::{CertificateSet, EncapsulatedContentInfo, SignedData, SignerIdentifier, SignerInfo, SignerInfos},
+    signed_data::{
+        CertificateSet, EncapsulatedContentInfo, SignedData, SignerIdentifier, SignerInfo,
+        SignerInfos,
+    },
 };
 use der::{
     Any, Encode as _, Sequence,
@@ -49,7 +52,10 @@ pub(super) fn sign(credential: &Credential, content: &Digest) -> Result<SignedDa
     };
     let signed_attributes = Attributes::try_from(vec![
         attribute(oid::CONTENT_TYPE, Any::from(oid::DATA))?,
-        attribute(oid::MESSAGE_DIGEST, Any::encode_from(&OctetString::new(content.as_ref())?)?)?,
+        attribute(
+            oid::MESSAGE_DIGEST,
+            Any::encode_from(&OctetString::new(content.as_ref())?)?,
+        )?,
         attribute(oid::SIGNING_CERTIFICATE_V2, Any::encode_from(&certificate)?)?,
     ])?;
     let signature = credential.key.sign(&signed_attributes.to_der()?)?;
@@ -66,11 +72,19 @@ pub(super) fn sign(credential: &Credential, content: &Digest) -> Result<SignedDa
         signature: OctetString::new(signature)?,
         unsigned_attrs: None,
     };
-    let certificates = credential.chain.iter().cloned().map(CertificateChoices::Certificate).collect::<Vec<_>>();
+    let certificates = credential
+        .chain
+        .iter()
+        .cloned()
+        .map(CertificateChoices::Certificate)
+        .collect::<Vec<_>>();
     Ok(SignedData {
         version: CmsVersion::V1,
         digest_algorithms: SetOfVec::try_from(vec![digest_algorithm])?,
-        encap_content_info: EncapsulatedContentInfo { econtent_type: oid::DATA, econtent: None },
+        encap_content_info: EncapsulatedContentInfo {
+            econtent_type: oid::DATA,
+            econtent: None,
+        },
         certificates: Some(CertificateSet::try_from(certificates)?),
         crls: None,
         signer_infos: SignerInfos::try_from(vec![signer])?,
@@ -79,12 +93,18 @@ pub(super) fn sign(credential: &Credential, content: &Digest) -> Result<SignedDa
 
 /// The structure as it stands in `/Contents`.
 pub(super) fn encode(signed: &SignedData) -> Result<Vec<u8>, SignError> {
-    let content = ContentInfo { content_type: oid::SIGNED_DATA, content: Any::encode_from(signed)? };
+    let content = ContentInfo {
+        content_type: oid::SIGNED_DATA,
+        content: Any::encode_from(signed)?,
+    };
     Ok(content.to_der()?)
 }
 
 fn attribute(oid: ObjectIdentifier, value: Any) -> Result<Attribute, SignError> {
-    Ok(Attribute { oid, values: SetOfVec::try_from(vec![value])? })
+    Ok(Attribute {
+        oid,
+        values: SetOfVec::try_from(vec![value])?,
+    })
 }
 
 /// The identifier of a digest's algorithm, without parameters (RFC 5754 section 2).
@@ -96,5 +116,8 @@ fn digest_algorithm(digest: &Digest) -> AlgorithmIdentifierOwned {
     } else {
         oid::SHA256
     };
-    AlgorithmIdentifierOwned { oid, parameters: None }
+    AlgorithmIdentifierOwned {
+        oid,
+        parameters: None,
+    }
 }

@@ -33,7 +33,10 @@ pub struct Field {
 /// When the document is unreadable or certified, a page does not exist, or a name is taken or unfit.
 pub fn add_fields(pdf: &[u8], fields: &[Field]) -> Result<Vec<u8>, SignError> {
     if fields.len() > MAX_FIELDS {
-        return Err(SignError::TooLarge { what: "the number of fields", limit: MAX_FIELDS });
+        return Err(SignError::TooLarge {
+            what: "the number of fields",
+            limit: MAX_FIELDS,
+        });
     }
     let document = Document::parse(pdf)?;
     if fields.is_empty() {
@@ -49,7 +52,10 @@ pub fn add_fields(pdf: &[u8], fields: &[Field]) -> Result<Vec<u8>, SignError> {
     let mut ids = Vec::with_capacity(fields.len());
     for field in fields {
         let Some(&page) = pages.get(field.page) else {
-            return Err(SignError::NoSuchPage { page: field.page, pages: pages.len() });
+            return Err(SignError::NoSuchPage {
+                page: field.page,
+                pages: pages.len(),
+            });
         };
         ids.push((increment.add(widget(field, page, empty)?), page));
     }
@@ -63,7 +69,11 @@ pub fn add_fields(pdf: &[u8], fields: &[Field]) -> Result<Vec<u8>, SignError> {
             increment.edit(page, &[("Annots", array)])?;
         }
     }
-    add_to_form(&document, &mut increment, &references(ids.iter().map(|(id, _)| *id)))?;
+    add_to_form(
+        &document,
+        &mut increment,
+        &references(ids.iter().map(|(id, _)| *id)),
+    )?;
     Ok(increment.finish().bytes)
 }
 
@@ -74,7 +84,9 @@ fn refuse_certified(document: &Document<'_>) -> Result<(), SignError> {
             && let Value::Dict(signature) = document.resolve(&value.value)?
             && let Some(certification) = Permissions::of(document, &signature)?.certification
         {
-            let (Certification::NoChanges | Certification::FormFilling | Certification::Annotations) = certification;
+            let (Certification::NoChanges
+            | Certification::FormFilling
+            | Certification::Annotations) = certification;
             return Err(SignError::Certified);
         }
     }
@@ -82,13 +94,17 @@ fn refuse_certified(document: &Document<'_>) -> Result<(), SignError> {
 }
 
 fn refuse_names(document: &Document<'_>, fields: &[Field]) -> Result<(), SignError> {
-    let mut taken: std::collections::HashSet<String> =
-        form::fields(document)?.into_iter().map(|field| field.name).collect();
+    let mut taken: std::collections::HashSet<String> = form::fields(document)?
+        .into_iter()
+        .map(|field| field.name)
+        .collect();
     for field in fields {
         let fits = (1..=MAX_NAME).contains(&field.name.chars().count())
             && !field.name.contains('.')
             && !field.name.chars().any(char::is_control);
-        let inside = taken.iter().any(|name| name.split('.').next() == Some(&field.name));
+        let inside = taken
+            .iter()
+            .any(|name| name.split('.').next() == Some(&field.name));
         if !fits || inside || !taken.insert(field.name.clone()) {
             return Err(SignError::FieldName(field.name.clone()));
         }
@@ -118,22 +134,42 @@ fn widget(field: &Field, page: Id, empty: Id) -> Result<Vec<u8>, SignError> {
 }
 
 /// Puts the fields into the form, which is made when there is none. SigFlags 3: signatures exist, append only.
-fn add_to_form(document: &Document<'_>, increment: &mut Increment<'_, '_>, added: &[u8]) -> Result<(), SignError> {
+fn add_to_form(
+    document: &Document<'_>,
+    increment: &mut Increment<'_, '_>,
+    added: &[u8],
+) -> Result<(), SignError> {
     let root = document.trailer().root;
     let (catalog_object, catalog) = increment.dict_object(root)?;
     match catalog.value(b"AcroForm") {
         Value::Ref(id) if document.object(*id)?.is_some() => {
             let (object, form) = increment.dict_object(*id)?;
             let mut edits = vec![("SigFlags", b"3".to_vec())];
-            edits.extend(increment.append(&object, form.find(b"Fields"), added)?.map(|array| ("Fields", array)));
+            edits.extend(
+                increment
+                    .append(&object, form.find(b"Fields"), added)?
+                    .map(|array| ("Fields", array)),
+            );
             increment.edit(*id, &edits)?;
         }
         Value::Dict(form) => {
             let mut edits = vec![("SigFlags", b"3".to_vec())];
-            edits.extend(increment.append(&catalog_object, form.find(b"Fields"), added)?.map(|array| ("Fields", array)));
+            edits.extend(
+                increment
+                    .append(&catalog_object, form.find(b"Fields"), added)?
+                    .map(|array| ("Fields", array)),
+            );
             // `value` found it, so `find` does.
-            let span = catalog.find(b"AcroForm").map(|item| item.span.clone()).unwrap_or_default();
-            let spliced = splice(document.raw(&catalog_object, &span), span.start, form, &edits);
+            let span = catalog
+                .find(b"AcroForm")
+                .map(|item| item.span.clone())
+                .unwrap_or_default();
+            let spliced = splice(
+                document.raw(&catalog_object, &span),
+                span.start,
+                form,
+                &edits,
+            );
             increment.edit(root, &[("AcroForm", spliced)])?;
         }
         _ => {
@@ -148,5 +184,8 @@ fn add_to_form(document: &Document<'_>, increment: &mut Increment<'_, '_>, added
 }
 
 fn references(ids: impl Iterator<Item = Id>) -> Vec<u8> {
-    ids.map(|id| id.to_string()).collect::<Vec<_>>().join(" ").into_bytes()
+    ids.map(|id| id.to_string())
+        .collect::<Vec<_>>()
+        .join(" ")
+        .into_bytes()
 }

@@ -18,12 +18,22 @@ const MAX_PIXELS: usize = 4 << 20;
 
 /// Adds the picture; `rotation` is that of the page it goes on (0, 90, 180 or 270), against which it is turned so that it
 /// stands upright on the screen.
-pub(super) fn add(increment: &mut Increment<'_, '_>, picture: &Appearance, rotation: u16) -> Result<Id, SignError> {
+pub(super) fn add(
+    increment: &mut Increment<'_, '_>,
+    picture: &Appearance,
+    rotation: u16,
+) -> Result<Id, SignError> {
     if picture.content.len() > MAX_CONTENT {
-        return Err(SignError::TooLarge { what: "a picture's content in bytes", limit: MAX_CONTENT });
+        return Err(SignError::TooLarge {
+            what: "a picture's content in bytes",
+            limit: MAX_CONTENT,
+        });
     }
     if picture.images.len() > MAX_IMAGES {
-        return Err(SignError::TooLarge { what: "the number of images in a picture", limit: MAX_IMAGES });
+        return Err(SignError::TooLarge {
+            what: "the number of images in a picture",
+            limit: MAX_IMAGES,
+        });
     }
     let mut images = String::new();
     for (n, image) in picture.images.iter().enumerate() {
@@ -47,20 +57,36 @@ pub(super) fn add(increment: &mut Increment<'_, '_>, picture: &Appearance, rotat
 fn add_image(increment: &mut Increment<'_, '_>, image: &RgbaImage) -> Result<Id, SignError> {
     let pixels = image.width as usize * image.height as usize;
     if pixels > MAX_PIXELS || pixels == 0 {
-        return Err(SignError::TooLarge { what: "the number of pixels of an image", limit: MAX_PIXELS });
+        return Err(SignError::TooLarge {
+            what: "the number of pixels of an image",
+            limit: MAX_PIXELS,
+        });
     }
     if image.pixels.len() != pixels * 4 {
-        return Err(SignError::TooLarge { what: "the bytes of an image's pixels", limit: pixels * 4 });
+        return Err(SignError::TooLarge {
+            what: "the bytes of an image's pixels",
+            limit: pixels * 4,
+        });
     }
-    let size = format!("/Type /XObject /Subtype /Image /Width {} /Height {} /BitsPerComponent 8", image.width, image.height);
+    let size = format!(
+        "/Type /XObject /Subtype /Image /Width {} /Height {} /BitsPerComponent 8",
+        image.width, image.height
+    );
     let opacity: Vec<u8> = image.pixels.chunks_exact(4).map(|pixel| pixel[3]).collect();
     let mask = if opacity.iter().all(|&alpha| alpha == u8::MAX) {
         String::new()
     } else {
         let dict = format!("{size} /ColorSpace /DeviceGray /Filter /FlateDecode");
-        format!(" /SMask {}", increment.add_stream(&dict, &deflate(&opacity)))
+        format!(
+            " /SMask {}",
+            increment.add_stream(&dict, &deflate(&opacity))
+        )
     };
-    let colours: Vec<u8> = image.pixels.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
+    let colours: Vec<u8> = image
+        .pixels
+        .chunks_exact(4)
+        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
+        .collect();
     let dict = format!("{size} /ColorSpace /DeviceRGB{mask} /Filter /FlateDecode");
     Ok(increment.add_stream(&dict, &deflate(&colours)))
 }

@@ -34,7 +34,10 @@ pub(super) fn digest_name(oid: ObjectIdentifier) -> String {
 }
 
 /// What the pair of a signature's algorithm and its key is called in reports.
-pub(super) fn signature_name(algorithm: ObjectIdentifier, key: Option<&SubjectPublicKeyInfoOwned>) -> String {
+pub(super) fn signature_name(
+    algorithm: ObjectIdentifier,
+    key: Option<&SubjectPublicKeyInfoOwned>,
+) -> String {
     match (algorithm, key.and_then(curve)) {
         (oid::RSA_PSS, _) => "rsa-pss".to_owned(),
         (oid::ED25519, _) => "ed25519".to_owned(),
@@ -42,7 +45,11 @@ pub(super) fn signature_name(algorithm: ObjectIdentifier, key: Option<&SubjectPu
         (_, Some(oid::P384)) => "ecdsa-p384".to_owned(),
         (_, Some(oid::P521)) => "ecdsa-p521".to_owned(),
         (
-            oid::RSA | oid::SHA1_WITH_RSA | oid::SHA256_WITH_RSA | oid::SHA384_WITH_RSA | oid::SHA512_WITH_RSA,
+            oid::RSA
+            | oid::SHA1_WITH_RSA
+            | oid::SHA256_WITH_RSA
+            | oid::SHA384_WITH_RSA
+            | oid::SHA512_WITH_RSA,
             None,
         ) => "rsa".to_owned(),
         (other, _) => other.to_string(),
@@ -67,8 +74,13 @@ pub(super) fn check(
     signature: &[u8],
 ) -> Result<(), Broken> {
     let verification = verification(key, algorithm, digest).ok_or(Broken::Unsupported)?;
-    let key = key.subject_public_key.as_bytes().ok_or(Broken::Unsupported)?;
-    UnparsedPublicKey::new(verification, key).verify(message, signature).map_err(|_| Broken::Mismatch)
+    let key = key
+        .subject_public_key
+        .as_bytes()
+        .ok_or(Broken::Unsupported)?;
+    UnparsedPublicKey::new(verification, key)
+        .verify(message, signature)
+        .map_err(|_| Broken::Mismatch)
 }
 
 fn verification(
@@ -92,7 +104,10 @@ fn verification(
 }
 
 /// RSA with PKCS#1 v1.5 padding and a modulus of at least 2,048 bits.
-fn rsa(key: &SubjectPublicKeyInfoOwned, digest: ObjectIdentifier) -> Option<&'static dyn VerificationAlgorithm> {
+fn rsa(
+    key: &SubjectPublicKeyInfoOwned,
+    digest: ObjectIdentifier,
+) -> Option<&'static dyn VerificationAlgorithm> {
     if key.algorithm.oid != oid::RSA {
         return None;
     }
@@ -104,7 +119,10 @@ fn rsa(key: &SubjectPublicKeyInfoOwned, digest: ObjectIdentifier) -> Option<&'st
     }
 }
 
-fn rsa_pss(key: &SubjectPublicKeyInfoOwned, digest: ObjectIdentifier) -> Option<&'static dyn VerificationAlgorithm> {
+fn rsa_pss(
+    key: &SubjectPublicKeyInfoOwned,
+    digest: ObjectIdentifier,
+) -> Option<&'static dyn VerificationAlgorithm> {
     if key.algorithm.oid != oid::RSA && key.algorithm.oid != oid::RSA_PSS {
         return None;
     }
@@ -116,7 +134,10 @@ fn rsa_pss(key: &SubjectPublicKeyInfoOwned, digest: ObjectIdentifier) -> Option<
     }
 }
 
-fn ecdsa(key: &SubjectPublicKeyInfoOwned, digest: ObjectIdentifier) -> Option<&'static dyn VerificationAlgorithm> {
+fn ecdsa(
+    key: &SubjectPublicKeyInfoOwned,
+    digest: ObjectIdentifier,
+) -> Option<&'static dyn VerificationAlgorithm> {
     match (curve(key)?, digest) {
         (oid::P256, oid::SHA256) => Some(&signature::ECDSA_P256_SHA256_ASN1),
         (oid::P256, oid::SHA384) => Some(&signature::ECDSA_P256_SHA384_ASN1),
@@ -160,6 +181,8 @@ fn pss_digest(algorithm: &AlgorithmIdentifierOwned) -> Option<ObjectIdentifier> 
     let salt = parameters.salt?;
     let usual = mask.oid == digest
         && salt.as_bytes() == [u8::try_from(digest_algorithm(digest)?.output_len()).ok()?]
-        && parameters.trailer.is_none_or(|trailer| trailer.as_bytes() == [1]);
+        && parameters
+            .trailer
+            .is_none_or(|trailer| trailer.as_bytes() == [1]);
     usual.then_some(digest)
 }

@@ -32,7 +32,10 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn parse(der: &[u8]) -> Option<Self> {
         use der::Decode as _;
-        Some(Self { der: der.to_vec(), certificate: Certificate::from_der(der).ok()? })
+        Some(Self {
+            der: der.to_vec(),
+            certificate: Certificate::from_der(der).ok()?,
+        })
     }
 
     pub(super) fn party(&self) -> Party {
@@ -62,13 +65,19 @@ impl Known {
         let constraints = tbs.get_extension::<BasicConstraints>().ok().flatten();
         let usage = tbs.get_extension::<KeyUsage>().ok().flatten();
         constraints.is_some_and(|(_, constraints)| {
-            constraints.ca && constraints.path_len_constraint.is_none_or(|most| below <= usize::from(most))
+            constraints.ca
+                && constraints
+                    .path_len_constraint
+                    .is_none_or(|most| below <= usize::from(most))
         }) && usage.is_none_or(|(_, usage)| usage.0.contains(KeyUsages::KeyCertSign))
     }
 
     fn signed(&self, other: &Self) -> bool {
         let issued = &other.certificate;
-        let (Ok(message), Some(signature)) = (issued.tbs_certificate().to_der(), issued.signature().as_bytes()) else {
+        let (Ok(message), Some(signature)) = (
+            issued.tbs_certificate().to_der(),
+            issued.signature().as_bytes(),
+        ) else {
             return false;
         };
         // The algorithm stated inside must be the one stated outside (RFC 5280 section 4.1.1.2).
@@ -83,12 +92,20 @@ fn text_of(value: &der::Any) -> Option<String> {
     use der::Tagged as _;
     match value.tag() {
         der::Tag::BmpString => {
-            let units = value.value().chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-            Some(char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
+            let units = value
+                .value()
+                .chunks_exact(2)
+                .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+            Some(
+                char::decode_utf16(units)
+                    .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
+                    .collect(),
+            )
         }
-        der::Tag::Utf8String | der::Tag::PrintableString | der::Tag::Ia5String | der::Tag::TeletexString => {
-            Some(String::from_utf8_lossy(value.value()).into_owned())
-        }
+        der::Tag::Utf8String
+        | der::Tag::PrintableString
+        | der::Tag::Ia5String
+        | der::Tag::TeletexString => Some(String::from_utf8_lossy(value.value()).into_owned()),
         _ => None,
     }
 }
@@ -117,24 +134,38 @@ impl Pool<'_> {
     /// The chain of `leaf`: a trusted one when there is one.
     pub(super) fn chain(&self, leaf: &Known) -> Chain {
         if self.roots.iter().any(|root| root.der == leaf.der) {
-            return Chain { above: Vec::new(), trusted: true };
+            return Chain {
+                above: Vec::new(),
+                trusted: true,
+            };
         }
         let mut path = Vec::new();
         let mut checks = MAX_CHECKS;
         if self.climb(leaf, &mut path, &mut checks) {
-            return Chain { above: path.into_iter().cloned().collect(), trusted: true };
+            return Chain {
+                above: path.into_iter().cloned().collect(),
+                trusted: true,
+            };
         }
         // Not trusted: show the first issuers all the same.
         let mut above: Vec<Known> = Vec::new();
         while above.len() < MAX_DEPTH {
             let below = above.last().unwrap_or(leaf);
-            let next = self.others.iter().find(|known| known.is_issuer_of(below) && known.der != below.der);
+            let next = self
+                .others
+                .iter()
+                .find(|known| known.is_issuer_of(below) && known.der != below.der);
             match next {
-                Some(next) if above.iter().all(|known| known.der != next.der) => above.push((*next).clone()),
+                Some(next) if above.iter().all(|known| known.der != next.der) => {
+                    above.push((*next).clone())
+                }
                 _ => break,
             }
         }
-        Chain { above, trusted: false }
+        Chain {
+            above,
+            trusted: false,
+        }
     }
 
     fn climb<'c>(&'c self, below: &Known, path: &mut Vec<&'c Known>, checks: &mut usize) -> bool {
@@ -150,7 +181,9 @@ impl Pool<'_> {
             {
                 continue;
             }
-            let Some(left) = checks.checked_sub(1) else { return false };
+            let Some(left) = checks.checked_sub(1) else {
+                return false;
+            };
             *checks = left;
             if !candidate.signed(below) {
                 continue;
@@ -176,10 +209,18 @@ impl Pool<'_> {
         let mut findings = Vec::new();
         if !chain.trusted {
             let detail = "the certificate does not lead to a trusted root".to_owned();
-            findings.push(Finding { severity: Severity::Doubt, code: Code::Untrusted, detail });
+            findings.push(Finding {
+                severity: Severity::Doubt,
+                code: Code::Untrusted,
+                detail,
+            });
         }
         if let Some(detail) = unfit(leaf, purpose) {
-            findings.push(Finding { severity: Severity::Failure, code: Code::KeyUsage, detail });
+            findings.push(Finding {
+                severity: Severity::Failure,
+                code: Code::KeyUsage,
+                detail,
+            });
         }
         let mut revocation_known = true;
         let all: Vec<&Known> = std::iter::once(leaf).chain(&chain.above).collect();
@@ -197,35 +238,57 @@ impl Pool<'_> {
         }
         if !revocation_known {
             let detail = "no revocation list says whether the certificate was revoked".to_owned();
-            findings.push(Finding { severity: Severity::Note, code: Code::RevocationUnknown, detail });
+            findings.push(Finding {
+                severity: Severity::Note,
+                code: Code::RevocationUnknown,
+                detail,
+            });
         }
         (findings, revocation_known && chain.trusted)
     }
 
     /// What the revocation lists say of a certificate; `None` when none speaks for its issuer at `at`.
-    fn revocation(&self, known: &Known, issuer: &Known, at: i64, proven: bool) -> Option<Option<Finding>> {
+    fn revocation(
+        &self,
+        known: &Known,
+        issuer: &Known,
+        at: i64,
+        proven: bool,
+    ) -> Option<Option<Finding>> {
         let tbs = known.certificate.tbs_certificate();
         let mut spoken = false;
         for list in self.lists {
             if list.list.tbs_cert_list.issuer != *tbs.issuer() || !list.signed_by(issuer) {
                 continue;
             }
-            let revoked = list.list.tbs_cert_list.revoked_certificates.iter().flatten();
-            let entry = revoked.into_iter().find(|entry| entry.serial_number == *tbs.serial_number());
+            let revoked = list
+                .list
+                .tbs_cert_list
+                .revoked_certificates
+                .iter()
+                .flatten();
+            let entry = revoked
+                .into_iter()
+                .find(|entry| entry.serial_number == *tbs.serial_number());
             let Some(entry) = entry else {
                 spoken = true;
                 continue;
             };
             let since = utc_millis(entry.revocation_date);
-            let finding = |severity, detail: &str| {
-                Finding { severity, code: Code::Revoked, detail: format!("{detail}: {}", tbs.subject()) }
+            let finding = |severity, detail: &str| Finding {
+                severity,
+                code: Code::Revoked,
+                detail: format!("{detail}: {}", tbs.subject()),
             };
             return Some(if since <= at {
                 Some(finding(Severity::Failure, "a certificate had been revoked"))
             } else if proven {
                 Some(finding(Severity::Note, "a certificate was revoked later"))
             } else {
-                Some(finding(Severity::Doubt, "a certificate was revoked later than the time that the signer claims"))
+                Some(finding(
+                    Severity::Doubt,
+                    "a certificate was revoked later than the time that the signer claims",
+                ))
             });
         }
         spoken.then_some(None)
@@ -248,7 +311,9 @@ impl RevocationList {
     }
 
     fn signed_by(&self, issuer: &Known) -> bool {
-        let Some(signature) = self.list.signature.as_bytes() else { return false };
+        let Some(signature) = self.list.signature.as_bytes() else {
+            return false;
+        };
         let tbs = issuer.certificate.tbs_certificate();
         let usage = tbs.get_extension::<KeyUsage>().ok().flatten();
         usage.is_none_or(|(_, usage)| usage.0.contains(KeyUsages::CRLSign))
@@ -281,13 +346,19 @@ fn unfit(leaf: &Known, purpose: Purpose) -> Option<String> {
     };
     match (purpose, extended) {
         (Purpose::Timestamps, Some(purposes)) if purposes == [oid::TIME_STAMPING] => None,
-        (Purpose::Timestamps, _) => Some("the certificate is not a timestamp authority's alone".to_owned()),
+        (Purpose::Timestamps, _) => {
+            Some("the certificate is not a timestamp authority's alone".to_owned())
+        }
         // Documents are signed with certificates for e-mail, for documents, or for anything (RFC 9336 section 3). One for
         // web servers or timestamps alone is another thing.
         (Purpose::Documents, Some(purposes))
-            if purposes.iter().all(|purpose| [oid::SERVER_AUTHENTICATION, oid::TIME_STAMPING].contains(purpose)) =>
+            if purposes.iter().all(|purpose| {
+                [oid::SERVER_AUTHENTICATION, oid::TIME_STAMPING].contains(purpose)
+            }) =>
         {
-            Some("the certificate's extended key usage does not permit signing documents".to_owned())
+            Some(
+                "the certificate's extended key usage does not permit signing documents".to_owned(),
+            )
         }
         (Purpose::Documents, _) => None,
     }
@@ -304,23 +375,47 @@ fn unknown_critical(known: &Known) -> Option<Finding> {
         oid::CRL_DISTRIBUTION_POINTS,
     ];
     let extensions = known.certificate.tbs_certificate().extensions()?;
-    let unknown = extensions.iter().find(|extension| extension.critical && !UNDERSTOOD.contains(&extension.extn_id))?;
-    let detail = format!("a certificate has a critical extension that is not understood: {}", unknown.extn_id);
-    Some(Finding { severity: Severity::Doubt, code: Code::Untrusted, detail })
+    let unknown = extensions
+        .iter()
+        .find(|extension| extension.critical && !UNDERSTOOD.contains(&extension.extn_id))?;
+    let detail = format!(
+        "a certificate has a critical extension that is not understood: {}",
+        unknown.extn_id
+    );
+    Some(Finding {
+        severity: Severity::Doubt,
+        code: Code::Untrusted,
+        detail,
+    })
 }
 
 fn validity(known: &Known, at: i64, proven: bool, now: i64) -> Option<Finding> {
     let tbs = known.certificate.tbs_certificate();
     // Certificates state whole seconds and are valid through the last one.
     let end = |time: Time| utc_millis(time).saturating_add(999);
-    let (first, last) = (utc_millis(tbs.validity().not_before), end(tbs.validity().not_after));
+    let (first, last) = (
+        utc_millis(tbs.validity().not_before),
+        end(tbs.validity().not_after),
+    );
     let finding = |severity, code, detail: &str| {
-        Some(Finding { severity, code, detail: format!("{detail}: {}", tbs.subject()) })
+        Some(Finding {
+            severity,
+            code,
+            detail: format!("{detail}: {}", tbs.subject()),
+        })
     };
     if at < first {
-        finding(Severity::Failure, Code::NotYetValid, "a certificate was not yet valid")
+        finding(
+            Severity::Failure,
+            Code::NotYetValid,
+            "a certificate was not yet valid",
+        )
     } else if at > last {
-        finding(Severity::Failure, Code::Expired, "a certificate had expired")
+        finding(
+            Severity::Failure,
+            Code::Expired,
+            "a certificate had expired",
+        )
     } else if !proven && now > last {
         let detail = "a certificate has expired since, and only the signer's own clock says that it was still valid";
         finding(Severity::Doubt, Code::Expired, detail)

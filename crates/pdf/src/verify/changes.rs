@@ -23,7 +23,13 @@ pub(super) fn between(
     new: &Document<'_>,
     permissions: &Permissions,
 ) -> Result<Vec<Change>, Unreadable> {
-    let mut judge = Judge { old, new, permissions, changes: Vec::new(), new_fields: BTreeMap::new() };
+    let mut judge = Judge {
+        old,
+        new,
+        permissions,
+        changes: Vec::new(),
+        new_fields: BTreeMap::new(),
+    };
     if old.trailer().root != new.trailer().root {
         judge.other("the catalog is another object".to_owned());
         return Ok(judge.changes);
@@ -34,9 +40,14 @@ pub(super) fn between(
     }
     let reachable = Reachable::of(old)?;
     for id in introduced.iter().filter(|id| reachable.contains(id)) {
-        judge.other(format!("object {id}, which the signed revision named but did not have, was added"));
+        judge.other(format!(
+            "object {id}, which the signed revision named but did not have, was added"
+        ));
     }
-    judge.new_fields = form::fields(new)?.into_iter().map(|field| (field.id, field)).collect();
+    judge.new_fields = form::fields(new)?
+        .into_iter()
+        .map(|field| (field.id, field))
+        .collect();
     let roles = roles(old)?;
     for id in changed {
         if !reachable.contains(&id) {
@@ -80,15 +91,30 @@ impl Judge<'_, '_> {
     /// Ids of objects that are another now, and of objects that the signed revision did not have.
     fn differences(&self) -> Result<(BTreeSet<Id>, BTreeSet<Id>), Unreadable> {
         let (mut changed, mut introduced) = (BTreeSet::new(), BTreeSet::new());
-        let numbers: BTreeSet<u32> = self.old.entries().keys().chain(self.new.entries().keys()).copied().collect();
+        let numbers: BTreeSet<u32> = self
+            .old
+            .entries()
+            .keys()
+            .chain(self.new.entries().keys())
+            .copied()
+            .collect();
         for number in numbers {
-            let (before, after) = (self.old.entries().get(&number), self.new.entries().get(&number));
+            let (before, after) = (
+                self.old.entries().get(&number),
+                self.new.entries().get(&number),
+            );
             if before == after && self.same_place(before) {
                 continue;
             }
             let id = |entry: Option<&Entry>| match entry {
-                Some(Entry::At { generation, .. }) => Some(Id { number, generation: *generation }),
-                Some(Entry::In { .. }) => Some(Id { number, generation: 0 }),
+                Some(Entry::At { generation, .. }) => Some(Id {
+                    number,
+                    generation: *generation,
+                }),
+                Some(Entry::In { .. }) => Some(Id {
+                    number,
+                    generation: 0,
+                }),
                 Some(Entry::Free) | None => None,
             };
             match (id(before), id(after)) {
@@ -110,7 +136,9 @@ impl Judge<'_, '_> {
     /// Whether equal entries lead to the same bytes: an object stream may have been replaced as a whole.
     fn same_place(&self, entry: Option<&Entry>) -> bool {
         match entry {
-            Some(Entry::In { container, .. }) => self.old.entries().get(container) == self.new.entries().get(container),
+            Some(Entry::In { container, .. }) => {
+                self.old.entries().get(container) == self.new.entries().get(container)
+            }
             Some(Entry::At { .. } | Entry::Free) | None => true,
         }
     }
@@ -119,7 +147,9 @@ impl Judge<'_, '_> {
     fn equal(&self, id: Id) -> Result<bool, Unreadable> {
         Ok(match (self.old.object(id)?, self.new.object(id)?) {
             (Some(old), Some(new)) => {
-                let bytes = |stream: Option<std::ops::Range<usize>>| stream.map(|range| &self.new.data()[range]);
+                let bytes = |stream: Option<std::ops::Range<usize>>| {
+                    stream.map(|range| &self.new.data()[range])
+                };
                 old.item == new.item && bytes(old.stream) == bytes(new.stream)
             }
             (old, new) => old.is_none() && new.is_none(),
@@ -128,17 +158,24 @@ impl Judge<'_, '_> {
 
     fn object(&mut self, id: Id, role: &Role) -> Result<(), Unreadable> {
         let value = |document: &Document<'_>| -> Result<Value, Unreadable> {
-            Ok(document.object(id)?.map_or(Value::Null, |object| object.item.value))
+            Ok(document
+                .object(id)?
+                .map_or(Value::Null, |object| object.item.value))
         };
         let (old, new) = (value(self.old)?, value(self.new)?);
         match (role, &old, &new) {
-            (Role::ValidationData, ..) => self.permit(ChangeKind::ValidationDataAdded, "evidence was added".to_owned()),
+            (Role::ValidationData, ..) => self.permit(
+                ChangeKind::ValidationDataAdded,
+                "evidence was added".to_owned(),
+            ),
             (Role::Metadata, ..) => self.metadata(),
             (Role::Catalog, Value::Dict(old), Value::Dict(new)) => self.catalog(old, new)?,
             (Role::Form, Value::Dict(old), Value::Dict(new)) => self.form(old, new)?,
             (Role::FormFields, Value::Array(old), Value::Array(new)) => self.form_fields(old, new),
             (Role::Field(field), Value::Dict(old), Value::Dict(new)) => self.field(field, old, new),
-            (Role::Widget(field), Value::Dict(old), Value::Dict(new)) => self.widget(field, old, new),
+            (Role::Widget(field), Value::Dict(old), Value::Dict(new)) => {
+                self.widget(field, old, new)
+            }
             (Role::Page, Value::Dict(old), Value::Dict(new)) => self.page(id, old, new)?,
             (Role::Annotations, Value::Array(old), Value::Array(new)) => self.annotations(old, new),
             _ => self.other(format!("object {id} was changed")),
@@ -150,14 +187,20 @@ impl Judge<'_, '_> {
         for key in differing(old, new) {
             match key.as_slice() {
                 b"AcroForm" => {
-                    let (before, after) = (self.old.resolve(old.value(&key))?, self.new.resolve(new.value(&key))?);
+                    let (before, after) = (
+                        self.old.resolve(old.value(&key))?,
+                        self.new.resolve(new.value(&key))?,
+                    );
                     match (&before, &after) {
                         (Value::Dict(before), Value::Dict(after)) => self.form(before, after)?,
                         (Value::Null, Value::Dict(after)) => self.form(&Dict::default(), after)?,
                         _ => self.other("the form was replaced".to_owned()),
                     }
                 }
-                b"DSS" => self.permit(ChangeKind::ValidationDataAdded, "evidence was added".to_owned()),
+                b"DSS" => self.permit(
+                    ChangeKind::ValidationDataAdded,
+                    "evidence was added".to_owned(),
+                ),
                 b"Metadata" => self.metadata(),
                 // They say which extensions of PDF the file uses, as PAdES asks.
                 b"Extensions" | b"Version" => self.metadata(),
@@ -171,8 +214,12 @@ impl Judge<'_, '_> {
         for key in differing(old, new) {
             match key.as_slice() {
                 b"Fields" => {
-                    let before = self.old.array(old.value(&key), "the form's fields are malformed")?;
-                    let after = self.new.array(new.value(&key), "the form's fields are malformed")?;
+                    let before = self
+                        .old
+                        .array(old.value(&key), "the form's fields are malformed")?;
+                    let after = self
+                        .new
+                        .array(new.value(&key), "the form's fields are malformed")?;
                     self.form_fields(&before, &after);
                 }
                 b"SigFlags" if new.int(&key).is_some() => {}
@@ -189,7 +236,10 @@ impl Judge<'_, '_> {
             return;
         }
         for added in &new[old.len()..] {
-            let field = added.value.reference().and_then(|id| self.new_fields.get(&id));
+            let field = added
+                .value
+                .reference()
+                .and_then(|id| self.new_fields.get(&id));
             match field {
                 Some(field) if field.is_signature => {
                     let name = field.name.clone();
@@ -215,8 +265,13 @@ impl Judge<'_, '_> {
             match key.as_slice() {
                 b"V" if signed => {
                     let detail = format!("signature field {:?} was signed", field.name);
-                    let forbidden = self.permissions.certification == Some(Certification::NoChanges)
-                        || self.permissions.lock.as_ref().is_some_and(|lock| lock.covers(&field.name));
+                    let forbidden = self.permissions.certification
+                        == Some(Certification::NoChanges)
+                        || self
+                            .permissions
+                            .lock
+                            .as_ref()
+                            .is_some_and(|lock| lock.covers(&field.name));
                     if forbidden {
                         self.forbid(ChangeKind::FieldSigned, detail);
                     } else {
@@ -224,18 +279,29 @@ impl Judge<'_, '_> {
                     }
                 }
                 b"AP" if signed => {}
-                _ => self.other(format!("{} of field {:?} was changed", shown(&key), field.name)),
+                _ => self.other(format!(
+                    "{} of field {:?} was changed",
+                    shown(&key),
+                    field.name
+                )),
             }
         }
     }
 
     /// A widget shows a signature once its field has one.
     fn widget(&mut self, field: &FormField, old: &Dict, new: &Dict) {
-        let is_signed = self.new_fields.get(&field.id).is_some_and(|field| field.value().is_some());
+        let is_signed = self
+            .new_fields
+            .get(&field.id)
+            .is_some_and(|field| field.value().is_some());
         let signed = field.is_signature && field.value().is_none() && is_signed;
         for key in differing(old, new) {
             if key != b"AP" || !signed {
-                self.other(format!("{} of field {:?} was changed", shown(&key), field.name));
+                self.other(format!(
+                    "{} of field {:?} was changed",
+                    shown(&key),
+                    field.name
+                ));
             }
         }
     }
@@ -246,8 +312,12 @@ impl Judge<'_, '_> {
                 self.other(format!("{} of page {id} was changed", shown(&key)));
                 continue;
             }
-            let before = self.old.array(old.value(&key), "a page's annotations are malformed")?;
-            let after = self.new.array(new.value(&key), "a page's annotations are malformed")?;
+            let before = self
+                .old
+                .array(old.value(&key), "a page's annotations are malformed")?;
+            let after = self
+                .new
+                .array(new.value(&key), "a page's annotations are malformed")?;
             self.annotations(&before, &after);
         }
         Ok(())
@@ -257,7 +327,9 @@ impl Judge<'_, '_> {
     fn annotations(&mut self, old: &[Item], new: &[Item]) {
         let is_widget = |item: &Item| {
             item.value.reference().is_some_and(|id| {
-                self.new_fields.values().any(|field| field.is_signature && field.widgets.contains(&id))
+                self.new_fields
+                    .values()
+                    .any(|field| field.is_signature && field.widgets.contains(&id))
             })
         };
         if !new.starts_with(old) {
@@ -269,18 +341,32 @@ impl Judge<'_, '_> {
 
     fn metadata(&mut self) {
         if self.permissions.certification == Some(Certification::NoChanges) {
-            self.forbid(ChangeKind::Metadata, "the metadata was rewritten".to_owned());
+            self.forbid(
+                ChangeKind::Metadata,
+                "the metadata was rewritten".to_owned(),
+            );
         } else {
-            self.permit(ChangeKind::Metadata, "the metadata was rewritten".to_owned());
+            self.permit(
+                ChangeKind::Metadata,
+                "the metadata was rewritten".to_owned(),
+            );
         }
     }
 
     fn permit(&mut self, kind: ChangeKind, detail: String) {
-        self.push(Change { kind, permitted: true, detail });
+        self.push(Change {
+            kind,
+            permitted: true,
+            detail,
+        });
     }
 
     fn forbid(&mut self, kind: ChangeKind, detail: String) {
-        self.push(Change { kind, permitted: false, detail });
+        self.push(Change {
+            kind,
+            permitted: false,
+            detail,
+        });
     }
 
     fn other(&mut self, detail: String) {
@@ -308,10 +394,19 @@ impl Reachable {
         let (mut shown, mut beside) = (Vec::new(), Vec::new());
         for (key, item) in &document.catalog()?.entries {
             let aside = matches!(key.as_slice(), b"DSS" | b"Metadata");
-            item.value.references(&mut |id| if aside { beside.push(id) } else { shown.push(id) });
+            item.value.references(&mut |id| {
+                if aside {
+                    beside.push(id)
+                } else {
+                    shown.push(id)
+                }
+            });
         }
         beside.extend(document.trailer().dict.value(b"Info").reference());
-        let mut reachable = Self { shown: BTreeSet::from([root]), beside: BTreeSet::new() };
+        let mut reachable = Self {
+            shown: BTreeSet::from([root]),
+            beside: BTreeSet::new(),
+        };
         walk(document, shown, &mut reachable.shown, &BTreeSet::new())?;
         walk(document, beside, &mut reachable.beside, &reachable.shown)?;
         Ok(reachable)
@@ -354,7 +449,10 @@ fn roles(document: &Document<'_>) -> Result<BTreeMap<Id, Role>, Unreadable> {
         roles.insert(page, Role::Page);
     }
     validation_data(document, catalog.value(b"DSS"), 0, &mut roles)?;
-    for metadata in [catalog.value(b"Metadata"), document.trailer().dict.value(b"Info")] {
+    for metadata in [
+        catalog.value(b"Metadata"),
+        document.trailer().dict.value(b"Info"),
+    ] {
         if let Some(id) = metadata.reference() {
             roles.insert(id, Role::Metadata);
         }
@@ -397,14 +495,20 @@ fn validation_data(
     }
     let children: Vec<Value> = match value {
         Value::Ref(id) => {
-            let Some(object) = document.object(*id)? else { return Ok(()) };
+            let Some(object) = document.object(*id)? else {
+                return Ok(());
+            };
             if object.stream.is_some() || roles.contains_key(id) {
                 return Ok(());
             }
             roles.insert(*id, Role::ValidationData);
             vec![object.item.value]
         }
-        Value::Dict(dict) => dict.entries.iter().map(|(_, item)| item.value.clone()).collect(),
+        Value::Dict(dict) => dict
+            .entries
+            .iter()
+            .map(|(_, item)| item.value.clone())
+            .collect(),
         Value::Array(items) => items.iter().map(|item| item.value.clone()).collect(),
         _ => return Ok(()),
     };
@@ -416,13 +520,27 @@ fn validation_data(
 
 /// The keys whose values differ.
 fn differing(old: &Dict, new: &Dict) -> Vec<Vec<u8>> {
-    let keys: BTreeSet<&Vec<u8>> = old.entries.iter().chain(&new.entries).map(|(key, _)| key).collect();
-    keys.into_iter().filter(|key| old.value(key) != new.value(key)).cloned().collect()
+    let keys: BTreeSet<&Vec<u8>> = old
+        .entries
+        .iter()
+        .chain(&new.entries)
+        .map(|(key, _)| key)
+        .collect();
+    keys.into_iter()
+        .filter(|key| old.value(key) != new.value(key))
+        .cloned()
+        .collect()
 }
 
 fn is_visible(widget: &Dict) -> bool {
     const HIDDEN: i64 = 2;
-    let rect: Vec<f64> = widget.value(b"Rect").array().unwrap_or_default().iter().filter_map(|n| n.value.number()).collect();
+    let rect: Vec<f64> = widget
+        .value(b"Rect")
+        .array()
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|n| n.value.number())
+        .collect();
     let empty = matches!(rect[..], [left, bottom, right, top] if left == right || bottom == top);
     !empty && widget.int(b"F").unwrap_or(0) & HIDDEN == 0
 }

@@ -59,7 +59,11 @@ impl<'a> Cms<'a> {
         if object_identifier(&mut info)? != oid::SIGNED_DATA {
             return None;
         }
-        let mut signed = info.tagged(context(0))?.elements().tagged(SEQUENCE)?.elements();
+        let mut signed = info
+            .tagged(context(0))?
+            .elements()
+            .tagged(SEQUENCE)?
+            .elements();
         signed.tagged(INTEGER)?;
         signed.tagged(SET)?;
         let mut encapsulated = signed.tagged(SEQUENCE)?.elements();
@@ -71,7 +75,12 @@ impl<'a> Cms<'a> {
         let certificates = signed.tagged(context(0)).map(|set| set.elements());
         let certificates: Vec<_> = certificates.into_iter().flatten().take(MAX_ITEMS).collect();
         let lists = signed.tagged(context(1)).map(|set| set.elements());
-        let lists: Vec<_> = lists.into_iter().flatten().take(MAX_ITEMS).map(|list| list.raw).collect();
+        let lists: Vec<_> = lists
+            .into_iter()
+            .flatten()
+            .take(MAX_ITEMS)
+            .map(|list| list.raw)
+            .collect();
         let mut signers = signed.tagged(SET)?.elements();
         let signer = SignerInfo::parse(signers.next()?)?;
         if signers.next().is_some() {
@@ -80,7 +89,10 @@ impl<'a> Cms<'a> {
         Some(Self {
             content,
             content_type,
-            certificates: certificates.iter().filter_map(|certificate| Known::parse(certificate.raw)).collect(),
+            certificates: certificates
+                .iter()
+                .filter_map(|certificate| Known::parse(certificate.raw))
+                .collect(),
             revocation_lists: lists,
             signer,
             length: outer.raw.len(),
@@ -105,8 +117,14 @@ impl<'a> Cms<'a> {
     }
 
     /// The certificate that the signer names, among those inside and `others`.
-    pub(super) fn signer<'c>(&'c self, mut others: impl Iterator<Item = &'c Known>) -> Option<&'c Known> {
-        self.certificates.iter().find(|known| self.names(known)).or_else(|| others.find(|known| self.names(known)))
+    pub(super) fn signer<'c>(
+        &'c self,
+        mut others: impl Iterator<Item = &'c Known>,
+    ) -> Option<&'c Known> {
+        self.certificates
+            .iter()
+            .find(|known| self.names(known))
+            .or_else(|| others.find(|known| self.names(known)))
     }
 
     fn names(&self, known: &Known) -> bool {
@@ -116,7 +134,9 @@ impl<'a> Cms<'a> {
             return id.is_some_and(|(_, id)| id.0.as_bytes() == self.signer.sid.content);
         }
         let sid = cms::cert::IssuerAndSerialNumber::from_der(self.signer.sid.raw);
-        sid.is_ok_and(|sid| sid.issuer == *tbs.issuer() && sid.serial_number == *tbs.serial_number())
+        sid.is_ok_and(|sid| {
+            sid.issuer == *tbs.issuer() && sid.serial_number == *tbs.serial_number()
+        })
     }
 
     /// Checks that the signer signed content made of these pieces.
@@ -125,23 +145,43 @@ impl<'a> Cms<'a> {
             Broken::Unsupported => Flaw::Algorithm,
             Broken::Mismatch => Flaw::Signature,
         };
-        let key = signer.certificate.tbs_certificate().subject_public_key_info();
-        let digest_algorithm = algorithm::digest_algorithm(self.signer.digest.oid).ok_or(Flaw::Algorithm)?;
+        let key = signer
+            .certificate
+            .tbs_certificate()
+            .subject_public_key_info();
+        let digest_algorithm =
+            algorithm::digest_algorithm(self.signer.digest.oid).ok_or(Flaw::Algorithm)?;
         let check = |message: &[u8]| {
             let digest = Some(self.signer.digest.oid);
-            algorithm::check(key, &self.signer.algorithm, digest, message, self.signer.signature).map_err(broken)
+            algorithm::check(
+                key,
+                &self.signer.algorithm,
+                digest,
+                message,
+                self.signer.signature,
+            )
+            .map_err(broken)
         };
         let Some(attributes) = self.signer.signed_attributes else {
             // Without signed attributes the signature is over the content itself (section 5.4), which must then be plain data.
-            return if self.content_type == oid::DATA { check(&content.concat()) } else { Err(Flaw::Attributes) };
+            return if self.content_type == oid::DATA {
+                check(&content.concat())
+            } else {
+                Err(Flaw::Attributes)
+            };
         };
         let mut context = digest::Context::new(digest_algorithm);
         content.iter().for_each(|piece| context.update(piece));
-        let message_digest = self.signed_attribute(oid::MESSAGE_DIGEST).ok_or(Flaw::Attributes)?;
-        if message_digest.tag != OCTET_STRING || message_digest.content != context.finish().as_ref() {
+        let message_digest = self
+            .signed_attribute(oid::MESSAGE_DIGEST)
+            .ok_or(Flaw::Attributes)?;
+        if message_digest.tag != OCTET_STRING || message_digest.content != context.finish().as_ref()
+        {
             return Err(Flaw::Digest);
         }
-        let content_type = self.signed_attribute(oid::CONTENT_TYPE).ok_or(Flaw::Attributes)?;
+        let content_type = self
+            .signed_attribute(oid::CONTENT_TYPE)
+            .ok_or(Flaw::Attributes)?;
         if ObjectIdentifier::from_der(content_type.raw).ok() != Some(self.content_type) {
             return Err(Flaw::ContentType);
         }
@@ -154,17 +194,35 @@ impl<'a> Cms<'a> {
     /// Whether a signing-certificate attribute names the signer's certificate; `None` when there is none.
     pub(super) fn names_certificate(&self, signer: &Known) -> Option<bool> {
         if let Some(attribute) = self.signed_attribute(oid::SIGNING_CERTIFICATE_V2) {
-            let Ok(attribute) = SigningCertificateV2::from_der(attribute.raw) else { return Some(false) };
-            let Some(first) = attribute.certs.first() else { return Some(false) };
-            let digest = first.hash_algorithm.as_ref().map_or(oid::SHA256, |algorithm| algorithm.oid);
-            let Some(algorithm) = algorithm::digest_algorithm(digest) else { return Some(false) };
-            return Some(digest::digest(algorithm, &signer.der).as_ref() == first.cert_hash.as_bytes());
+            let Ok(attribute) = SigningCertificateV2::from_der(attribute.raw) else {
+                return Some(false);
+            };
+            let Some(first) = attribute.certs.first() else {
+                return Some(false);
+            };
+            let digest = first
+                .hash_algorithm
+                .as_ref()
+                .map_or(oid::SHA256, |algorithm| algorithm.oid);
+            let Some(algorithm) = algorithm::digest_algorithm(digest) else {
+                return Some(false);
+            };
+            return Some(
+                digest::digest(algorithm, &signer.der).as_ref() == first.cert_hash.as_bytes(),
+            );
         }
         // The first version of the attribute has SHA-1 (RFC 2634 section 5.4): `SEQUENCE { SEQUENCE OF ESSCertID { hash, … } }`.
         let attribute = self.signed_attribute(oid::SIGNING_CERTIFICATE)?;
-        let hash = attribute.elements().tagged(SEQUENCE).and_then(|certificates| {
-            certificates.elements().tagged(SEQUENCE)?.elements().tagged(OCTET_STRING)
-        });
+        let hash = attribute
+            .elements()
+            .tagged(SEQUENCE)
+            .and_then(|certificates| {
+                certificates
+                    .elements()
+                    .tagged(SEQUENCE)?
+                    .elements()
+                    .tagged(OCTET_STRING)
+            });
         let sha1 = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &signer.der);
         Some(hash.is_some_and(|hash| hash.content == sha1.as_ref()))
     }
@@ -193,7 +251,14 @@ impl<'a> SignerInfo<'a> {
         let algorithm = AlgorithmIdentifierOwned::from_der(parts.tagged(SEQUENCE)?.raw).ok()?;
         let signature = parts.tagged(OCTET_STRING)?.content;
         let unsigned_attributes = parts.tagged(context(1));
-        Some(Self { sid, digest, signed_attributes, algorithm, signature, unsigned_attributes })
+        Some(Self {
+            sid,
+            digest,
+            signed_attributes,
+            algorithm,
+            signature,
+            unsigned_attributes,
+        })
     }
 }
 

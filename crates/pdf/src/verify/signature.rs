@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::{
-    algorithm, changes,
+    algorithm,
     chain::{Known, Pool, Purpose, RevocationList},
+    changes,
     cms::{Cms, Flaw},
     report::{
         Change, Clock, Code, Finding, Level, Severity, SignatureKind, SignatureReport, Verdict,
@@ -42,7 +43,10 @@ struct Examination<'e, 'c, 'a> {
 
 /// Examines the signature of a field that has a value.
 pub(super) fn examine(context: &Context<'_, '_>, field: &FormField) -> SignatureReport {
-    let mut examination = Examination { context, report: blank(&field.name) };
+    let mut examination = Examination {
+        context,
+        report: blank(&field.name),
+    };
     if let Err(error) = examination.run(field) {
         examination.fail(Code::Malformed, error.to_string());
     }
@@ -97,34 +101,64 @@ impl Examination<'_, '_, '_> {
     fn run(&mut self, field: &FormField) -> Result<(), Unreadable> {
         let document = self.context.document;
         let Some(found) = self.find(field)? else {
-            self.fail(Code::Malformed, "the field's value is not a signature dictionary".to_owned());
+            self.fail(
+                Code::Malformed,
+                "the field's value is not a signature dictionary".to_owned(),
+            );
             return Ok(());
         };
         self.describe(&found.dict)?;
         let sub_filter = document.resolve(found.dict.value(b"SubFilter"))?;
         let Value::Name(sub_filter) = sub_filter else {
-            self.fail(Code::UnsupportedFormat, "the signature names no format".to_owned());
+            self.fail(
+                Code::UnsupportedFormat,
+                "the signature names no format".to_owned(),
+            );
             return Ok(());
         };
-        if !matches!(sub_filter.as_slice(), b"ETSI.CAdES.detached" | b"adbe.pkcs7.detached" | b"ETSI.RFC3161") {
-            let detail = format!("signatures of the format {} are not checked", String::from_utf8_lossy(&sub_filter));
+        if !matches!(
+            sub_filter.as_slice(),
+            b"ETSI.CAdES.detached" | b"adbe.pkcs7.detached" | b"ETSI.RFC3161"
+        ) {
+            let detail = format!(
+                "signatures of the format {} are not checked",
+                String::from_utf8_lossy(&sub_filter)
+            );
             self.doubt(Code::UnsupportedFormat, detail);
         }
-        let Some(end) = self.byte_range(&found) else { return Ok(()) };
+        let Some(end) = self.byte_range(&found) else {
+            return Ok(());
+        };
         self.revision(&found, end)?;
-        if self.report.findings.iter().any(|finding| finding.code == Code::UnsupportedFormat) {
+        if self
+            .report
+            .findings
+            .iter()
+            .any(|finding| finding.code == Code::UnsupportedFormat)
+        {
             return Ok(());
         }
-        let Value::String(contents) = found.dict.value(b"Contents") else { return Ok(()) };
+        let Value::String(contents) = found.dict.value(b"Contents") else {
+            return Ok(());
+        };
         let Some(cms) = Cms::parse(contents) else {
-            self.fail(Code::Malformed, "the signature is not a CMS structure of one signer".to_owned());
+            self.fail(
+                Code::Malformed,
+                "the signature is not a CMS structure of one signer".to_owned(),
+            );
             return Ok(());
         };
         if contents[cms.length..].iter().any(|&byte| byte != 0) {
-            self.fail(Code::Malformed, "the signature is padded with something".to_owned());
+            self.fail(
+                Code::Malformed,
+                "the signature is padded with something".to_owned(),
+            );
         }
         let data = document.data();
-        let content = [&data[..found.contents.start], &data[found.contents.end..end]];
+        let content = [
+            &data[..found.contents.start],
+            &data[found.contents.end..end],
+        ];
         match sub_filter.as_slice() {
             b"ETSI.RFC3161" => self.document_timestamp(&cms, &content),
             _ => self.signature(&cms, &content, sub_filter == b"ETSI.CAdES.detached"),
@@ -135,25 +169,45 @@ impl Examination<'_, '_, '_> {
     /// The field's signature dictionary; `None` when its value is something else.
     fn find(&self, field: &FormField) -> Result<Option<Found>, Unreadable> {
         let document = self.context.document;
-        let Some(value) = field.value() else { return Ok(None) };
+        let Some(value) = field.value() else {
+            return Ok(None);
+        };
         let id = value.value.reference().unwrap_or(field.id);
-        let Some(object) = document.object(id)? else { return Ok(None) };
+        let Some(object) = document.object(id)? else {
+            return Ok(None);
+        };
         if object.stream.is_some() || !document.in_file(&object) {
             return Ok(None);
         }
-        let value = if id == field.id { &value.value } else { &object.item.value };
-        let Value::Dict(dict) = value else { return Ok(None) };
-        let Some(contents) = dict.find(b"Contents").filter(|item| item.value.string().is_some()) else {
+        let value = if id == field.id {
+            &value.value
+        } else {
+            &object.item.value
+        };
+        let Value::Dict(dict) = value else {
             return Ok(None);
         };
-        Ok(Some(Found { dict: dict.clone(), id, contents: contents.span.clone() }))
+        let Some(contents) = dict
+            .find(b"Contents")
+            .filter(|item| item.value.string().is_some())
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Found {
+            dict: dict.clone(),
+            id,
+            contents: contents.span.clone(),
+        }))
     }
 
     /// What the signer wrote beside the signature.
     fn describe(&mut self, dict: &Dict) -> Result<(), Unreadable> {
         let document = self.context.document;
         let text = |key: &[u8]| -> Result<Option<String>, Unreadable> {
-            let text = document.resolve(dict.value(key))?.string().map(text::decode);
+            let text = document
+                .resolve(dict.value(key))?
+                .string()
+                .map(text::decode);
             Ok(text.map(|text| text.chars().take(MAX_TEXT).collect()))
         };
         self.report.reason = text(b"Reason")?;
@@ -169,14 +223,22 @@ impl Examination<'_, '_, '_> {
 
     /// Checks that the byte range leaves out the contents and nothing else; gives where it ends.
     fn byte_range(&mut self, found: &Found) -> Option<usize> {
-        let numbers: Option<Vec<usize>> = found.dict.value(b"ByteRange").array().and_then(|items| {
-            items.iter().map(|item| item.value.int().and_then(|int| usize::try_from(int).ok())).collect()
-        });
+        let numbers: Option<Vec<usize>> =
+            found.dict.value(b"ByteRange").array().and_then(|items| {
+                items
+                    .iter()
+                    .map(|item| item.value.int().and_then(|int| usize::try_from(int).ok()))
+                    .collect()
+            });
         let fits = match numbers.as_deref() {
             Some(&[0, first, second, length]) => {
-                let end = second.checked_add(length).filter(|&end| end <= self.context.document.data().len());
+                let end = second
+                    .checked_add(length)
+                    .filter(|&end| end <= self.context.document.data().len());
                 end.filter(|&end| {
-                    first == found.contents.start && second == found.contents.end && end > found.contents.end
+                    first == found.contents.start
+                        && second == found.contents.end
+                        && end > found.contents.end
                 })
             }
             _ => None,
@@ -187,14 +249,19 @@ impl Examination<'_, '_, '_> {
                 self.report.covers_whole_file = end == self.context.document.data().len();
             }
             None => {
-                let detail = "the byte range does not cover everything but the signature itself".to_owned();
+                let detail =
+                    "the byte range does not cover everything but the signature itself".to_owned();
                 self.fail(Code::ByteRange, detail);
             }
         }
         // Digits alone, so that nothing can hide in what is not signed.
-        let digits = &self.context.document.data()[found.contents.start + 1..found.contents.end - 1];
+        let digits =
+            &self.context.document.data()[found.contents.start + 1..found.contents.end - 1];
         if !digits.iter().all(u8::is_ascii_hexdigit) {
-            self.fail(Code::ByteRange, "there is more than the signature where the signature is".to_owned());
+            self.fail(
+                Code::ByteRange,
+                "there is more than the signature where the signature is".to_owned(),
+            );
         }
         fits
     }
@@ -206,31 +273,56 @@ impl Examination<'_, '_, '_> {
         let signed = match Document::parse(&data[..end]) {
             Ok(signed) => signed,
             Err(error) => {
-                self.fail(Code::ByteRange, format!("the signed bytes are no document by themselves: {error}"));
+                self.fail(
+                    Code::ByteRange,
+                    format!("the signed bytes are no document by themselves: {error}"),
+                );
                 return Ok(());
             }
         };
+        if !data[..end].trim_ascii_end().ends_with(b"%%EOF") {
+            let detail = "the signed bytes do not reach the end of a revision".to_owned();
+            self.fail(Code::ByteRange, detail);
+        }
         let sections = document.sections();
         let later = sections.len().checked_sub(signed.sections().len());
         let Some(later) = later.filter(|&later| sections[later..] == *signed.sections()) else {
-            self.fail(Code::Modified, "the file does not continue the signed revision".to_owned());
+            self.fail(
+                Code::Modified,
+                "the file does not continue the signed revision".to_owned(),
+            );
             return Ok(());
         };
         self.report.revision = signed.sections().len();
         if signed.entries().get(&found.id.number) != document.entries().get(&found.id.number) {
-            self.fail(Code::Ambiguous, "the signature was put into the file after what it signs".to_owned());
+            self.fail(
+                Code::Ambiguous,
+                "the signature was put into the file after what it signs".to_owned(),
+            );
         }
         if later == 0 && !data[end..].iter().all(u8::is_ascii_whitespace) {
-            self.fail(Code::TrailingBytes, "bytes that belong to no revision follow the signed ones".to_owned());
+            self.fail(
+                Code::TrailingBytes,
+                "bytes that belong to no revision follow the signed ones".to_owned(),
+            );
         }
         if sections[..later].iter().any(|&section| section < end) {
-            self.fail(Code::Modified, "a later revision was hidden in the signed bytes".to_owned());
+            self.fail(
+                Code::Modified,
+                "a later revision was hidden in the signed bytes".to_owned(),
+            );
         }
         if later > 0 {
             let permissions = Permissions::of(&signed, &found.dict)?;
             self.report.changes = changes::between(&signed, document, &permissions)?;
         }
-        let forbidden: Vec<Change> = self.report.changes.iter().filter(|change| !change.permitted).cloned().collect();
+        let forbidden: Vec<Change> = self
+            .report
+            .changes
+            .iter()
+            .filter(|change| !change.permitted)
+            .cloned()
+            .collect();
         for change in forbidden {
             self.fail(Code::Modified, change.detail);
         }
@@ -241,22 +333,37 @@ impl Examination<'_, '_, '_> {
         let context = self.context;
         let lists = self.lists(cms);
         let lists = lists.as_deref().unwrap_or(context.lists);
-        let others = cms.certificates.iter().chain(context.certificates).collect();
-        let pool = Pool { roots: context.roots, others, lists };
+        let others = cms
+            .certificates
+            .iter()
+            .chain(context.certificates)
+            .collect();
+        let pool = Pool {
+            roots: context.roots,
+            others,
+            lists,
+        };
         self.report.digest_algorithm = algorithm::digest_name(cms.digest());
         let Some(signer) = cms.signer(context.certificates.iter()) else {
             self.report.signature_algorithm = algorithm::signature_name(cms.algorithm(), None);
-            self.fail(Code::NoCertificate, "the signer's certificate is not in the signature".to_owned());
+            self.fail(
+                Code::NoCertificate,
+                "the signer's certificate is not in the signature".to_owned(),
+            );
             return;
         };
-        let key = signer.certificate.tbs_certificate().subject_public_key_info();
+        let key = signer
+            .certificate
+            .tbs_certificate()
+            .subject_public_key_info();
         self.report.signature_algorithm = algorithm::signature_name(cms.algorithm(), Some(key));
         self.report.signer = Some(signer.party());
         self.cryptography(cms, content, signer);
         match cms.names_certificate(signer) {
             Some(true) => {}
             Some(false) => {
-                let detail = "the signing-certificate attribute names another certificate".to_owned();
+                let detail =
+                    "the signing-certificate attribute names another certificate".to_owned();
                 self.fail(Code::SigningCertificate, detail);
             }
             None if cades => {
@@ -267,12 +374,25 @@ impl Examination<'_, '_, '_> {
         }
         let stamped = self.signature_timestamp(cms, lists);
         let at = self.report.signed_at.unwrap_or(context.now);
-        if !stamped && self.report.claimed_at.is_some_and(|claimed| claimed > context.now.saturating_add(CLOCK_SKEW)) {
-            self.doubt(Code::ClaimedTime, "the signer claims a time in the future".to_owned());
+        if !stamped
+            && self
+                .report
+                .claimed_at
+                .is_some_and(|claimed| claimed > context.now.saturating_add(CLOCK_SKEW))
+        {
+            self.doubt(
+                Code::ClaimedTime,
+                "the signer claims a time in the future".to_owned(),
+            );
         }
         let chain = pool.chain(signer);
         self.report.chain = chain.above.iter().map(Known::party).collect();
-        let (findings, lasting) = pool.judge(signer, &chain, Purpose::Documents, (at, stamped, context.now));
+        let (findings, lasting) = pool.judge(
+            signer,
+            &chain,
+            Purpose::Documents,
+            (at, stamped, context.now),
+        );
         self.report.findings.extend(findings);
         if cades {
             self.report.level = Some(match (stamped, lasting) {
@@ -288,7 +408,10 @@ impl Examination<'_, '_, '_> {
         if cms.revocation_lists.is_empty() {
             return None;
         }
-        let own = cms.revocation_lists.iter().filter_map(|der| RevocationList::parse(der));
+        let own = cms
+            .revocation_lists
+            .iter()
+            .filter_map(|der| RevocationList::parse(der));
         Some(own.chain(self.context.lists.iter().cloned()).collect())
     }
 
@@ -296,17 +419,28 @@ impl Examination<'_, '_, '_> {
         match cms.check(content, signer) {
             Ok(()) => {}
             Err(Flaw::Digest) => {
-                self.fail(Code::DigestMismatch, "the file's bytes are not those that were signed".to_owned());
+                self.fail(
+                    Code::DigestMismatch,
+                    "the file's bytes are not those that were signed".to_owned(),
+                );
             }
             Err(Flaw::Signature) => {
-                self.fail(Code::SignatureMismatch, "the cryptographic signature is false".to_owned());
+                self.fail(
+                    Code::SignatureMismatch,
+                    "the cryptographic signature is false".to_owned(),
+                );
             }
             Err(Flaw::Algorithm) => {
-                let detail = "the signature's algorithm is unknown, too weak, or does not fit its key".to_owned();
+                let detail =
+                    "the signature's algorithm is unknown, too weak, or does not fit its key"
+                        .to_owned();
                 self.doubt(Code::UnsupportedAlgorithm, detail);
             }
             Err(Flaw::ContentType | Flaw::Attributes) => {
-                self.fail(Code::Malformed, "the signed attributes are missing or malformed".to_owned());
+                self.fail(
+                    Code::Malformed,
+                    "the signed attributes are missing or malformed".to_owned(),
+                );
             }
         }
     }
@@ -314,13 +448,26 @@ impl Examination<'_, '_, '_> {
     /// Checks the timestamp in the signature; whether it proves the time.
     fn signature_timestamp(&mut self, cms: &Cms<'_>, lists: &[RevocationList]) -> bool {
         let context = self.context;
-        let Some(token) = cms.timestamp_token() else { return false };
-        let Some(token) = Cms::parse(token) else {
-            self.fail(Code::Timestamp, "the timestamp token is malformed".to_owned());
+        let Some(token) = cms.timestamp_token() else {
             return false;
         };
-        let others = token.certificates.iter().chain(context.certificates).collect();
-        let pool = Pool { roots: context.timestamp_roots, others, lists };
+        let Some(token) = Cms::parse(token) else {
+            self.fail(
+                Code::Timestamp,
+                "the timestamp token is malformed".to_owned(),
+            );
+            return false;
+        };
+        let others = token
+            .certificates
+            .iter()
+            .chain(context.certificates)
+            .collect();
+        let pool = Pool {
+            roots: context.timestamp_roots,
+            others,
+            lists,
+        };
         match timestamp::check(&token, &[cms.signature()], &pool, context.now) {
             Ok(stamp) => {
                 self.report.findings.extend(stamp.findings);
@@ -342,10 +489,23 @@ impl Examination<'_, '_, '_> {
         let context = self.context;
         self.report.kind = SignatureKind::DocumentTimestamp;
         self.report.digest_algorithm = algorithm::digest_name(cms.digest());
-        let others = cms.certificates.iter().chain(context.certificates).collect();
-        let pool = Pool { roots: context.timestamp_roots, others, lists: context.lists };
+        let others = cms
+            .certificates
+            .iter()
+            .chain(context.certificates)
+            .collect();
+        let pool = Pool {
+            roots: context.timestamp_roots,
+            others,
+            lists: context.lists,
+        };
         let key = cms.signer(context.certificates.iter());
-        let key = key.map(|known| known.certificate.tbs_certificate().subject_public_key_info());
+        let key = key.map(|known| {
+            known
+                .certificate
+                .tbs_certificate()
+                .subject_public_key_info()
+        });
         self.report.signature_algorithm = algorithm::signature_name(cms.algorithm(), key);
         match timestamp::check(cms, content, &pool, context.now) {
             Ok(stamp) => {
@@ -360,11 +520,18 @@ impl Examination<'_, '_, '_> {
     }
 
     fn fail(&mut self, code: Code, detail: String) {
-        self.report.findings.push(Finding { severity: Severity::Failure, code, detail });
+        self.report.findings.push(Finding {
+            severity: Severity::Failure,
+            code,
+            detail,
+        });
     }
 
     fn doubt(&mut self, code: Code, detail: String) {
-        self.report.findings.push(Finding { severity: Severity::Doubt, code, detail });
+        self.report.findings.push(Finding {
+            severity: Severity::Doubt,
+            code,
+            detail,
+        });
     }
 }
-

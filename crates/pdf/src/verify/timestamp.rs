@@ -17,13 +17,10 @@ const GENERALIZED_TIME: u8 = 0x18;
 
 /// What a token states (RFC 3161 section 2.4.2).
 pub(crate) struct TstInfo<'a> {
-    pub(crate) policy: ObjectIdentifier,
     pub(crate) digest: ObjectIdentifier,
     pub(crate) imprint: &'a [u8],
-    pub(crate) serial: &'a [u8],
     /// UTC milliseconds.
     pub(crate) at: i64,
-    pub(crate) nonce: Option<&'a [u8]>,
 }
 
 impl<'a> TstInfo<'a> {
@@ -34,15 +31,19 @@ impl<'a> TstInfo<'a> {
         }
         let mut parts = info.elements();
         parts.tagged(INTEGER)?;
-        let policy = ObjectIdentifier::from_der(parts.tagged(OBJECT_IDENTIFIER)?.raw).ok()?;
+        parts.tagged(OBJECT_IDENTIFIER)?;
         let mut imprint = parts.tagged(SEQUENCE)?.elements();
-        let digest = AlgorithmIdentifierOwned::from_der(imprint.tagged(SEQUENCE)?.raw).ok()?.oid;
+        let digest = AlgorithmIdentifierOwned::from_der(imprint.tagged(SEQUENCE)?.raw)
+            .ok()?
+            .oid;
         let imprint = imprint.tagged(OCTET_STRING)?.content;
-        let serial = parts.tagged(INTEGER)?.content;
+        parts.tagged(INTEGER)?;
         let at = generalized_time(parts.tagged(GENERALIZED_TIME)?.content)?;
-        // Accuracy and ordering come before the nonce; both have other tags.
-        let nonce = parts.find(|part| part.tag == INTEGER).map(|nonce| nonce.content);
-        Some(Self { policy, digest, imprint, serial, at, nonce })
+        Some(Self {
+            digest,
+            imprint,
+            at,
+        })
     }
 }
 
@@ -67,23 +68,39 @@ pub(super) struct Stamp {
 }
 
 /// Checks that `token` is an authority's timestamp over content made of these pieces.
-pub(super) fn check(cms: &Cms<'_>, content: &[&[u8]], pool: &Pool<'_>, now: i64) -> Result<Stamp, &'static str> {
-    let info = cms.content.filter(|_| cms.content_type() == oid::TST_INFO).and_then(TstInfo::parse);
-    let (Some(info), Some(encapsulated)) = (info, cms.content) else { return Err("the timestamp token is malformed") };
-    let digest = algorithm::digest_algorithm(info.digest).ok_or("the timestamp has an unsupported digest")?;
+pub(super) fn check(
+    cms: &Cms<'_>,
+    content: &[&[u8]],
+    pool: &Pool<'_>,
+    now: i64,
+) -> Result<Stamp, &'static str> {
+    let info = cms
+        .content
+        .filter(|_| cms.content_type() == oid::TST_INFO)
+        .and_then(TstInfo::parse);
+    let (Some(info), Some(encapsulated)) = (info, cms.content) else {
+        return Err("the timestamp token is malformed");
+    };
+    let digest = algorithm::digest_algorithm(info.digest)
+        .ok_or("the timestamp has an unsupported digest")?;
     let mut context = aws_lc_rs::digest::Context::new(digest);
     content.iter().for_each(|piece| context.update(piece));
     if context.finish().as_ref() != info.imprint {
         return Err("the timestamp is over something else");
     }
-    let signer: &Known = cms.signer(pool.others.iter().copied()).ok_or("the timestamp names a certificate that is missing")?;
-    cms.check(&[encapsulated], signer).map_err(|_| "the timestamp's signature is false or unsupported")?;
+    let signer: &Known = cms
+        .signer(pool.others.iter().copied())
+        .ok_or("the timestamp names a certificate that is missing")?;
+    cms.check(&[encapsulated], signer)
+        .map_err(|_| "the timestamp's signature is false or unsupported")?;
     if cms.names_certificate(signer) == Some(false) {
         return Err("the timestamp names another certificate than its signer's");
     }
     let chain = pool.chain(signer);
     let (findings, _) = pool.judge(signer, &chain, Purpose::Timestamps, (info.at, true, now));
-    let trusted = findings.iter().all(|finding| finding.severity == Severity::Note);
+    let trusted = findings
+        .iter()
+        .all(|finding| finding.severity == Severity::Note);
     let findings = findings
         .into_iter()
         .filter(|finding| finding.severity != Severity::Note)
@@ -93,5 +110,10 @@ pub(super) fn check(cms: &Cms<'_>, content: &[&[u8]], pool: &Pool<'_>, now: i64)
             detail: format!("timestamp authority: {}", finding.detail),
         })
         .collect();
-    Ok(Stamp { at: info.at, authority: signer.party(), findings, trusted })
+    Ok(Stamp {
+        at: info.at,
+        authority: signer.party(),
+        findings,
+        trusted,
+    })
 }

@@ -37,7 +37,12 @@ impl<'a> Tlv<'a> {
             0..=0x7f => (usize::from(first), rest),
             0x81..=0x84 => {
                 let (octets, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                (octets.iter().fold(0, |length, &octet| length << 8 | usize::from(octet)), rest)
+                (
+                    octets
+                        .iter()
+                        .fold(0, |length, &octet| length << 8 | usize::from(octet)),
+                    rest,
+                )
             }
             // An indefinite length, or one beyond 4 GiB.
             _ => return None,

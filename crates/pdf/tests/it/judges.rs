@@ -27,12 +27,10 @@ pub(crate) fn run(tool: &str, arguments: &[&str], install: &str) -> (bool, Strin
 /// What pyHanko finds in one signature.
 #[derive(Debug, serde::Deserialize)]
 pub(crate) struct Judgement {
-    pub(crate) field: String,
     /// The bottom line: intact, trusted, and no change that is not permitted.
     pub(crate) valid: bool,
     pub(crate) intact: bool,
-    pub(crate) trusted: bool,
-    /// What it says in short.
+    /// What it says in short, or why it cannot say.
     pub(crate) summary: String,
 }
 

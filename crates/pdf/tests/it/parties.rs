@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use sealpost_pdf::{
-    Appearance, Authority, Credential, Field, KeyAlgorithm, SignRequest, Subject, Trust, Validity, add_fields, sign,
+    Appearance, Authority, Credential, Field, KeyAlgorithm, SignRequest, Subject, Trust, Validity,
+    add_fields, sign,
 };
 
 /// 2026-11-24 18:00:00 in Shanghai.
@@ -13,18 +14,35 @@ pub(crate) const DAY: i64 = 24 * 3_600_000;
 pub(crate) const FLOW: &str = "587a2f4738d44391835198df570b6ee6";
 
 pub(crate) fn years(count: i64) -> Validity {
-    Validity { not_before: NOW - DAY, not_after: NOW + count * 365 * DAY }
+    Validity {
+        not_before: NOW - DAY,
+        not_after: NOW + count * 365 * DAY,
+    }
 }
 
 /// One authority for all tests with P-256 keys, because its making is not what they are about.
 pub(crate) static AUTHORITY: LazyLock<Authority> =
     LazyLock::new(|| Authority::generate("test", KeyAlgorithm::P256, years(20)).unwrap());
 pub(crate) static SELLER: LazyLock<Credential> = LazyLock::new(|| {
-    let subject = Subject::Organization { name: "上海某某置业有限公司", credit_code: Some("91310000MA1FL00X0X") };
-    AUTHORITY.issue(subject, KeyAlgorithm::P256, years(10)).unwrap()
+    let subject = Subject::Organization {
+        name: "上海某某置业有限公司",
+        credit_code: Some("91310000MA1FL00X0X"),
+    };
+    AUTHORITY
+        .issue(subject, KeyAlgorithm::P256, years(10))
+        .unwrap()
 });
 pub(crate) static BUYER: LazyLock<Credential> = LazyLock::new(|| {
-    AUTHORITY.issue(Subject::Person { name: "张三", flow: FLOW }, KeyAlgorithm::P256, years(10)).unwrap()
+    AUTHORITY
+        .issue(
+            Subject::Person {
+                name: "张三",
+                flow: FLOW,
+            },
+            KeyAlgorithm::P256,
+            years(10),
+        )
+        .unwrap()
 });
 
 pub(crate) fn trust() -> Trust {
@@ -33,7 +51,11 @@ pub(crate) fn trust() -> Trust {
 
 /// Two fields at the foot of the first page.
 pub(crate) fn fields() -> Vec<Field> {
-    let field = |name: &str, left: f64| Field { name: name.to_owned(), page: 0, rect: [left, 100.0, left + 120.0, 220.0] };
+    let field = |name: &str, left: f64| Field {
+        name: name.to_owned(),
+        page: 0,
+        rect: [left, 100.0, left + 120.0, 220.0],
+    };
     vec![field("seller", 60.0), field("buyer", 300.0)]
 }
 
@@ -64,8 +86,22 @@ pub(crate) fn picture() -> Appearance {
 pub(crate) fn signed_twice(pdf: &[u8]) -> Vec<u8> {
     let picture = picture();
     let pdf = add_fields(pdf, &fields()).unwrap();
-    let pdf = sign(&pdf, &SignRequest { appearance: Some(&picture), ..request("seller", &SELLER) }).unwrap();
-    sign(&pdf, &SignRequest { appearance: Some(&picture), ..request("buyer", &BUYER) }).unwrap()
+    let pdf = sign(
+        &pdf,
+        &SignRequest {
+            appearance: Some(&picture),
+            ..request("seller", &SELLER)
+        },
+    )
+    .unwrap();
+    sign(
+        &pdf,
+        &SignRequest {
+            appearance: Some(&picture),
+            ..request("buyer", &BUYER)
+        },
+    )
+    .unwrap()
 }
 
 /// A folder of its own for the files of one test.

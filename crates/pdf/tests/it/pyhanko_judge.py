@@ -23,15 +23,14 @@ def judge(root, path):
                 else:
                     status = validate_pdf_signature(embedded, context, ts_validation_context=context)
                 signatures.append({
-                    'field': embedded.field_name,
                     'valid': bool(status.bottom_line),
                     'intact': bool(status.intact),
-                    'trusted': bool(status.trusted),
                     'summary': status.summary(),
                 })
             except Exception as error:
                 signatures.append({
-                    'field': embedded.field_name, 'valid': False, 'intact': False, 'trusted': False,
+                    'valid': False,
+                    'intact': False,
                     'summary': f'{type(error).__name__}: {error}',
                 })
         return signatures

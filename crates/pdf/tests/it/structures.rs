@@ -21,8 +21,12 @@ pub(crate) enum Structure {
     Hybrid,
 }
 
-pub(crate) const STRUCTURES: [Structure; 4] =
-    [Structure::Table, Structure::Stream, Structure::ObjectStreams, Structure::Hybrid];
+pub(crate) const STRUCTURES: [Structure; 4] = [
+    Structure::Table,
+    Structure::Stream,
+    Structure::ObjectStreams,
+    Structure::Hybrid,
+];
 
 impl Sample {
     /// 1 catalog, 2 pages, 3 page, 4 content, 5 font.
@@ -68,7 +72,11 @@ impl Sample {
 
     fn table(&self) -> Vec<u8> {
         let mut out = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n".to_vec();
-        let offsets = self.objects.iter().enumerate().map(|(n, body)| put_object(&mut out, n + 1, body));
+        let offsets = self
+            .objects
+            .iter()
+            .enumerate()
+            .map(|(n, body)| put_object(&mut out, n + 1, body));
         let offsets: Vec<usize> = offsets.collect();
         let start = out.len();
         write!(out, "xref\n0 {}\n0000000000 65535 f \n", offsets.len() + 1).unwrap();
@@ -76,7 +84,11 @@ impl Sample {
             write!(out, "{offset:010} 00000 n \n").unwrap();
         }
         let size = offsets.len() + 1;
-        write!(out, "trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n").unwrap();
+        write!(
+            out,
+            "trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n"
+        )
+        .unwrap();
         out
     }
 
@@ -116,18 +128,29 @@ impl Sample {
         let mut offsets = Vec::new();
         for (n, body) in self.objects.iter().enumerate() {
             let number = n + 1;
-            offsets.push(if number == hidden { 0 } else { put_object(&mut out, number, body) });
+            offsets.push(if number == hidden {
+                0
+            } else {
+                put_object(&mut out, number, body)
+            });
         }
         let container = self.objects.len() + 1;
         let packed = [(hidden, self.objects[hidden - 1].as_slice())];
         let container_at = put_object(&mut out, container, &object_stream(&packed));
         let stream_at = out.len();
         let mut records = Vec::new();
-        let places = [[2, container as u32, 0], [1, container_at as u32, 0], [1, stream_at as u32, 0]];
+        let places = [
+            [2, container as u32, 0],
+            [1, container_at as u32, 0],
+            [1, stream_at as u32, 0],
+        ];
         for record in places {
             put_record(&mut records, record);
         }
-        let dict = format!("/Type /XRef /W [1 4 2] /Index [{hidden} 1 {container} 2] /Size {}", container + 2);
+        let dict = format!(
+            "/Type /XRef /W [1 4 2] /Index [{hidden} 1 {container} 2] /Size {}",
+            container + 2
+        );
         put_object(&mut out, container + 1, &stream(&dict, &records));
         let start = out.len();
         write!(out, "xref\n0 {}\n0000000000 65535 f \n", offsets.len() + 1).unwrap();
@@ -158,8 +181,20 @@ pub(crate) fn append(pdf: &[u8], objects: &[(usize, &[u8])]) -> Vec<u8> {
 /// Likewise, with further entries in the trailer.
 pub(crate) fn append_with(pdf: &[u8], objects: &[(usize, &[u8])], trailer: &str) -> Vec<u8> {
     let text = String::from_utf8_lossy(pdf);
-    let previous = text.rsplit("startxref").next().unwrap().split_whitespace().next().unwrap();
-    let root = text.rsplit("/Root ").next().unwrap().split(" R").next().unwrap();
+    let previous = text
+        .rsplit("startxref")
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap();
+    let root = text
+        .rsplit("/Root ")
+        .next()
+        .unwrap()
+        .split(" R")
+        .next()
+        .unwrap();
     let mut out = pdf.to_vec();
     let mut offsets = Vec::new();
     for (number, body) in objects {
@@ -170,7 +205,12 @@ pub(crate) fn append_with(pdf: &[u8], objects: &[(usize, &[u8])], trailer: &str)
     for (number, offset) in &offsets {
         write!(out, "{number} 1\n{offset:010} 00000 n \n").unwrap();
     }
-    let size = offsets.iter().map(|(number, _)| number + 1).max().unwrap_or(0).max(1000);
+    let size = offsets
+        .iter()
+        .map(|(number, _)| number + 1)
+        .max()
+        .unwrap_or(0)
+        .max(1000);
     let trailer = format!("<< /Size {size} /Root {root} R /Prev {previous} {trailer} >>");
     write!(out, "trailer\n{trailer}\nstartxref\n{start}\n%%EOF\n").unwrap();
     out
@@ -192,7 +232,11 @@ fn object_stream(packed: &[(usize, &[u8])]) -> Vec<u8> {
         bodies.push(b'\n');
     }
     let data = [index.as_bytes(), &bodies].concat();
-    let dict = format!("/Type /ObjStm /N {} /First {} /Filter /FlateDecode", packed.len(), index.len());
+    let dict = format!(
+        "/Type /ObjStm /N {} /First {} /Filter /FlateDecode",
+        packed.len(),
+        index.len()
+    );
     stream(&dict, &deflate(&data))
 }
 
@@ -205,7 +249,11 @@ fn put_xref_stream(out: &mut Vec<u8>, mut records: Vec<[u32; 3]>, entries: &str)
         let mut row = Vec::new();
         put_record(&mut row, *record);
         data.push(2);
-        data.extend(row.iter().zip(&above).map(|(byte, above)| byte.wrapping_sub(*above)));
+        data.extend(
+            row.iter()
+                .zip(&above)
+                .map(|(byte, above)| byte.wrapping_sub(*above)),
+        );
         above = row;
     }
     let dict = format!(
