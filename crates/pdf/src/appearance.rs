@@ -4,7 +4,7 @@
 //! outlines, so that a signed document needs no font beyond those of the page, and PDF/A stays satisfied. Making one is
 //! the business of [`crate::seal`] and [`crate::signature`]; putting it in a file that of [`crate::sign`].
 
-use crate::canvas::{Affine, Canvas};
+use crate::canvas::{Affine, placed};
 
 /// A picture of a given size in points, drawn by PDF operators in a coordinate system whose origin is its lower left corner.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,12 +30,8 @@ impl Appearance {
             .min(1.0);
         let left = (width_pt - self.width_pt * scale) / 2.0;
         let bottom = (height_pt - self.height_pt * scale) / 2.0;
-        let mut canvas = Canvas::new();
-        canvas.raw("q");
-        canvas.transform(Affine::scale(scale, scale).then(Affine::translate(left, bottom)));
-        let mut content = canvas.finish();
-        content.extend_from_slice(&self.content);
-        content.extend_from_slice(b"\nQ\n");
+        let place = Affine::scale(scale, scale).then(Affine::translate(left, bottom));
+        let content = placed(&self.content, place);
         Appearance {
             width_pt,
             height_pt,

@@ -48,18 +48,26 @@ impl Affine {
     }
 }
 
+/// Coordinates are written in whole units of a twentieth of a point (0.018 mm): finer than print, and much shorter than
+/// decimals.
+const UNITS_PER_POINT: f64 = 20.0;
+
 /// A content stream in the making.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Canvas {
     content: String,
 }
 
 impl Canvas {
     pub(crate) fn new() -> Self {
-        Self::default()
+        let unit = 1.0 / UNITS_PER_POINT;
+        Canvas {
+            content: format!("q {unit} 0 0 {unit} 0 0 cm\n"),
+        }
     }
 
-    pub(crate) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.content.push_str("Q\n");
         self.content.into_bytes()
     }
 
@@ -73,7 +81,10 @@ impl Canvas {
     pub(crate) fn color(&mut self, rgb: [u8; 3]) {
         let rgb = rgb.map(|v| f64::from(v) / 255.0);
         for operator in ["rg", "RG"] {
-            self.operator(&rgb, operator);
+            for value in rgb {
+                push_number(&mut self.content, value, 3);
+            }
+            self.raw(operator);
         }
     }
 
@@ -82,13 +93,21 @@ impl Canvas {
         self.operator(&[points], "w");
     }
 
+    /// Paints an image resource, its lower left corner at the origin.
+    pub(crate) fn image(&mut self, name: &str, width: f64, height: f64) {
+        self.raw("q");
+        let [width, height] = [width, height].map(|points| points * UNITS_PER_POINT);
+        self.transform(Affine::scale(width, height));
+        self.raw(&format!("/{name} Do Q"));
+    }
+
     /// Changes the coordinate system.
     pub(crate) fn transform(&mut self, Affine([a, b, c, d, e, f]): Affine) {
         for value in [a, b, c, d] {
             push_number(&mut self.content, value, 5);
         }
         for value in [e, f] {
-            push_number(&mut self.content, value, 2);
+            push_number(&mut self.content, value * UNITS_PER_POINT, 0);
         }
         self.content.push_str("cm\n");
     }
@@ -156,11 +175,24 @@ impl Canvas {
 
     fn operator(&mut self, operands: &[f64], operator: &str) {
         for &value in operands {
-            push_number(&mut self.content, value, 2);
+            push_number(&mut self.content, value * UNITS_PER_POINT, 0);
         }
         self.content.push_str(operator);
         self.content.push('\n');
     }
+}
+
+/// Paints `content`, whose coordinates are points, through a map.
+pub(crate) fn placed(content: &[u8], Affine(map): Affine) -> Vec<u8> {
+    let mut out = String::from("q ");
+    for value in map {
+        push_number(&mut out, value, 5);
+    }
+    out.push_str("cm\n");
+    let mut out = out.into_bytes();
+    out.extend_from_slice(content);
+    out.extend_from_slice(b"\nQ\n");
+    out
 }
 
 /// Width of a line of text, in ems.
@@ -172,11 +204,13 @@ pub(crate) fn text_width(text: &str, face: Face) -> f64 {
 fn push_number(out: &mut String, value: f64, decimals: usize) {
     let start = out.len();
     let _ = write!(out, "{value:.decimals$}");
-    let trimmed = out[start..]
-        .trim_end_matches('0')
-        .trim_end_matches('.')
-        .len();
-    out.truncate(start + trimmed);
+    if decimals > 0 {
+        let trimmed = out[start..]
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .len();
+        out.truncate(start + trimmed);
+    }
     if matches!(&out[start..], "" | "-" | "-0") {
         out.replace_range(start.., "0");
     }

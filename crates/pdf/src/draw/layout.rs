@@ -99,8 +99,13 @@ impl Cell {
         let value = self.value.as_deref().unwrap_or("—");
         match self.style {
             Style::Plain => Paragraph::fit(value, Face::Text, &[10.0, 9.0, 8.0], 1, width),
-            Style::Capitals => Paragraph::fit(value, Face::Display, &[13.0, 12.0, 11.0], 1, width),
-            Style::Figures => Paragraph::fit(value, Face::Display, &[13.0, 12.0, 11.0], 1, width),
+            Style::Capitals | Style::Figures => Paragraph::fit(
+                value,
+                Face::Display,
+                &[13.0, 12.0, 11.0, 10.0, 9.0],
+                1,
+                width,
+            ),
         }
     }
 }
@@ -316,7 +321,7 @@ impl Paper {
             Align::Left,
             Line::new(title, Face::Text, 9.0, ACCENT),
         );
-        let name = Paragraph::fit(&signer.name, Face::Text, &[10.0, 9.0, 8.0], 1, text_width);
+        let name = Paragraph::fit(&signer.name, Face::Text, &[9.0, 8.0], 1, text_width);
         let area = Area::new(x, cell.y + 22.0, text_width, name.height());
         sheet.paragraph(area, Align::Left, &name, INK);
         if signer.kind == PlaceKind::Signature {
@@ -391,10 +396,9 @@ fn footer(sheet: &mut Sheet, meta: &DrawMeta, page: usize, pages: usize) {
     );
     let number = line(format!("第 {page} 页 / 共 {pages} 页"));
     sheet.line(WIDTH - MARGIN, y, Align::Right, number);
-    let mut text =
-        "本收据经电子签署，以带有数字签名的 PDF 文件为准；打印件、截图不能证明签名有效。\
-                    验证方法：用支持数字签名的 PDF 阅读器查看签名"
-            .to_owned();
+    let mut text = "本收据以带数字签名的 PDF 文件为准，打印件、截图仅供参考。\
+                    验证：在 PDF 阅读器中查看签名"
+        .to_owned();
     match &meta.verify_url {
         Some(url) => text.push_str(&format!("，或将文件提交至 {url}。")),
         None => text.push('。'),
