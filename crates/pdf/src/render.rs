@@ -11,7 +11,7 @@ use hayro::hayro_interpret::util::TransformExt;
 use hayro::hayro_syntax::content::ops::TypedInstruction;
 use hayro::hayro_syntax::page::Page;
 use hayro::hayro_syntax::{LoadPdfError, Pdf};
-use hayro::kurbo::Affine;
+use hayro::kurbo::{Affine, Rect};
 use hayro::vello_cpu::color::palette::css::WHITE;
 use hayro::vello_cpu::{Pixmap, RasterizerSettings, RenderContext, Resources, TargetInit};
 use hayro::{RenderCache, RenderSettings};
@@ -53,6 +53,44 @@ pub enum RenderError {
 /// If it cannot be read or has more than [`MAX_PAGES`].
 pub fn page_count(pdf: &[u8]) -> Result<usize, RenderError> {
     Ok(open(pdf)?.pages().len())
+}
+
+/// How a page is shown: upright, and cropped to what a reader sees.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PageFrame {
+    /// In points.
+    pub width: f32,
+    /// In points.
+    pub height: f32,
+    /// From the page's user space to the frame, whose origin is the upper left corner.
+    transform: Affine,
+}
+
+impl PageFrame {
+    /// Where a rectangle of the page's user space (left, bottom, right, top, as in [`crate::draw::Place`]) is shown: left, top,
+    /// width and height in points, from the upper left corner.
+    pub fn locate(&self, rect: [f64; 4]) -> [f32; 4] {
+        let [left, bottom, right, top] = rect;
+        let shown = self.transform.transform_rect_bbox(Rect::new(left, bottom, right, top));
+        [shown.x0, shown.y0, shown.width(), shown.height()].map(|length| length as f32)
+    }
+}
+
+/// How each page of a document is shown, in order.
+///
+/// # Errors
+/// If it cannot be read or has more than [`MAX_PAGES`] pages.
+pub fn page_frames(pdf: &[u8]) -> Result<Vec<PageFrame>, RenderError> {
+    let pdf = open(pdf)?;
+    let frame = |page: &Page<'_>| {
+        let (width, height) = page.render_dimensions();
+        PageFrame {
+            width,
+            height,
+            transform: page.initial_transform(true).to_kurbo(),
+        }
+    };
+    Ok(pdf.pages().iter().map(frame).collect())
 }
 
 /// One page, counted from 0, as a PNG of the given width in pixels (1 to [`MAX_PAGE_WIDTH`]; others are brought within).

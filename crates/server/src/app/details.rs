@@ -1,5 +1,7 @@
 //! What the server keeps beside a flow: what the paper says, for pages and the API, and how signers are reached.
 
+use sealpost_flow::Place;
+use sealpost_pdf::render::PageFrame;
 use sealpost_pdf::{Receipt, rmb};
 use sealpost_store::Labels;
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,22 @@ pub(crate) struct Details {
     pub(crate) facts: Vec<(String, String)>,
     /// Pages of the document.
     pub(crate) pages: u32,
+    /// Where the places to sign are seen.
+    #[serde(default)]
+    pub(crate) layout: Layout,
 }
+
+/// The pages as they are shown, in points.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Layout {
+    /// Width and height of each page; of the first [`LAID_OUT`] only.
+    pub(crate) sizes: Vec<[f32; 2]>,
+    /// The place of each signer: left, top, width and height from the upper left corner of its page.
+    pub(crate) places: Vec<[f32; 4]>,
+}
+
+/// More pages than these are not shown one by one.
+const LAID_OUT: usize = 100;
 
 /// The members of a receipt in the order of the paper, with their names.
 const LABELS: [(&str, &str, &str); 18] = [
@@ -38,9 +55,27 @@ const LABELS: [(&str, &str, &str); 18] = [
     ("note", "备注", "Note"),
 ];
 
+impl Layout {
+    /// Of pages and the signers' places on them.
+    pub(crate) fn of(frames: &[PageFrame], places: &[Place]) -> Self {
+        let locate = |place: &Place| {
+            let frame = frames.get(place.page.saturating_sub(1) as usize);
+            frame.map_or([0.0; 4], |frame| frame.locate(place.rect.map(f64::from)))
+        };
+        Self {
+            sizes: frames
+                .iter()
+                .take(LAID_OUT)
+                .map(|frame| [frame.width, frame.height])
+                .collect(),
+            places: places.iter().map(locate).collect(),
+        }
+    }
+}
+
 impl Details {
     /// Of a drawn receipt.
-    pub(crate) fn of_receipt(receipt: &Receipt, pages: u32) -> Self {
+    pub(crate) fn of_receipt(receipt: &Receipt, pages: u32, layout: Layout) -> Self {
         let value = |member: &str| match member {
             "number" => Some(receipt.number.clone()),
             "issued_on" => Some(receipt.issued_on.to_string()),
@@ -66,7 +101,11 @@ impl Details {
             .iter()
             .filter_map(|(member, ..)| Some(((*member).to_owned(), value(member)?)))
             .collect();
-        Self { facts, pages }
+        Self {
+            facts,
+            pages,
+            layout,
+        }
     }
 
     /// As kept; what cannot be read is as good as nothing, because nothing depends on it but what people are shown.

@@ -152,7 +152,7 @@ impl App {
                     .on_paper(move || paper::prepare_receipt(&drawn, &parties, &meta))
                     .await?
                     .map_err(refused)?;
-                let details = Details::of_receipt(receipt, prepared.pages);
+                let details = Details::of_receipt(receipt, prepared.pages, prepared.layout.clone());
                 Ok((prepared, details, details::labels(receipt)))
             }
             NewDocument::Pdf(pdf) => {
@@ -168,6 +168,7 @@ impl App {
                     .map_err(refused)?;
                 let details = Details {
                     pages: prepared.pages,
+                    layout: prepared.layout.clone(),
                     ..Details::default()
                 };
                 Ok((prepared, details, Labels::default()))
@@ -395,12 +396,12 @@ impl App {
             requested_by: channel.map(|channel| channel.name).unwrap_or_default(),
             facts: details.facts(),
             pages: details.pages,
-            page_sizes: Vec::new(),
+            page_sizes: details.layout.sizes.clone(),
             state: flow_state(&flow.state),
             signers: flow
                 .signers
                 .iter()
-                .map(|signer| self.signer_view(flow, signer))
+                .map(|signer| self.signer_view(flow, signer, &details))
                 .collect(),
             created_at: flow.created_at,
             expires_at: Some(flow.expires_at),
@@ -408,7 +409,13 @@ impl App {
         })
     }
 
-    fn signer_view(&self, flow: &Flow, signer: &sealpost_flow::Signer) -> SignerView {
+    fn signer_view(
+        &self,
+        flow: &Flow,
+        signer: &sealpost_flow::Signer,
+        details: &Details,
+    ) -> SignerView {
+        let shown = details.layout.places.get(usize::from(signer.no) - 1);
         SignerView {
             number: signer.no.into(),
             order: signer.order.into(),
@@ -419,7 +426,7 @@ impl App {
             name: signer.party.name().to_owned(),
             place: PlaceView {
                 page: signer.place.page,
-                rect: signer.place.rect,
+                rect: shown.copied().unwrap_or_default(),
             },
             step: match &signer.step {
                 Step::Waiting => StepView::Waiting,

@@ -10,6 +10,7 @@ use sealpost_pdf::{
     SignerLabel, Trust, Verdict, render, signature,
 };
 
+use super::details::Layout;
 use crate::problem::FieldError;
 
 /// The most bytes of a PDF that is handed in.
@@ -20,6 +21,7 @@ pub(crate) struct Prepared {
     pub(crate) pdf: Vec<u8>,
     pub(crate) places: Vec<Place>,
     pub(crate) pages: u32,
+    pub(crate) layout: Layout,
 }
 
 /// A receipt with its signature fields.
@@ -58,7 +60,8 @@ pub(crate) fn prepare_receipt(
 pub(crate) fn prepare_pdf(pdf: &[u8], places: Vec<Place>) -> Result<Prepared, FieldError> {
     let refused =
         |code: &str, message: String| FieldError::new("document.pdf_base64", code, message);
-    let pages = render::page_count(pdf).map_err(|error| refused("not_a_pdf", error.to_string()))?;
+    let frames =
+        render::page_frames(pdf).map_err(|error| refused("not_a_pdf", error.to_string()))?;
     let fields: Vec<Field> = (1..)
         .zip(&places)
         .map(|(no, place)| Field {
@@ -85,8 +88,9 @@ pub(crate) fn prepare_pdf(pdf: &[u8], places: Vec<Place>) -> Result<Prepared, Fi
     })?;
     Ok(Prepared {
         pdf,
+        layout: Layout::of(&frames, &places),
         places,
-        pages: u32::try_from(pages).unwrap_or(u32::MAX),
+        pages: u32::try_from(frames.len()).unwrap_or(u32::MAX),
     })
 }
 

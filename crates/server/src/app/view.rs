@@ -157,12 +157,12 @@ pub struct SignerView {
     pub sign_url: Option<String>,
 }
 
-/// A rectangle on a page.
+/// A rectangle on a page as it is shown.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PlaceView {
     /// From 1.
     pub page: u32,
-    /// Left, bottom, right and top in points, as in the flow's `Place`.
+    /// Left, top, width and height in points, from the upper left corner of the page as it is shown.
     pub rect: [f32; 4],
 }
 

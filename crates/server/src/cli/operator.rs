@@ -52,10 +52,21 @@ pub(super) async fn run(command: OperatorCommand, app: &App) -> anyhow::Result<E
         OperatorCommand::Add(args) => {
             let password = password(args.password_stdin)?;
             let entry = entry(app, "operator.add", &args.name, args.role.as_str());
-            console::add_operator(app.store(), app.now(), &args.name, args.role, password.clone(), entry).await?;
+            console::add_operator(
+                app.store(),
+                app.now(),
+                &args.name,
+                args.role,
+                password.clone(),
+                entry,
+            )
+            .await?;
             show(app, &password, args.password_stdin)
         }
-        OperatorCommand::ResetPassword { name, password_stdin } => {
+        OperatorCommand::ResetPassword {
+            name,
+            password_stdin,
+        } => {
             let password = password(password_stdin)?;
             let entry = entry(app, "operator.reset_password", &name, "");
             console::set_operator_password(app.store(), &name, password.clone(), entry).await?;
@@ -82,9 +93,22 @@ async fn list(app: &App, as_json: bool) -> anyhow::Result<ExitCode> {
     let rows: Vec<Vec<String>> = operators
         .iter()
         .map(|operator| {
-            let state = if operator.disabled_at.is_some() { "disabled" } else { "" };
-            let factor = if operator.totp_secret.is_some() { "on" } else { "off" };
-            vec![operator.name.clone(), operator.role.to_string(), factor.to_owned(), state.to_owned()]
+            let state = if operator.disabled_at.is_some() {
+                "disabled"
+            } else {
+                ""
+            };
+            let factor = if operator.totp_secret.is_some() {
+                "on"
+            } else {
+                "off"
+            };
+            vec![
+                operator.name.clone(),
+                operator.role.to_string(),
+                factor.to_owned(),
+                state.to_owned(),
+            ]
         })
         .collect();
     output::table(&["NAME", "ROLE", "SECOND FACTOR", ""], &rows)
@@ -95,20 +119,30 @@ fn password(from_stdin: bool) -> anyhow::Result<String> {
     if !from_stdin {
         let bits = random::<15>().context("no password could be made")?;
         let digits = hex::encode(bits);
-        let groups: Vec<&str> = (0..digits.len()).step_by(6).map(|at| &digits[at..at + 6]).collect();
+        let groups: Vec<&str> = (0..digits.len())
+            .step_by(6)
+            .map(|at| &digits[at..at + 6])
+            .collect();
         return Ok(groups.join("-"));
     }
     if std::io::stdin().is_terminal() {
         eprintln!("Password (it is shown as you type; better pipe it in):");
     }
     let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).context("standard input cannot be read")?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .context("standard input cannot be read")?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn show(app: &App, password: &str, given: bool) -> anyhow::Result<ExitCode> {
     let page = format!("{}/console", app.public_url());
-    if given { output::line(&page) } else { output::line(&format!("password  {password}\nconsole   {page}")) }
+    if given {
+        output::line(&page)
+    } else {
+        output::line(&format!("password  {password}\nconsole   {page}"))
+    }
 }
 
 fn entry(app: &App, action: &str, subject: &str, detail: &str) -> AuditEntry {

@@ -6,7 +6,7 @@ use sealpost_contract::UtcMillis;
 use super::lang::Lang;
 use super::view::{Amount, Fact, Mark, Page, Progress, SignerLine, Stage, View};
 use crate::app::view::{
-    FlowState, FlowView, PlaceView, SignerKind, SignerView, SigningView, StepView,
+    self, FlowState, FlowView, PlaceView, SignerKind, SignerView, SigningView, StepView,
 };
 
 /// A4, for pages whose size is not known.
@@ -15,7 +15,7 @@ const USUAL_PAGE: [f32; 2] = [595.28, 841.89];
 /// More pages than this are read in the downloaded file.
 const PAGES_SHOWN: u32 = 60;
 
-/// The facts that stand on the page in another form than a line of their own.
+/// The facts that are shown in another form than a line of their own.
 const ELSEWHERE: [&str; 7] = [
     "amount_fen",
     "amount_capitals",
@@ -25,6 +25,9 @@ const ELSEWHERE: [&str; 7] = [
     "unit",
     "room",
 ];
+
+/// The lines that everyone should read, in this order; the others are one tap away.
+const FIRST: [&str; 4] = ["payer", "payee", "number", "issued_on"];
 
 /// What the signer whose link has this token is shown.
 pub(crate) fn present(signing: &SigningView, token: &str, lang: Lang, zone: &TimeZone) -> View {
@@ -41,6 +44,7 @@ pub(crate) fn present(signing: &SigningView, token: &str, lang: Lang, zone: &Tim
         let fact = flow.facts.iter().find(|fact| fact.key == key)?;
         Some(fact.value.clone())
     };
+    let (facts, more_facts) = facts(flow, lang);
     View {
         title: flow.title.clone(),
         asked_by: value("payee").unwrap_or_else(|| flow.requested_by.clone()),
@@ -53,7 +57,8 @@ pub(crate) fn present(signing: &SigningView, token: &str, lang: Lang, zone: &Tim
             figure: figure.trim_start_matches(['¥', '￥', ' ']).to_owned(),
             capitals: value("amount_capitals").unwrap_or_default(),
         }),
-        facts: facts(flow, lang),
+        facts,
+        more_facts,
         pages,
         signers: flow
             .signers
@@ -79,24 +84,31 @@ pub(crate) fn consent(lang: Lang) -> &'static str {
     )
 }
 
-/// The facts as lines: where the property is in one, then the others as on the paper.
-fn facts(flow: &FlowView, lang: Lang) -> Vec<Fact> {
-    let parts = ["project", "building", "unit", "room"].iter();
-    let parts = parts.filter_map(|key| flow.facts.iter().find(|fact| fact.key == *key));
-    let property: Vec<&str> = parts.map(|fact| fact.value.as_str()).collect();
-    let property = (!property.is_empty()).then(|| Fact {
-        label: lang.say("房屋", "Property"),
-        value: property.join(" "),
-    });
-    let others = flow
-        .facts
-        .iter()
-        .filter(|fact| !ELSEWHERE.contains(&fact.key) && !fact.value.is_empty());
-    let others = others.map(|fact| Fact {
+/// The facts as lines: what everyone should read, beginning with the property; and the others.
+fn facts(flow: &FlowView, lang: Lang) -> (Vec<Fact>, Vec<Fact>) {
+    let find = |key: &&str| flow.facts.iter().find(|fact| fact.key == *key);
+    let line = |fact: &view::Fact| Fact {
         label: lang.say(fact.label_zh, fact.label_en),
         value: fact.value.clone(),
+    };
+    let parts = ["project", "building", "unit", "room"];
+    let parts: Vec<&str> = parts
+        .iter()
+        .filter_map(find)
+        .map(|fact| fact.value.as_str())
+        .collect();
+    let property = (!parts.is_empty()).then(|| Fact {
+        label: lang.say("房屋", "Property"),
+        value: parts.join(" "),
     });
-    property.into_iter().chain(others).collect()
+    let first = property
+        .into_iter()
+        .chain(FIRST.iter().filter_map(find).map(line));
+    let rest = flow
+        .facts
+        .iter()
+        .filter(|fact| !ELSEWHERE.contains(&fact.key) && !FIRST.contains(&fact.key));
+    (first.collect(), rest.map(line).collect())
 }
 
 struct Words<'a> {
@@ -190,7 +202,8 @@ impl Words<'_> {
                 .signers
                 .iter()
                 .filter(|signer| matches!(signer.step, StepView::Waiting | StepView::Open));
-            let here = unsigned.filter(|signer| signer.place.page == number);
+            let here =
+                unsigned.filter(|signer| signer.place.page == number && signer.place.rect[2] > 0.0);
             Page {
                 url: format!("{base}/pages/{number}.png"),
                 alt: match self.lang {
@@ -200,21 +213,20 @@ impl Words<'_> {
                 width,
                 height,
                 marks: here
-                    .map(|signer| self.mark(&signer.place, height, signer.number == signing.me))
+                    .map(|signer| self.mark(&signer.place, signer.number == signing.me))
                     .collect(),
             }
         };
         (1..=flow.pages.min(PAGES_SHOWN)).map(page).collect()
     }
 
-    /// PDF rectangles count from the lower edge, pictures from the upper.
-    fn mark(&self, place: &PlaceView, page_height: f32, mine: bool) -> Mark {
-        let [left, bottom, right, top] = place.rect;
+    fn mark(&self, place: &PlaceView, mine: bool) -> Mark {
+        let [x, y, width, height] = place.rect;
         Mark {
-            x: left,
-            y: page_height - top,
-            width: right - left,
-            height: top - bottom,
+            x,
+            y,
+            width,
+            height,
             label: self.lang.say("您在此签名", "You sign here"),
             mine,
         }

@@ -23,6 +23,8 @@ pub(crate) struct View {
     pub(crate) amount: Option<Amount>,
     /// The document's facts as text, in the order to read them.
     pub(crate) facts: Vec<Fact>,
+    /// Those that are shown on demand.
+    pub(crate) more_facts: Vec<Fact>,
     /// The document's pages; empty once nobody may sign it any more.
     pub(crate) pages: Vec<Page>,
     /// Everyone who signs.
