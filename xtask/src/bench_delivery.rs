@@ -1,7 +1,170 @@
-//! `cargo xtask bench delivery`.
+//! `cargo xtask bench delivery`: callbacks from a loader through `sealpost serve` to a receiver with a ledger, each a process
+//! of its own on this machine; and beside it, in the same run, what the machine could do at most.
+//!
+//! This file says what is measured. `roles` are the loader, the receiver and the bare relay; `run` starts and stops the
+//! processes of one measurement; `report` writes the tables and the plot.
 
-use anyhow::{Result, bail};
+mod report;
+mod roles;
+mod run;
 
-pub(crate) fn run(_args: &[String]) -> Result<()> {
-    bail!("nothing is measured yet")
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use report::Report;
+use run::{Load, Scene, World};
+
+/// Measure the delivery of callbacks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench delivery")]
+struct Args {
+    /// Runs of each measurement; the median is reported
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Measure less of everything, to see that it works
+    #[arg(long)]
+    quick: bool,
+    /// Only the measurements whose name contains this
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Callbacks that wait in the measurement of a large backlog
+    #[arg(long, default_value_t = 1_000_000)]
+    backlog: u64,
+    /// Write the tables and the plot into docs/performance
+    #[arg(long)]
+    write: bool,
+    #[command(subcommand)]
+    role: Option<roles::Role>,
+}
+
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    let args = Args::parse_from(
+        std::iter::once("cargo xtask bench delivery".to_owned()).chain(args.iter().cloned()),
+    );
+    if let Some(role) = args.role {
+        return roles::play(role);
+    }
+    let mut build = crate::cargo();
+    build.args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "sealpost-server",
+    ]);
+    crate::run(&mut build)?;
+
+    let bench = Bench {
+        world: World::new(crate::target_dir().join("release/sealpost"))?,
+        scale: if args.quick { 10 } else { 1 },
+        args,
+    };
+    let report = bench.measure()?;
+    println!("{}", report.markdown());
+    if bench.args.write {
+        let folder: PathBuf = crate::root().join("docs/performance");
+        report
+            .write(&folder)
+            .with_context(|| format!("cannot write {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+struct Bench {
+    world: World,
+    /// Everything is divided by it.
+    scale: u64,
+    args: Args,
+}
+
+impl Bench {
+    fn wanted(&self, name: &str) -> bool {
+        name.contains(&self.args.only)
+    }
+
+    /// Runs something as often as asked for, and gives back the runs.
+    fn repeat<T>(&self, name: &str, mut once: impl FnMut() -> Result<T>) -> Result<Vec<T>> {
+        if !self.wanted(name) {
+            return Ok(Vec::new());
+        }
+        (1..=self.args.runs)
+            .map(|run| {
+                eprintln!("{name}: run {run} of {}", self.args.runs);
+                once().with_context(|| format!("{name}, run {run}"))
+            })
+            .collect()
+    }
+
+    fn measure(&self) -> Result<Report> {
+        let mut report = Report::default();
+        let world = &self.world;
+
+        let appended = 1000 / self.scale;
+        report.limit(
+            "fdatasync of 4 KiB appended, one after the other",
+            self.repeat("limit fdatasync", || world.fdatasync(appended))?,
+        );
+        let posts = 60_000 / self.scale;
+        report.limit(
+            "the engine's HTTP client in a bare loop",
+            self.repeat("limit post", || world.bare_posts(posts))?,
+        );
+        report.limit(
+            "a bare relay: one request in, one POST out",
+            self.repeat("limit relay", || world.relay(posts))?,
+        );
+
+        let through = |endpoints| Scene {
+            endpoints,
+            hanging: 0,
+            load: Load::Closed {
+                callbacks: 80_000 / self.scale,
+                connections: 256,
+            },
+        };
+        report.delivery(
+            "one endpoint, as fast as it goes",
+            self.repeat("one endpoint", || world.deliver(&through(1)))?,
+        );
+        let per_second = report.last_rate();
+        report.delivery(
+            "1,000 endpoints, as fast as it goes",
+            self.repeat("1,000 endpoints", || {
+                world.deliver(&through(1000 / self.scale as usize))
+            })?,
+        );
+
+        let seconds = 20 / self.scale.min(4);
+        let at = |rate, hanging| Scene {
+            endpoints: 1,
+            hanging,
+            load: Load::Open { rate, seconds },
+        };
+        report.delivery(
+            "100 a second",
+            self.repeat("100 a second", || world.deliver(&at(100, 0)))?,
+        );
+        if let Some(per_second) = per_second {
+            let half = (per_second / 2.0) as u64;
+            report.delivery(
+                &format!("half load: {half} a second"),
+                self.repeat("half load", || world.deliver(&at(half, 0)))?,
+            );
+        }
+        report.delivery(
+            "100 a second, beside 50 endpoints that hang",
+            self.repeat("beside hanging", || world.deliver(&at(100, 50)))?,
+        );
+
+        for waiting in [1000, self.args.backlog / self.scale] {
+            let name = format!("backlog of {waiting}");
+            report.backlog(
+                &name,
+                self.repeat(&name, || world.backlog(waiting, 20_000 / self.scale))?,
+            );
+        }
+        Ok(report)
+    }
 }

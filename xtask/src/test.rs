@@ -7,7 +7,8 @@ use crate::{cargo, setup};
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let tools = setup::tools()?;
     let mut test = cargo();
-    test.args(["test", "--locked", "--no-fail-fast"]).env("PATH", &tools.path);
+    test.args(["test", "--locked", "--no-fail-fast"])
+        .env("PATH", &tools.path);
     match args {
         [] => test.arg("--workspace"),
         args => test.args(args),

@@ -1,0 +1,597 @@
+//! One measurement: starts the processes, lets them work, reads their clocks and `/proc`, stops them.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::roles::{self, Ledger};
+
+/// How long to wait for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Who is called, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Scene {
+    pub(crate) endpoints: usize,
+    pub(crate) hanging: usize,
+    pub(crate) load: Load,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Load {
+    /// Each connection sends the next as soon as the last is answered.
+    Closed { callbacks: u64, connections: usize },
+    /// So many a second, whatever happens.
+    Open { rate: u64, seconds: u64 },
+}
+
+/// What one delivery run showed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Delivered {
+    /// From the first request to the last arrival.
+    pub(crate) per_second: f64,
+    /// From an answer to the loader to the arrival at the receiver, milliseconds; an arrival before the answer counts as 0.
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    /// CPU seconds per 10,000 callbacks: the server's, and those of loader and receiver together.
+    pub(crate) server_cpu: f64,
+    pub(crate) other_cpu: f64,
+    /// The server's peak memory, MB.
+    pub(crate) memory: f64,
+    pub(crate) lost: u64,
+    pub(crate) again: u64,
+}
+
+/// What a backlog run showed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Drained {
+    /// From the process's start to its listening, milliseconds.
+    pub(crate) start_up: f64,
+    /// The server's memory while all wait, MB.
+    pub(crate) memory: f64,
+    /// Of new callbacks, through the same lane machinery, while the backlog waits.
+    pub(crate) per_second: f64,
+    /// The server's CPU seconds per 10,000 of them.
+    pub(crate) server_cpu: f64,
+}
+
+/// What the measurements share.
+#[derive(Debug)]
+pub(crate) struct World {
+    sealpost: PathBuf,
+}
+
+impl World {
+    pub(crate) fn new(sealpost: PathBuf) -> Result<Self> {
+        ensure!(sealpost.exists(), "there is no {}", sealpost.display());
+        Ok(Self { sealpost })
+    }
+
+    /// Appends 4 KiB and syncs, `times` times: how many a second.
+    pub(crate) fn fdatasync(&self, times: u64) -> Result<f64> {
+        let folder = folder()?;
+        let mut file = std::fs::File::create(folder.path().join("appended"))?;
+        let began = Instant::now();
+        for _ in 0..times {
+            file.write_all(&[7; 4096])?;
+            file.sync_data()?;
+        }
+        Ok(times as f64 / began.elapsed().as_secs_f64())
+    }
+
+    /// The engine's HTTP client against the receiver: POSTs a second.
+    pub(crate) fn bare_posts(&self, posts: u64) -> Result<f64> {
+        let folder = folder()?;
+        let receiver = Receiver::start(folder.path(), 1, 0)?;
+        let url = receiver.url(0);
+        let output = role(&[
+            "post",
+            "--url",
+            &url,
+            "--posts",
+            &posts.to_string(),
+            "--concurrency",
+            "64",
+        ])
+        .output()?;
+        let seconds = seconds_in(&output)?;
+        receiver.end()?;
+        Ok(posts as f64 / seconds)
+    }
+
+    /// The loader, a relay that keeps nothing, the receiver: requests a second.
+    pub(crate) fn relay(&self, callbacks: u64) -> Result<f64> {
+        let folder = folder()?;
+        let receiver = Receiver::start(folder.path(), 1, 0)?;
+        let mut relay = Talking::start(&mut role(&["relay", "--url", &receiver.url(0)]))?;
+        let server = relay.line()?;
+        let keys = folder.path().join("keys");
+        std::fs::write(&keys, "none\n")?;
+        let load = Load::Closed {
+            callbacks,
+            connections: 64,
+        };
+        let (_, seconds) = loader(folder.path(), &server, &keys, 0, &load)?;
+        relay.end()?;
+        receiver.end()?;
+        Ok(callbacks as f64 / seconds)
+    }
+
+    /// The whole way, from the loader through the server to the receiver.
+    pub(crate) fn deliver(&self, scene: &Scene) -> Result<Delivered> {
+        let folder = folder()?;
+        let mut receiver = Receiver::start(folder.path(), scene.endpoints, scene.hanging)?;
+        let keys = self.channels(folder.path(), &receiver, scene.endpoints, 0)?;
+        let hanging = self.channels(folder.path(), &receiver, scene.hanging, scene.endpoints)?;
+        let server = Server::start(self, folder.path())?;
+
+        // The lanes that hang are filled first; their callbacks are numbered from high up, and never arrive.
+        let mut arrived_before = 0;
+        if scene.hanging > 0 {
+            let callbacks = 20 * scene.hanging as u64;
+            let load = Load::Closed {
+                callbacks,
+                connections: 8,
+            };
+            loader(folder.path(), &server.address, &hanging, 1 << 22, &load)?;
+        }
+        // Connections, statements and caches are warm before anything is measured.
+        let warm = (scene.endpoints as u64).max(500);
+        loader(
+            folder.path(),
+            &server.address,
+            &keys,
+            1 << 21,
+            &Load::Closed {
+                callbacks: warm,
+                connections: 16,
+            },
+        )?;
+        arrived_before += warm;
+        receiver.until(arrived_before)?;
+
+        let before = (server.cpu()?, receiver.cpu()?);
+        let began = roles::now();
+        let (answered, _) = loader(folder.path(), &server.address, &keys, 0, &scene.load)?;
+        let callbacks = scene.load.callbacks();
+        receiver.until(arrived_before + callbacks)?;
+        let after = (server.cpu()?, receiver.cpu()?);
+        let memory = server.peak_memory()?;
+        server.end()?;
+        let arrived = receiver.end()?;
+
+        let mut waits: Vec<f64> = Vec::new();
+        let (mut lost, mut last) = (0, began);
+        for place in 0..usize::try_from(callbacks)? {
+            let at = |ledger: &Ledger| ledger.times.get(place).copied().filter(|at| *at != 0);
+            match (at(&answered.ledger), at(&arrived)) {
+                (Some(answered), Some(arrived)) => {
+                    waits.push(arrived.saturating_sub(answered) as f64 / 1e6);
+                    last = last.max(arrived);
+                }
+                (Some(_), None) => lost += 1,
+                (None, _) => bail!("callback {place} was not answered"),
+            }
+        }
+        waits.sort_by(f64::total_cmp);
+        let per_10_000 = 10_000.0 / callbacks as f64;
+        Ok(Delivered {
+            per_second: callbacks as f64 / ((last - began) as f64 / 1e9),
+            p50: quantile(&waits, 0.50),
+            p99: quantile(&waits, 0.99),
+            server_cpu: (after.0 - before.0) * per_10_000,
+            other_cpu: (after.1 - before.1 + answered.cpu) * per_10_000,
+            memory,
+            lost,
+            again: arrived.again,
+        })
+    }
+
+    /// A server over a database in which `waiting` callbacks of a paused channel wait, and its deliveries to another.
+    pub(crate) fn backlog(&self, waiting: u64, callbacks: u64) -> Result<Drained> {
+        let folder = folder()?;
+        let mut receiver = Receiver::start(folder.path(), 2, 0)?;
+        let keys = self.channels(folder.path(), &receiver, 1, 0)?;
+        let filled = self.add_channel(folder.path(), "filled", &receiver.url(1))?;
+        let channel = filled["id"].as_str().context("a channel has an id")?;
+        fill(&folder.path().join("data"), channel, waiting)?;
+
+        let began = Instant::now();
+        let server = Server::start(self, folder.path())?;
+        let start_up = began.elapsed().as_secs_f64() * 1e3;
+        receiver.until(callbacks.min(waiting))?;
+        let before = server.cpu()?;
+        let clock = roles::now();
+        let already = receiver.came()?;
+        let goal = waiting.min(already + callbacks);
+        receiver.until(goal)?;
+        let seconds = (roles::now() - clock) as f64 / 1e9;
+        let drained = goal - already;
+        let after = server.cpu()?;
+        let memory = server.peak_memory()?;
+        drop(keys);
+        server.end()?;
+        receiver.end()?;
+        let (per_second, server_cpu) = if drained == 0 {
+            (0.0, 0.0)
+        } else {
+            (
+                drained as f64 / seconds,
+                (after - before) * 10_000.0 / drained as f64,
+            )
+        };
+        Ok(Drained {
+            start_up,
+            memory,
+            per_second,
+            server_cpu,
+        })
+    }
+
+    /// Adds channels for endpoints of the receiver, and writes their API keys into a file.
+    fn channels(
+        &self,
+        folder: &Path,
+        receiver: &Receiver,
+        count: usize,
+        first: usize,
+    ) -> Result<PathBuf> {
+        let mut keys = String::new();
+        for place in first..first + count {
+            let channel =
+                self.add_channel(folder, &format!("channel {place}"), &receiver.url(place))?;
+            keys += channel["api_key"]
+                .as_str()
+                .context("a channel has an API key")?;
+            keys.push('\n');
+        }
+        let path = folder.join(format!("keys-{first}"));
+        std::fs::write(&path, keys)?;
+        Ok(path)
+    }
+
+    fn add_channel(&self, folder: &Path, name: &str, url: &str) -> Result<Value> {
+        let output = self
+            .sealpost(folder)
+            .args(["channel", "add", name, "--json", "--callback-url", url])
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    fn sealpost(&self, folder: &Path) -> Command {
+        let mut command = Command::new(&self.sealpost);
+        command
+            .current_dir(folder)
+            .arg("--data")
+            .arg(folder.join("data"))
+            .env("SEALPOST_DELIVERY_ALLOW_HTTP", "true")
+            .env("SEALPOST_DELIVERY_ALLOW_NETWORKS", "127.0.0.0/8")
+            .env("SEALPOST_LOG_FORMAT", "json")
+            .env("SEALPOST_LOG_FILTER", "info");
+        command
+    }
+}
+
+impl Load {
+    fn callbacks(&self) -> u64 {
+        match self {
+            Load::Closed { callbacks, .. } => *callbacks,
+            Load::Open { rate, seconds } => rate * seconds,
+        }
+    }
+}
+
+/// Lets callbacks of a channel wait in the database, without a server.
+fn fill(data: &Path, channel: &str, waiting: u64) -> Result<()> {
+    let store = sealpost_store::Store::open(data)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let now = i64::try_from(roles::now() / 1_000_000)?;
+    runtime.block_on(async {
+        let mut adding = tokio::task::JoinSet::new();
+        for number in 0..waiting {
+            while adding.len() >= 2048 {
+                adding.join_next().await;
+            }
+            let id = sealpost_store::CallbackId::new(now - 60_000, u32::try_from(number)?);
+            let body = roles::body(number);
+            let callback = sealpost_contract::Callback::parse(body.as_bytes())?;
+            let new = sealpost_store::NewCallback {
+                id,
+                channel_id: channel.to_owned(),
+                url: None,
+                sign_flow_id: callback.sign_flow_id,
+                body: body.into(),
+                due_at: now,
+                lease: None,
+            };
+            let store = store.clone();
+            adding.spawn(async move { store.accept_callback(new).await });
+        }
+        for added in adding.join_all().await {
+            added?;
+        }
+        anyhow::Ok(())
+    })
+}
+
+fn folder() -> Result<tempfile::TempDir> {
+    // Under target, so that the disk is the project's and not a file system in memory.
+    let parent = crate::target_dir().join("bench");
+    std::fs::create_dir_all(&parent)?;
+    Ok(tempfile::tempdir_in(parent)?)
+}
+
+fn role(args: &[&str]) -> Command {
+    let exe = std::env::current_exe().unwrap_or_else(|_| "xtask".into());
+    let mut command = Command::new(exe);
+    command.args(["bench", "delivery", "--"]).args(args);
+    command
+}
+
+fn seconds_in(output: &std::process::Output) -> Result<f64> {
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    let (from, to) = text
+        .trim()
+        .split_once(' ')
+        .context("a role says when it began and ended")?;
+    Ok((to.parse::<u64>()? - from.parse::<u64>()?) as f64 / 1e9)
+}
+
+struct Answered {
+    ledger: Ledger,
+    cpu: f64,
+}
+
+fn loader(
+    folder: &Path,
+    server: &str,
+    keys: &Path,
+    first: u64,
+    load: &Load,
+) -> Result<(Answered, f64)> {
+    let ledger = folder.join(format!("answered-{first}"));
+    let (connections, rate) = match load {
+        Load::Closed { connections, .. } => (*connections, None),
+        Load::Open { rate, .. } => (64.min(usize::try_from(*rate)?), Some(*rate)),
+    };
+    let mut command = role(&["load", "--server", server]);
+    command.arg("--keys").arg(keys).arg("--ledger").arg(&ledger);
+    command.args([
+        "--first",
+        &first.to_string(),
+        "--callbacks",
+        &load.callbacks().to_string(),
+    ]);
+    command.args(["--connections", &connections.to_string()]);
+    if let Some(rate) = rate {
+        command.args(["--rate", &rate.to_string()]);
+    }
+    let before = children_cpu()?;
+    let seconds = seconds_in(&command.output()?)?;
+    Ok((
+        Answered {
+            ledger: Ledger::read(&ledger)?,
+            cpu: children_cpu()? - before,
+        },
+        seconds,
+    ))
+}
+
+/// A child with whom lines are exchanged.
+struct Talking {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Talking {
+    fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let out = child.stdout.take().context("the child's output is piped")?;
+        Ok(Self {
+            child,
+            lines: BufReader::new(out).lines(),
+        })
+    }
+
+    fn line(&mut self) -> Result<String> {
+        Ok(self
+            .lines
+            .next()
+            .context("the child ended without a word")??)
+    }
+
+    fn ask(&mut self) -> Result<String> {
+        self.child
+            .stdin
+            .as_mut()
+            .context("the child's input is piped")?
+            .write_all(b"?\n")?;
+        self.line()
+    }
+
+    /// Closes its input and waits for its end.
+    fn end(&mut self) -> Result<()> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait()?;
+        ensure!(status.success(), "a child failed: {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Talking {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Receiver {
+    talking: Talking,
+    ports: Vec<String>,
+    ledger: PathBuf,
+}
+
+impl Receiver {
+    fn start(folder: &Path, endpoints: usize, hanging: usize) -> Result<Self> {
+        let ledger = folder.join("arrived");
+        let mut command = role(&[
+            "receive",
+            "--endpoints",
+            &endpoints.to_string(),
+            "--hanging",
+            &hanging.to_string(),
+        ]);
+        command.arg("--ledger").arg(&ledger);
+        let mut talking = Talking::start(&mut command)?;
+        let ports = talking.line()?.split(' ').map(str::to_owned).collect();
+        Ok(Self {
+            talking,
+            ports,
+            ledger,
+        })
+    }
+
+    fn url(&self, place: usize) -> String {
+        format!("http://127.0.0.1:{}/callback", self.ports[place])
+    }
+
+    fn cpu(&self) -> Result<f64> {
+        cpu(self.talking.child.id())
+    }
+
+    fn came(&mut self) -> Result<u64> {
+        Ok(self.talking.ask()?.parse()?)
+    }
+
+    /// Waits until so many callbacks have come.
+    fn until(&mut self, callbacks: u64) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let came = self.came()?;
+            if came >= callbacks {
+                return Ok(());
+            }
+            ensure!(
+                began.elapsed() < PATIENCE,
+                "only {came} of {callbacks} have come"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn end(mut self) -> Result<Ledger> {
+        self.talking.end()?;
+        Ledger::read(&self.ledger)
+    }
+}
+
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(world: &World, folder: &Path) -> Result<Self> {
+        let mut command = world.sealpost(folder);
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "serve"])
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let log = child.stderr.take().context("the server's log is piped")?;
+        let mut lines = BufReader::new(log).lines();
+        let address = loop {
+            let line = lines
+                .next()
+                .context("the server ended before it listened")??;
+            let Ok(line) = serde_json::from_str::<Value>(&line) else {
+                continue;
+            };
+            if let Some(address) = line["address"]
+                .as_str()
+                .or(line["fields"]["address"].as_str())
+            {
+                break address.to_owned();
+            }
+        };
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(Self { child, address })
+    }
+
+    fn cpu(&self) -> Result<f64> {
+        cpu(self.child.id())
+    }
+
+    /// In MB.
+    fn peak_memory(&self) -> Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM:"))
+            .context("no VmHWM")?;
+        let kib: f64 = line
+            .split_whitespace()
+            .nth(1)
+            .context("no number")?
+            .parse()?;
+        Ok(kib * 1024.0 / 1e6)
+    }
+
+    fn end(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// CPU seconds that a process has used. Linux counts hundredths.
+fn cpu(id: u32) -> Result<f64> {
+    ticks(&format!("/proc/{id}/stat"), 11)
+}
+
+/// CPU seconds that our children have used that have ended.
+fn children_cpu() -> Result<f64> {
+    ticks("/proc/self/stat", 13)
+}
+
+fn ticks(path: &str, place: usize) -> Result<f64> {
+    let stat = std::fs::read_to_string(path)?;
+    // The second field, the name, may hold anything; what follows its parenthesis is plain.
+    let (_, fields) = stat.rsplit_once(") ").context("a stat line has a name")?;
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let user: f64 = fields[place].parse()?;
+    let system: f64 = fields[place + 1].parse()?;
+    Ok((user + system) / 100.0)
+}
+
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    if sorted.is_empty() {
+        return 0.0;
+    }
+    sorted[((sorted.len() - 1) as f64 * share).round() as usize]
+}
