@@ -2,4 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod api;
+mod callbacks;
+mod demo;
 mod kill;
+mod support;
