@@ -5,7 +5,7 @@
 #
 # Needs curl and jq.
 set -euo pipefail
-cd "$(dirname "$0")"
+request=$(dirname "$0")/sign-flow.json
 : "${SEALPOST_URL:=http://127.0.0.1:8080}" "${SEALPOST_KEY:?an API key, printed by sealpost channel add}"
 
 call() {
@@ -13,8 +13,8 @@ call() {
 }
 
 # The idempotency key makes it safe to send this again when the answer was lost: the receipt's number is ours, and unique.
-flow=$(call --header 'content-type: application/json' --header "idempotency-key: $(jq -r .document.receipt.number sign-flow.json)" \
-  --data @sign-flow.json "$SEALPOST_URL/v1/sign-flows")
+flow=$(call --header 'content-type: application/json' --header "idempotency-key: $(jq -r .document.receipt.number "$request")" \
+  --data "@$request" "$SEALPOST_URL/v1/sign-flows")
 id=$(jq -r .sign_flow_id <<<"$flow")
 echo "sign flow $id"
 jq -r '.signers[] | select(.sign_url) | "\(.name) signs at \(.sign_url)"' <<<"$flow"
