@@ -11,10 +11,9 @@ mod picture;
 
 use std::ops::Range;
 
-use ::cms::signed_data::SignedData;
 use aws_lc_rs::digest::{Algorithm, Context, Digest};
 
-pub(crate) use cms::SigningCertificateV2;
+pub(crate) use cms::{IssuerAndSerialNumber, SigningCertificateV2};
 pub use error::SignError;
 pub use fields::{Field, add_fields};
 
@@ -71,7 +70,7 @@ struct Pending {
     bytes: Vec<u8>,
     /// Where its hexadecimal digits go.
     digits: Range<usize>,
-    signed: SignedData,
+    signed: cms::SignedData,
 }
 
 impl Pending {

@@ -1,6 +1,7 @@
 //! A private key with the certificates that say whose it is.
 
 use der::Decode as _;
+use p12_keystore::Pkcs12Archive;
 use x509_cert::Certificate;
 use zeroize::Zeroizing;
 
@@ -18,6 +19,8 @@ pub struct Credential {
 
 /// The most certificates that a credential's chain may have.
 const MAX_CHAIN: usize = 10;
+/// The largest PKCS#12 file, in bytes.
+const MAX_PKCS12: usize = 1 << 20;
 
 impl Credential {
     /// A credential of an unencrypted PKCS#8 key and its chain in DER, leaf first.
@@ -26,6 +29,52 @@ impl Credential {
     /// When the key or a certificate cannot be read, the chain is empty or longer than 10, or the leaf certifies another key.
     pub fn from_pkcs8(pkcs8: &[u8], chain: Vec<Vec<u8>>) -> Result<Self, SignError> {
         Self::new(PrivateKey::from_pkcs8(pkcs8)?, chain)
+    }
+
+    /// The credential of a PKCS#12 file (RFC 7292), as certification authorities hand them out: one private key, its
+    /// certificate, and what of the chain the file holds.
+    ///
+    /// # Errors
+    /// When the password is wrong, the file damaged, protected in an unknown way or larger than 1 MiB, or when it does not hold
+    /// exactly one key with its certificate.
+    pub fn from_pkcs12(file: &[u8], password: &str) -> Result<Self, SignError> {
+        if file.len() > MAX_PKCS12 {
+            return Err(SignError::TooLarge {
+                what: "the PKCS#12 file in bytes",
+                limit: MAX_PKCS12,
+            });
+        }
+        let archive = Pkcs12Archive::from_pkcs12(file, password).map_err(|_| SignError::Pkcs12)?;
+        let [bag] = &archive.keys[..] else {
+            return Err(SignError::Key(
+                "the PKCS#12 file does not hold exactly one key",
+            ));
+        };
+        let key = PrivateKey::from_pkcs8(bag.key.as_der())?;
+        let certificates = archive.certs.iter().map(|bag| bag.cert.as_der());
+        let certificates: Vec<(&[u8], Certificate)> = certificates
+            .filter_map(|der| Some((der, Certificate::from_der(der).ok()?)))
+            .collect();
+        let leaf = certificates
+            .iter()
+            .find(|(_, certificate)| certifies(certificate, &key))
+            .ok_or(SignError::Certificate(
+                "the PKCS#12 file holds none for its key",
+            ))?;
+        let mut chain = vec![leaf];
+        while chain.len() < MAX_CHAIN {
+            let below = chain[chain.len() - 1].1.tbs_certificate();
+            let above = certificates.iter().find(|(der, certificate)| {
+                certificate.tbs_certificate().subject() == below.issuer()
+                    && chain.iter().all(|(known, _)| known != der)
+            });
+            let Some(above) = above else { break };
+            chain.push(above);
+        }
+        Self::new(
+            key,
+            chain.into_iter().map(|(der, _)| der.to_vec()).collect(),
+        )
     }
 
     pub(crate) fn new(key: PrivateKey, chain_der: Vec<Vec<u8>>) -> Result<Self, SignError> {
@@ -45,11 +94,7 @@ impl Credential {
         let leaf = chain
             .first()
             .ok_or(SignError::Certificate("the chain is empty"))?;
-        let stated = &leaf
-            .tbs_certificate()
-            .subject_public_key_info()
-            .subject_public_key;
-        if *stated != key.public().subject_public_key {
+        if !certifies(leaf, &key) {
             return Err(SignError::Certificate("it certifies another key"));
         }
         Ok(Self {
@@ -100,4 +145,10 @@ impl Credential {
         // `new` refuses an empty chain.
         &self.chain[0]
     }
+}
+
+/// Whether a certificate is for this key.
+fn certifies(certificate: &Certificate, key: &PrivateKey) -> bool {
+    let stated = certificate.tbs_certificate().subject_public_key_info();
+    stated.subject_public_key == key.public().subject_public_key
 }

@@ -1,25 +1,77 @@
 //! Builds the CMS structure of a signature (RFC 5652, ETSI EN 319 122-1).
 
 use aws_lc_rs::digest::{Digest, SHA256, SHA384, SHA512, digest};
-use cms::{
-    cert::{CertificateChoices, IssuerAndSerialNumber},
-    content_info::{CmsVersion, ContentInfo},
-    signed_data::{
-        CertificateSet, EncapsulatedContentInfo, SignedData, SignerIdentifier, SignerInfo,
-        SignerInfos,
-    },
-};
 use der::{
-    Any, Encode as _, Sequence,
+    Any, Decode as _, Encode as _, Sequence, ValueOrd,
     asn1::{ObjectIdentifier, OctetString, SetOfVec},
 };
 use x509_cert::{
     attr::{Attribute, Attributes},
+    name::Name,
+    serial_number::SerialNumber,
     spki::AlgorithmIdentifierOwned,
 };
 
 use super::SignError;
 use crate::{pki::Credential, pki::oid};
+
+/// Names one certificate (RFC 5652 section 10.2.4).
+#[derive(Clone, Debug, Sequence, ValueOrd)]
+pub(crate) struct IssuerAndSerialNumber {
+    pub(crate) issuer: Name,
+    pub(crate) serial_number: SerialNumber,
+}
+
+/// RFC 5652 section 3.
+#[derive(Sequence)]
+pub(super) struct ContentInfo {
+    content_type: ObjectIdentifier,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
+    content: Any,
+}
+
+/// RFC 5652 section 5.1, with certificates of X.509 alone and without revocation lists.
+#[derive(Clone, Debug, Sequence)]
+pub(super) struct SignedData {
+    version: u8,
+    digest_algorithms: SetOfVec<AlgorithmIdentifierOwned>,
+    content: EncapsulatedContent,
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
+    certificates: Option<SetOfVec<Any>>,
+    signers: SetOfVec<SignerInfo>,
+}
+
+/// RFC 5652 section 5.2.
+#[derive(Clone, Debug, Sequence)]
+struct EncapsulatedContent {
+    content_type: ObjectIdentifier,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
+    content: Option<OctetString>,
+}
+
+/// RFC 5652 section 5.3, of a signer that is named by issuer and serial number.
+#[derive(Clone, Debug, Sequence, ValueOrd)]
+struct SignerInfo {
+    version: u8,
+    sid: IssuerAndSerialNumber,
+    digest_algorithm: AlgorithmIdentifierOwned,
+    #[asn1(
+        context_specific = "0",
+        tag_mode = "IMPLICIT",
+        constructed = "true",
+        optional = "true"
+    )]
+    signed_attributes: Option<Attributes>,
+    signature_algorithm: AlgorithmIdentifierOwned,
+    signature: OctetString,
+    #[asn1(
+        context_specific = "1",
+        tag_mode = "IMPLICIT",
+        constructed = "true",
+        optional = "true"
+    )]
+    unsigned_attributes: Option<Attributes>,
+}
 
 /// A `SigningCertificateV2` attribute (RFC 5035 section 3).
 #[derive(Clone, Debug, Sequence)]
@@ -61,33 +113,31 @@ pub(super) fn sign(credential: &Credential, content: &Digest) -> Result<SignedDa
     let signature = credential.key.sign(&signed_attributes.to_der()?)?;
     let digest_algorithm = digest_algorithm(content);
     let signer = SignerInfo {
-        version: CmsVersion::V1,
-        sid: SignerIdentifier::IssuerAndSerialNumber(IssuerAndSerialNumber {
+        version: 1,
+        sid: IssuerAndSerialNumber {
             issuer: leaf.issuer().clone(),
             serial_number: leaf.serial_number().clone(),
-        }),
-        digest_alg: digest_algorithm.clone(),
-        signed_attrs: Some(signed_attributes),
+        },
+        digest_algorithm: digest_algorithm.clone(),
+        signed_attributes: Some(signed_attributes),
         signature_algorithm: credential.key.signature_algorithm(),
         signature: OctetString::new(signature)?,
-        unsigned_attrs: None,
+        unsigned_attributes: None,
     };
-    let certificates = credential
-        .chain
+    let certificates: Vec<Any> = credential
+        .chain_der
         .iter()
-        .cloned()
-        .map(CertificateChoices::Certificate)
-        .collect::<Vec<_>>();
+        .map(|der| Any::from_der(der))
+        .collect::<Result<_, _>>()?;
     Ok(SignedData {
-        version: CmsVersion::V1,
+        version: 1,
         digest_algorithms: SetOfVec::try_from(vec![digest_algorithm])?,
-        encap_content_info: EncapsulatedContentInfo {
-            econtent_type: oid::DATA,
-            econtent: None,
+        content: EncapsulatedContent {
+            content_type: oid::DATA,
+            content: None,
         },
-        certificates: Some(CertificateSet::try_from(certificates)?),
-        crls: None,
-        signer_infos: SignerInfos::try_from(vec![signer])?,
+        certificates: Some(SetOfVec::try_from(certificates)?),
+        signers: SetOfVec::try_from(vec![signer])?,
     })
 }
 

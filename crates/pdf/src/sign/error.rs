@@ -45,6 +45,9 @@ pub enum SignError {
         /// The bytes that were reserved.
         reserved: usize,
     },
+    /// A PKCS#12 file did not open.
+    #[error("the PKCS#12 file is damaged, protected in an unknown way, or the password is wrong")]
+    Pkcs12,
     /// A private key is of no kind that is supported, or damaged.
     #[error("the private key is damaged or of a kind that is not supported: {0}")]
     Key(&'static str),

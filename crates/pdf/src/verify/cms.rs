@@ -9,7 +9,10 @@ use super::{
     chain::Known,
     tlv::{Elements, INTEGER, OCTET_STRING, SEQUENCE, SET, Tlv, context},
 };
-use crate::{pki::oid, sign::SigningCertificateV2};
+use crate::{
+    pki::oid,
+    sign::{IssuerAndSerialNumber, SigningCertificateV2},
+};
 
 /// The most certificates, and the most revocation lists, of one structure.
 const MAX_ITEMS: usize = 64;
@@ -133,7 +136,7 @@ impl<'a> Cms<'a> {
             let id = tbs.get_extension::<SubjectKeyIdentifier>().ok().flatten();
             return id.is_some_and(|(_, id)| id.0.as_bytes() == self.signer.sid.content);
         }
-        let sid = cms::cert::IssuerAndSerialNumber::from_der(self.signer.sid.raw);
+        let sid = IssuerAndSerialNumber::from_der(self.signer.sid.raw);
         sid.is_ok_and(|sid| {
             sid.issuer == *tbs.issuer() && sid.serial_number == *tbs.serial_number()
         })

@@ -641,3 +641,97 @@ proptest! {
         }
     }
 }
+
+/// What certification authorities hand out, made by OpenSSL: with modern and with legacy protection, and every kind of key.
+#[test]
+fn keys_are_read_from_pkcs12_files() {
+    const OPENSSL: &str = "apt-get install openssl";
+    let desk = Desk::new();
+    let root = desk.root();
+    let pdf = add_fields(&Sample::one_page().write(Structure::Table), &fields()).unwrap();
+    let mut files = Vec::new();
+    for (algorithm, legacy) in [
+        (KeyAlgorithm::P256, false),
+        (KeyAlgorithm::P384, true),
+        (KeyAlgorithm::Rsa2048, true),
+        (KeyAlgorithm::Rsa4096, false),
+    ] {
+        let subject = Subject::Organization {
+            name: "上海某某置业有限公司",
+            credit_code: None,
+        };
+        let issued = AUTHORITY.issue(subject, algorithm, years(5)).unwrap();
+        let key = desk.put("key.der", issued.to_pkcs8().unwrap());
+        let (key_pem, leaf, leaf_pem, file) = (
+            desk.put("key.pem", ""),
+            desk.put("leaf.der", &issued.chain()[0]),
+            desk.put("leaf.pem", ""),
+            desk.put("key.p12", ""),
+        );
+        let path = |path: &std::path::PathBuf| path.to_str().unwrap().to_owned();
+        let openssl = |arguments: &[&str]| {
+            let (fine, text) = judges::run("openssl", arguments, OPENSSL);
+            assert!(fine, "{arguments:?}: {text}");
+        };
+        openssl(&[
+            "pkey",
+            "-inform",
+            "DER",
+            "-in",
+            &path(&key),
+            "-out",
+            &path(&key_pem),
+        ]);
+        openssl(&[
+            "x509",
+            "-inform",
+            "DER",
+            "-in",
+            &path(&leaf),
+            "-out",
+            &path(&leaf_pem),
+        ]);
+        let (key_pem, leaf_pem, root, out) =
+            (path(&key_pem), path(&leaf_pem), path(&root), path(&file));
+        let mut arguments = vec![
+            "pkcs12",
+            "-export",
+            "-inkey",
+            &key_pem,
+            "-in",
+            &leaf_pem,
+            "-certfile",
+            &root,
+            "-out",
+            &out,
+            "-passout",
+            "pass:密码 secret",
+        ];
+        if legacy {
+            arguments.push("-legacy");
+        }
+        openssl(&arguments);
+
+        let file = std::fs::read(&file).unwrap();
+        let credential = Credential::from_pkcs12(&file, "密码 secret").unwrap();
+        assert_eq!(credential.algorithm(), algorithm);
+        assert_eq!(credential.chain(), issued.chain());
+        for wrong in [
+            Credential::from_pkcs12(&file, "guess"),
+            Credential::from_pkcs12(&file[..99], "密码 secret"),
+        ] {
+            assert!(matches!(wrong, Err(SignError::Pkcs12)));
+        }
+        let signed = sign(&pdf, &request("seller", &credential)).unwrap();
+        assert_eq!(
+            verify(&signed, &trust(), NOW).unwrap().verdict,
+            Verdict::Valid
+        );
+        files.push(desk.put(&format!("{algorithm:?}.pdf"), &signed));
+    }
+    let paths: Vec<_> = files.iter().map(std::path::PathBuf::as_path).collect();
+    for (file, judged) in files.iter().zip(judges::pyhanko_all(&desk.root(), &paths)) {
+        assert!(judged.unwrap()[0].valid, "{}", file.display());
+        assert_eq!(judges::pdfsig_valid(file), 1, "{}", file.display());
+    }
+}
