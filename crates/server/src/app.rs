@@ -15,6 +15,9 @@ pub(crate) mod sealing;
 pub(crate) mod signing;
 pub mod view;
 
+use std::fs::DirBuilder;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -74,7 +77,7 @@ pub enum OpenError {
         /// The folder.
         path: String,
         /// What the system says.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The configuration cannot be used.
     #[error("the configuration cannot be used")]
@@ -98,7 +101,7 @@ impl App {
             Some(url) => url.clone(),
             None => PublicUrl::of_address(config.listen)?,
         };
-        std::fs::create_dir_all(&config.data).map_err(|source| OpenError::Folder {
+        make_folder(&config.data).map_err(|source| OpenError::Folder {
             path: config.data.display().to_string(),
             source,
         })?;
@@ -213,6 +216,15 @@ impl App {
             .await
             .map_err(|error| Problem::internal("work on a PDF panicked", &error))
     }
+}
+
+/// Makes the data folder if it is missing, open to nobody but its owner: it holds personal data and secrets.
+fn make_folder(path: &Path) -> io::Result<()> {
+    let mut folder = DirBuilder::new();
+    folder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder.create(path)
 }
 
 impl Clock {

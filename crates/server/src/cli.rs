@@ -13,6 +13,7 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,11 +45,12 @@ struct Flags {
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Data folder [default: ./sealpost-data]
+    // `receive` and `listen` have their own `--data` and `--listen`; clap wants one type for each name.
     #[arg(long, global = true, value_name = "FOLDER")]
-    data: Option<String>,
+    data: Option<PathBuf>,
     /// Address and port to listen on [default: 127.0.0.1:8080]
     #[arg(long, global = true, value_name = "ADDRESS:PORT")]
-    listen: Option<String>,
+    listen: Option<SocketAddr>,
     /// What people and channels reach this server under
     #[arg(long, global = true, value_name = "URL")]
     public_url: Option<String>,
@@ -110,7 +112,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Settings => output::settings(SETTINGS),
         Command::Demo(args) => runtime.block_on(async {
             start_log(settings.log_filter.as_deref().unwrap_or("error"), false)?;
-            demo::run(args, settings.listen.as_deref()).await
+            demo::run(args, settings.listen).await
         }),
         Command::Receive(args) => runtime.block_on(async {
             start_log(settings.log_filter.as_deref().unwrap_or("info"), false)?;
@@ -162,14 +164,19 @@ impl Flags {
             .collect();
         let named = variables.remove("SEALPOST_CONFIG").map(PathBuf::from);
         let flags = [
-            ("data", &self.data),
-            ("listen", &self.listen),
-            ("public_url", &self.public_url),
-            ("log.filter", &self.log_filter),
+            (
+                "data",
+                self.data
+                    .as_ref()
+                    .map(|folder| folder.display().to_string()),
+            ),
+            ("listen", self.listen.as_ref().map(SocketAddr::to_string)),
+            ("public_url", self.public_url.clone()),
+            ("log.filter", self.log_filter.clone()),
         ];
         let flags = flags
             .into_iter()
-            .filter_map(|(key, value)| Some((key, value.clone()?)))
+            .filter_map(|(key, value)| Some((key, value?)))
             .collect();
         Ok(Config::load(&Sources {
             file: self.config.clone().or(named),
