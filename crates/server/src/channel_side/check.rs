@@ -1,13 +1,115 @@
-//! `sealpost check URL`: being written.
+//! `sealpost check URL`: plays the platform against an endpoint and says, rule by rule, whether it keeps the contract.
+//!
+//! `cases` holds what is sent and what the contract says of it, `probe` sends, `verdict` judges (pure), `report` prints.
 
-/// Check.
+mod cases;
+mod probe;
+mod report;
+mod verdict;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use http::Uri;
+use sealpost_contract::webhook::Secret;
+
+use super::values;
+use probe::Probe;
+use report::{Finding, Form};
+use verdict::Verdict;
+
+/// Test whether an endpoint keeps the callback contract, by playing the platform against it.
+///
+/// Everything made up is marked: ids begin with 5ea1c4ec (the shortest with "check"), the file's URL is on the host
+/// sealpost-check.invalid, flows ended on 2000-01-01. Only the page's own sample is sent as it stands on the page.
+/// Exits with 0 if no rule is broken.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The endpoint, such as http://127.0.0.1:8090/callback
+    #[arg(value_parser = values::http_url)]
+    url: Uri,
+    /// Test an endpoint that is not on this machine. It will be sent about a hundred requests.
+    #[arg(long)]
+    yes: bool,
+    /// Only send what an endpoint must refuse, so that nothing is left behind.
+    #[arg(long)]
+    read_only: bool,
+    /// The endpoint checks signatures with this secret (whsec_…): sign everything, and test that it does check.
+    #[arg(long, value_name = "SECRET")]
+    secret: Option<Secret>,
+    /// How long the platform waits for an answer.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
+    timeout: Duration,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Also write the result to this file as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
 
-/// Runs it.
+/// Runs every case; the exit code is 1 if a rule is broken.
 ///
 /// # Errors
-/// None yet.
-pub async fn run(_: Args) -> anyhow::Result<std::process::ExitCode> {
-    anyhow::bail!("not built yet")
+/// The endpoint cannot be reached at all, is not on this machine (without `--yes`), or the JUnit file cannot be written.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let address = resolve(&args.url, args.yes).await?;
+    let probe = Probe::new(args.url.clone(), address, args.timeout, args.secret)?;
+    if let Err(reason) = probe.reach().await {
+        bail!("nothing answers at {}: {reason}", args.url);
+    }
+    let form = if args.json { Form::Json } else { Form::Table };
+    report::begin(form, &args.url);
+    let mut findings: Vec<Finding> = Vec::new();
+    cases::run(&probe, args.read_only, |finding| {
+        report::line(form, &finding);
+        findings.push(finding);
+    })
+    .await;
+    report::end(form, &args.url, &findings);
+    if let Some(path) = &args.junit {
+        std::fs::write(path, report::junit(&args.url, &findings))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let breaks = findings
+        .iter()
+        .any(|finding| finding.verdict == Verdict::Breaks);
+    Ok(if breaks {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// The one address that everything is sent to. It is looked up once, so that what was found to be on this machine is
+/// what is tested.
+async fn resolve(url: &Uri, yes: bool) -> anyhow::Result<SocketAddr> {
+    let host = url.host().context("the URL names no host")?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let port = url
+        .port_u16()
+        .unwrap_or(if url.scheme_str() == Some("https") {
+            443
+        } else {
+            80
+        });
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((bare, port))
+        .await
+        .with_context(|| format!("{host} is not known"))?
+        .collect();
+    // IPv4 first: a development server that listens on one of the two usually listens on that.
+    let address = addresses
+        .iter()
+        .find(|address| address.is_ipv4())
+        .or_else(|| addresses.first());
+    let address = *address.with_context(|| format!("{host} has no address"))?;
+    ensure!(
+        yes || address.ip().is_loopback(),
+        "{host} ({}) is not on this machine. If it is yours to test, say --yes; with --read-only nothing is left behind",
+        address.ip()
+    );
+    Ok(address)
 }
