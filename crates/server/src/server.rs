@@ -1,6 +1,8 @@
 //! A running server: the listener, the workers, the delivery engine, and how they stop.
 
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -30,6 +32,20 @@ pub enum StartError {
     /// The app cannot be opened.
     #[error("the data folder cannot be opened")]
     Open(#[from] OpenError),
+    /// Another server works in the data folder.
+    #[error("another server is running in the data folder {path}")]
+    InUse {
+        /// The folder.
+        path: String,
+    },
+    /// The data folder's lock cannot be made.
+    #[error("the lock {path} cannot be made")]
+    Lock {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// Callbacks cannot be delivered.
     #[error("delivery cannot be started")]
     Delivery(#[from] sealpost_delivery::Error),
@@ -43,6 +59,8 @@ pub struct Server {
     stop: CancellationToken,
     serving: tokio::task::JoinHandle<()>,
     workers: TaskTracker,
+    /// Held as long as the server runs; the system lets go of it however the process ends.
+    _lock: File,
 }
 
 impl Server {
@@ -59,6 +77,7 @@ impl Server {
         config.listen = address;
         let trust = sealpost_delivery::client::Trust::load(config.delivery.ca_file.as_deref())?;
         let app = App::open(config, secret).await?;
+        let lock = lock(&app.config().data)?;
         app.start_delivery(trust).await?;
         let stop = CancellationToken::new();
         let workers = workers::start(&app, &stop);
@@ -74,6 +93,7 @@ impl Server {
             stop,
             serving,
             workers,
+            _lock: lock,
         })
     }
 
@@ -97,5 +117,24 @@ impl Server {
         if let Some(engine) = self.app.delivery() {
             engine.shut_down(DRAIN).await;
         }
+    }
+}
+
+/// Makes sure that no other server works in the data folder: each would take the other's attempts under way for those of
+/// an earlier run and make them again.
+fn lock(folder: &Path) -> Result<File, StartError> {
+    let path = folder.join("serve.lock");
+    let name = || path.display().to_string();
+    let failed = |source| StartError::Lock {
+        path: name(),
+        source,
+    };
+    let file = File::create(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse {
+            path: folder.display().to_string(),
+        }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
