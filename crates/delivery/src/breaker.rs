@@ -41,6 +41,11 @@ impl Breaker {
         self.rest.is_none()
     }
 
+    /// Whether the last attempt did not fail.
+    pub fn is_clean(&self) -> bool {
+        self.failures == 0
+    }
+
     /// The time before which nothing may be sent, if there is one.
     pub fn earliest(&self) -> Option<UtcMillis> {
         self.rest.map(|rest| rest.until)

@@ -4,7 +4,8 @@
 //!
 //! - a lane runs at most its *window* of attempts at once, which grows while the endpoint keeps up and halves when it does not;
 //! - of the attempts that all lanes together may still start, a lane takes at most as many as stay free (the dynamic threshold
-//!   of Choudhury and Hahne), so there is always room for a lane that has none yet;
+//!   of Choudhury and Hahne), so there is room for a lane that has none yet; and lanes whose last attempt failed leave a
+//!   quarter of all attempts to the others;
 //! - a lane that only fails is rested by its *breaker*, which costs its callbacks no attempts, and is then probed by one;
 //! - only lanes with room ask for more from the database, so memory is bounded whatever waits on disk.
 //!
@@ -26,7 +27,8 @@ pub struct Limits {
     pub attempts: usize,
     /// Attempts at once in one lane.
     pub attempts_per_lane: usize,
-    /// Callbacks held in memory, over all lanes.
+    /// Callbacks held in memory, over all lanes. A lane that holds none may take one beyond it, so that it never waits for
+    /// the others.
     pub held: usize,
     /// An attempt is started only if its lease holds for longer than this, in milliseconds: the deadline, and some time to
     /// record the outcome.
@@ -59,6 +61,8 @@ pub struct Lanes {
     /// is: the outcome of the older one is on disk then, only we have not been told yet.
     holding: HashMap<CallbackId, i64>,
     running: usize,
+    /// Callbacks asked for by claims under way.
+    asked: usize,
 }
 
 #[derive(Debug)]
@@ -74,8 +78,8 @@ struct Lane {
     paused: bool,
     /// When the first of what waits on disk is due, as far as we know.
     due_at: Option<UtcMillis>,
-    /// Whether a claim for this lane is under way.
-    claiming: bool,
+    /// How many callbacks a claim that is under way asks for.
+    asked: Option<usize>,
     /// The lane's entry in the agenda, if it has one.
     on_agenda: Option<UtcMillis>,
     has_turn: bool,
@@ -87,7 +91,10 @@ impl Lane {
     }
 
     fn is_idle(&self) -> bool {
-        self.held() == 0 && self.due_at.is_none() && !self.claiming && self.breaker.is_closed()
+        self.held() == 0
+            && self.due_at.is_none()
+            && self.asked.is_none()
+            && self.breaker.is_closed()
     }
 }
 
@@ -120,6 +127,7 @@ impl Lanes {
             turn: VecDeque::new(),
             holding: HashMap::new(),
             running: 0,
+            asked: 0,
         }
     }
 
@@ -133,7 +141,7 @@ impl Lanes {
             breaker: Breaker::default(),
             paused: false,
             due_at: None,
-            claiming: false,
+            asked: None,
             on_agenda: None,
             has_turn: false,
         })
@@ -152,15 +160,12 @@ impl Lanes {
     /// Whether a callback that is just being accepted for this lane should be taken in at once. Not when older ones of the
     /// lane are due on disk, which would be overtaken, nor when there is no room or no use.
     pub fn has_room(&self, lane: LaneId, now: UtcMillis) -> bool {
-        if self.holding.len() >= self.limits.held {
-            return false;
-        }
         self.lanes.get(&lane).is_none_or(|lane| {
-            let backlog = lane.claiming || lane.due_at.is_some_and(|due_at| due_at <= now);
+            let backlog = lane.asked.is_some() || lane.due_at.is_some_and(|due_at| due_at <= now);
             !backlog
                 && !lane.paused
                 && lane.breaker.is_closed()
-                && lane.held() < capacity(&self.limits, lane, self.holding.len())
+                && lane.held() < self.capacity(lane)
         })
     }
 
@@ -215,12 +220,16 @@ impl Lanes {
             if at > now {
                 break;
             }
-            let room = self.room(id).max(1);
-            let lane = self.lane(id);
-            lane.claiming = true;
-            lane.due_at = None;
-            asks.push((id, room));
-            asked += room;
+            // Others may have taken what there was when the lane was put on the agenda.
+            let room = self.room(id);
+            if room > 0 {
+                let lane = self.lane(id);
+                lane.asked = Some(room);
+                lane.due_at = None;
+                self.asked += room;
+                asks.push((id, room));
+                asked += room;
+            }
             self.schedule(id);
         }
         asks
@@ -231,8 +240,8 @@ impl Lanes {
         for claimed in claim.taken {
             self.hold(claimed);
         }
+        self.no_longer_asked(id);
         let lane = self.lane(id);
-        lane.claiming = false;
         if let Some(next) = claim.next_due_at {
             lane.due_at = Some(lane.due_at.map_or(next, |known| known.min(next)));
         }
@@ -242,10 +251,15 @@ impl Lanes {
 
     /// A claim failed; the lane is asked for again from `again_at` on.
     pub fn claim_failed(&mut self, id: LaneId, again_at: UtcMillis) {
+        self.no_longer_asked(id);
         let lane = self.lane(id);
-        lane.claiming = false;
         lane.due_at = Some(lane.due_at.map_or(again_at, |known| known.min(again_at)));
         self.schedule(id);
+    }
+
+    fn no_longer_asked(&mut self, id: LaneId) {
+        let asked = self.lane(id).asked.take().unwrap_or(0);
+        self.asked -= asked;
     }
 
     /// When the database should be asked next; `None`: nothing is known to wait.
@@ -259,7 +273,7 @@ impl Lanes {
     pub fn start(&mut self, now: UtcMillis) -> Option<Claimed> {
         for _ in 0..self.turn.len() {
             let id = self.turn.pop_front()?;
-            let free = self.limits.attempts.saturating_sub(self.running);
+            let attempts = self.limits.attempts;
             let margin = self.limits.lease_margin;
             let Some(lane) = self.lanes.get_mut(&id) else {
                 continue;
@@ -279,6 +293,12 @@ impl Lanes {
                     self.holding.remove(&claimed.id);
                 }
             }
+            let open_to_it = if lane.breaker.is_clean() {
+                attempts
+            } else {
+                attempts - attempts / 4
+            };
+            let free = open_to_it.saturating_sub(self.running);
             if lane.running < free.min(lane.window.size())
                 && !lane.paused
                 && lane.breaker.permits(lane.running, now)
@@ -290,7 +310,7 @@ impl Lanes {
                 self.schedule(id);
                 return Some(claimed);
             }
-            if free == 0 {
+            if self.running >= attempts {
                 // Nobody can start; this lane keeps its turn.
                 self.give_turn_first(id);
                 return None;
@@ -406,12 +426,24 @@ impl Lanes {
             // One probe at a time.
             return usize::from(lane.held() == 0);
         }
-        let capacity = capacity(&self.limits, lane, self.holding.len());
+        let capacity = self.capacity(lane);
         if lane.held() * 2 > capacity {
             0
         } else {
             capacity - lane.held()
         }
+    }
+
+    /// How many callbacks a lane may hold: four times what it sends at once, at most half of what is still free, and one in
+    /// any case.
+    fn capacity(&self, lane: &Lane) -> usize {
+        let free = self
+            .limits
+            .held
+            .saturating_sub(self.holding.len() + self.asked);
+        (4 * lane.window.size())
+            .min(lane.held() + free.div_ceil(2))
+            .max(1)
     }
 
     fn give_turn(&mut self, id: LaneId) {
@@ -435,7 +467,7 @@ impl Lanes {
         let room = self.room(id);
         let lane = self.lane(id);
         let wanted = match lane.due_at {
-            Some(due_at) if !lane.claiming && !lane.paused && room > 0 => {
+            Some(due_at) if lane.asked.is_none() && !lane.paused && room > 0 => {
                 Some(lane.breaker.earliest().map_or(due_at, |at| at.max(due_at)))
             }
             _ => None,
@@ -450,10 +482,4 @@ impl Lanes {
             }
         }
     }
-}
-
-/// How many callbacks a lane may hold: four times what it sends at once, and at most half of what is still free.
-fn capacity(limits: &Limits, lane: &Lane, held: usize) -> usize {
-    let free = limits.held.saturating_sub(held);
-    (4 * lane.window.size()).min(lane.held() + free.div_ceil(2))
 }

@@ -6,4 +6,5 @@
 mod client;
 mod engine;
 mod guard;
+mod simulation;
 mod support;
