@@ -25,7 +25,7 @@ use crate::channel_side;
 use crate::config::{Config, SETTINGS, Sources};
 use crate::{demo, doctor};
 
-pub(crate) use output::width;
+pub(crate) use output::{json as print_json, line as print_line, width};
 
 /// Signs property receipts (新房收据) and tells the channels how each sign flow ended.
 #[derive(Debug, Parser)]

@@ -1,11 +1,26 @@
-//! `sealpost doctor`: is this configuration fit to run?
+//! `sealpost doctor`: is this configuration fit to run? Looks at everything that would fail later, when it hurts, and changes
+//! nothing but making a data folder that is missing.
 
+use std::fs;
+use std::net::{IpAddr, TcpListener};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
+use sealpost_delivery::client::Trust;
+use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::api::time;
+use crate::app::App;
+use crate::cli::{master_secret, print_json, print_line};
+use crate::config::{Code, Config};
+use crate::problem::Chain;
+use crate::secrets::SECRET_FILE;
 
+/// A certificate that expires sooner than this is worth a warning, in milliseconds: 60 days.
+const EXPIRES_SOON: i64 = 60 * 24 * 60 * 60 * 1000;
+
+/// Arguments of `sealpost doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     /// Print JSON
@@ -13,10 +28,293 @@ pub(crate) struct DoctorArgs {
     json: bool,
 }
 
+/// What was found about one thing.
+struct Finding {
+    what: &'static str,
+    verdict: Verdict,
+    says: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Fit.
+    Good,
+    /// It runs, but should be known.
+    Mind,
+    /// It does not run, or not as it should.
+    Bad,
+}
+
+impl Verdict {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Mind => "mind",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+/// Exits with 0 when nothing is bad.
 pub(crate) async fn run(
     args: DoctorArgs,
     config: anyhow::Result<Config>,
 ) -> anyhow::Result<ExitCode> {
-    let _ = (args.json, config?);
-    Ok(ExitCode::SUCCESS)
+    let findings = examine(config).await;
+    let fit = findings
+        .iter()
+        .all(|finding| finding.verdict != Verdict::Bad);
+    if args.json {
+        let shown: Vec<Value> = findings
+            .iter()
+            .map(|finding| json!({ "what": finding.what, "verdict": finding.verdict.name(), "says": finding.says }))
+            .collect();
+        print_json(&json!({ "fit": fit, "findings": shown }))?;
+    } else {
+        for finding in &findings {
+            print_line(&format!(
+                "{:<5} {:<14} {}",
+                finding.verdict.name(),
+                finding.what,
+                finding.says
+            ))?;
+        }
+        print_line(if fit {
+            "\nfit to run"
+        } else {
+            "\nnot fit to run"
+        })?;
+    }
+    Ok(if fit {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn examine(config: anyhow::Result<Config>) -> Vec<Finding> {
+    let mut examination = Examination(Vec::new());
+    match config {
+        Err(error) => examination.bad("configuration", format!("{error:#}")),
+        Ok(config) => {
+            examination.good("configuration", "read; every key is known".to_owned());
+            examination.public_url(&config);
+            examination.address(&config).await;
+            examination.trust(&config);
+            examination.codes(&config);
+            examination.folder(&config.data);
+            match App::open(config, master_secret().as_deref()).await {
+                Err(error) => examination.bad("data", Chain(&error).to_string()),
+                Ok(app) => {
+                    examination.authority(&app);
+                    examination.kept(&app).await;
+                }
+            }
+        }
+    }
+    examination.0
+}
+
+struct Examination(Vec<Finding>);
+
+impl Examination {
+    fn good(&mut self, what: &'static str, says: String) {
+        self.0.push(Finding {
+            what,
+            verdict: Verdict::Good,
+            says,
+        });
+    }
+
+    fn mind(&mut self, what: &'static str, says: String) {
+        self.0.push(Finding {
+            what,
+            verdict: Verdict::Mind,
+            says,
+        });
+    }
+
+    fn bad(&mut self, what: &'static str, says: String) {
+        self.0.push(Finding {
+            what,
+            verdict: Verdict::Bad,
+            says,
+        });
+    }
+
+    /// Links go to phones, and signatures over plain http can be read and changed on the way.
+    fn public_url(&mut self, config: &Config) {
+        match &config.public_url {
+            None => self.mind(
+                "public_url",
+                "not set: links work on this machine only".to_owned(),
+            ),
+            Some(url) if url.is_https() => self.good(
+                "public_url",
+                format!("{url}, {} characters", url.as_str().chars().count()),
+            ),
+            Some(url) => self.mind(
+                "public_url",
+                format!("{url} is not https: links and signatures can be read on the way"),
+            ),
+        }
+        if config.listen.ip() != IpAddr::from([127, 0, 0, 1]) && config.trusted_proxies.is_empty() {
+            self.mind("proxies", "no trusted_proxies: behind a proxy, the evidence would name its address for every signer".to_owned());
+        }
+    }
+
+    async fn address(&mut self, config: &Config) {
+        match TcpListener::bind(config.listen) {
+            Ok(_) => self.good("listen", format!("{} is free", config.listen)),
+            Err(error) => {
+                let url = format!("http://{}/healthz", config.listen);
+                match crate::http_client::HttpClient::default()
+                    .get(&url, None)
+                    .await
+                {
+                    Ok(answer) if answer.body == "ok\n" => {
+                        self.good("listen", format!("{}: a server is running", config.listen))
+                    }
+                    _ => self.bad("listen", format!("{}: {error}", config.listen)),
+                }
+            }
+        }
+    }
+
+    fn trust(&mut self, config: &Config) {
+        match Trust::load(config.delivery.ca_file.as_deref()) {
+            Err(error) => self.bad("roots", Chain(&error).to_string()),
+            Ok(trust) if trust.is_empty() => {
+                self.bad("roots", "this machine trusts no certificate at all: every https callback would fail (install ca-certificates)".to_owned());
+            }
+            Ok(_) => self.good(
+                "roots",
+                "certificates for https callbacks are there".to_owned(),
+            ),
+        }
+        if config.delivery.allow_http {
+            self.mind(
+                "delivery",
+                "allow_http: callbacks may be read and changed on the way".to_owned(),
+            );
+        }
+    }
+
+    fn codes(&mut self, config: &Config) {
+        match &config.code {
+            Code::Log => self.mind(
+                "code",
+                "signing codes are written to the log: for trying out only".to_owned(),
+            ),
+            Code::Http { url, .. } => self.good("code", format!("signing codes go by {url}")),
+            Code::Smtp { server, .. } => {
+                self.good("code", format!("signing codes go by mail through {server}"))
+            }
+        }
+    }
+
+    fn folder(&mut self, data: &Path) {
+        let probe = data.join(".doctor");
+        let written = fs::create_dir_all(data)
+            .and_then(|()| fs::write(&probe, b""))
+            .and_then(|()| fs::remove_file(&probe));
+        match written {
+            Ok(()) => self.good("folder", format!("{} can be written", data.display())),
+            Err(error) => self.bad("folder", format!("{}: {error}", data.display())),
+        }
+        #[cfg(unix)]
+        for path in [data.to_owned(), data.join(SECRET_FILE)] {
+            use std::os::unix::fs::PermissionsExt as _;
+            if let Ok(metadata) = fs::metadata(&path)
+                && metadata.permissions().mode() & 0o077 != 0
+            {
+                self.mind(
+                    "folder",
+                    format!(
+                        "{} can be read by others; it should be its owner's alone",
+                        path.display()
+                    ),
+                );
+            }
+        }
+    }
+
+    fn authority(&mut self, app: &App) {
+        let (subject, validity) = app.authority_subject();
+        let until = time(validity.not_after);
+        if validity.not_after < app.now() + EXPIRES_SOON {
+            self.bad(
+                "authority",
+                format!("the built-in authority expires on {until}"),
+            );
+        } else {
+            self.mind("authority", format!("signatures come from the built-in authority, which is not a licensed one: {subject}, until {until}"));
+        }
+    }
+
+    /// What is in the database: channels that cannot be told, work that is left lying.
+    async fn kept(&mut self, app: &App) {
+        match app.channels().await {
+            Err(problem) => return self.bad("data", problem.to_string()),
+            Ok(channels) if channels.is_empty() => self.mind(
+                "channels",
+                "there is none yet: sealpost channel add NAME".to_owned(),
+            ),
+            Ok(channels) => {
+                for channel in channels {
+                    match (&channel.paused, &channel.callback_url) {
+                        (Some(pause), _) => self.mind(
+                            "channels",
+                            format!(
+                                "{} is paused since {}: {}",
+                                channel.name,
+                                time(pause.at),
+                                pause.reason
+                            ),
+                        ),
+                        (None, None) => self.mind(
+                            "channels",
+                            format!("{} has no callback URL; its callbacks wait", channel.name),
+                        ),
+                        (None, Some(url)) => match app.check_callback_url(url) {
+                            Ok(_) => {
+                                self.good("channels", format!("{} is told at {url}", channel.name))
+                            }
+                            Err(refused) => self.bad(
+                                "channels",
+                                format!("{}: {url} is not permitted: {refused}", channel.name),
+                            ),
+                        },
+                    }
+                }
+            }
+        }
+        match app.store().backlog(app.now()).await {
+            Err(error) => self.bad("callbacks", Chain(&error).to_string()),
+            Ok(backlog) if backlog.failed > 0 => {
+                self.mind(
+                    "callbacks",
+                    format!(
+                        "{} wait, {} have failed: sealpost callbacks list --state failed",
+                        backlog.waiting, backlog.failed
+                    ),
+                );
+            }
+            Ok(backlog) => self.good(
+                "callbacks",
+                format!("{} wait, none has failed", backlog.waiting),
+            ),
+        }
+        match app.store().sealing_backlog().await {
+            Err(error) => self.bad("sealing", Chain(&error).to_string()),
+            Ok(backlog) if backlog.failing > 0 => self.mind(
+                "sealing",
+                format!(
+                    "{} flows wait, {} of them after a failure",
+                    backlog.waiting, backlog.failing
+                ),
+            ),
+            Ok(backlog) => self.good("sealing", format!("{} flows wait", backlog.waiting)),
+        }
+    }
 }

@@ -8,12 +8,12 @@ use serde_json::Value;
 use crate::config::Setting;
 
 /// Prints JSON, readable.
-pub(super) fn json(value: &Value) -> anyhow::Result<ExitCode> {
+pub(crate) fn json(value: &Value) -> anyhow::Result<ExitCode> {
     line(&format!("{value:#}"))
 }
 
 /// Prints one line.
-pub(super) fn line(text: &str) -> anyhow::Result<ExitCode> {
+pub(crate) fn line(text: &str) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         // Whoever read our output has read enough.
