@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, io::Write as _, ops::Range};
 
 use crate::{
     document::{Document, Object, Unreadable, XrefKind, damaged},
-    syntax::{Dict, Id, Item, Value},
+    syntax::{Dict, Id, Item, Parser, Value},
 };
 
 /// An update being put together.
@@ -64,13 +64,20 @@ impl<'d, 'a> Increment<'d, 'a> {
 
     /// Replaces or adds entries of a dictionary object, keeping the spelling of all the others.
     pub(crate) fn edit(&mut self, id: Id, edits: &[(&str, Vec<u8>)]) -> Result<(), Unreadable> {
-        let (object, dict) = self.dict_object(id)?;
-        let body = splice(
-            self.document.raw(&object, &object.item.span),
-            object.item.span.start,
-            &dict,
-            edits,
-        );
+        let body = match self.objects.get(&id) {
+            // It was changed in this update already.
+            Some(body) => {
+                let Value::Dict(dict) = Parser::new(body, 0).item()?.value else {
+                    return damaged("a dictionary was expected", 0);
+                };
+                splice(body, 0, &dict, edits)
+            }
+            None => {
+                let (object, dict) = self.dict_object(id)?;
+                let span = &object.item.span;
+                splice(self.document.raw(&object, span), span.start, &dict, edits)
+            }
+        };
         self.set(id, body);
         Ok(())
     }
@@ -96,7 +103,10 @@ impl<'d, 'a> Increment<'d, 'a> {
                 if object.item.value.array().is_none() {
                     return damaged("an array was expected", 0);
                 }
-                let body = appended(self.document.raw(&object, &object.item.span), elements);
+                // Pages may share the array, and then it was changed in this update already.
+                let own = self.objects.get(&id).map(Vec::as_slice);
+                let raw = own.unwrap_or_else(|| self.document.raw(&object, &object.item.span));
+                let body = appended(raw, elements);
                 self.set(id, body);
                 Ok(None)
             }

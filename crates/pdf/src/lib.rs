@@ -5,6 +5,7 @@
 
 pub mod appearance;
 mod canvas;
+mod cms;
 pub mod document;
 pub mod draw;
 mod font;
@@ -20,16 +21,21 @@ pub mod sign;
 pub mod signature;
 mod syntax;
 mod text;
+pub mod timestamp;
 pub mod verify;
 
 pub use appearance::{Appearance, RgbaImage};
 pub use document::Unreadable;
 pub use draw::{DrawError, DrawMeta, Drawn, Place, PlaceKind, SignerLabel, draw};
 pub use mark::{MarkError, Void, VoidKind};
-pub use pki::{Authority, Credential, KeyAlgorithm, Subject, Validity};
+pub use pki::{Authority, Credential, KeyAlgorithm, Revocation, Subject, Validity};
 pub use receipt::{FieldError, Payer, Receipt};
 pub use render::RenderError;
 pub use seal::{RoundSeal, SealError};
-pub use sign::{Field, SignError, SignRequest, add_fields, sign};
+pub use sign::{
+    Field, Pending, PendingArchive, SignError, SignRequest, add_evidence, add_fields, prepare,
+    prepare_archive, sign,
+};
 pub use signature::SignatureImageError;
+pub use timestamp::{Responder, Timestamp, TimestampError, TimestampRequest};
 pub use verify::{Report, Trust, Verdict, VerifyError, verify};

@@ -6,9 +6,10 @@ mod authority;
 mod credential;
 mod key;
 pub(crate) mod oid;
+mod profile;
 
 pub(crate) use authority::utc_millis;
-pub use authority::{Authority, Subject, Validity};
+pub use authority::{Authority, Revocation, Subject, Validity};
 pub use credential::Credential;
 pub use key::KeyAlgorithm;
 pub(crate) use key::PrivateKey;

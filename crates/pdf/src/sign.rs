@@ -4,35 +4,37 @@
 //! them. An update never touches an earlier byte, so the signatures before it stay valid. Nothing here reads a clock or
 //! the network.
 
-mod cms;
+mod archive;
+mod blank;
 mod error;
 mod fields;
 mod picture;
 
-use std::ops::Range;
+use aws_lc_rs::digest::{SHA256, digest};
+use blank::{Blank, Dictionary};
 
-use aws_lc_rs::digest::{Algorithm, Context, Digest};
-
-pub(crate) use cms::{IssuerAndSerialNumber, SigningCertificateV2};
+pub use archive::{PendingArchive, add_evidence, prepare_archive};
 pub use error::SignError;
 pub use fields::{Field, add_fields};
 
 use crate::{
     appearance::Appearance,
+    cms::{self, Content, Signed},
     document::Document,
     form::{self, Certification, FormField, Lock, Permissions},
     increment::Increment,
     pki::Credential,
     syntax::{Id, Value},
     text,
+    timestamp::{Timestamp, TimestampRequest},
 };
 
 /// The most characters of a reason, a place or a name.
 const MAX_TEXT: usize = 512;
 /// Room for the CMS structure beside its certificates, in bytes: attributes, names and a signature of up to 512 bytes.
 const ROOM_BESIDE_CHAIN: usize = 1280;
-/// The width of each number of a byte range before it is known.
-const RANGE_DIGITS: usize = 10;
+/// Room for a timestamp with the chain of its authority, in bytes.
+const TIMESTAMP_ROOM: usize = 6 * 1024;
 
 /// What one signature is made of.
 #[derive(Clone, Copy)]
@@ -61,42 +63,61 @@ pub struct SignRequest<'a> {
 /// When the document is unreadable, the field does not exist or is signed, an argument is beyond its limit, an earlier
 /// signature forbids it, or the cryptographic library fails.
 pub fn sign(pdf: &[u8], request: &SignRequest<'_>) -> Result<Vec<u8>, SignError> {
-    prepare(pdf, request)?.finish()
+    make(pdf, request, 0)?.finish()
+}
+
+/// Like [`sign()`], but leaves room for a timestamp, which makes the signature PAdES B-T:
+/// [`Pending::timestamp_request`] goes to an authority, and its answer to [`Pending::set_timestamp`].
+///
+/// # Errors
+/// As [`sign()`].
+pub fn prepare(pdf: &[u8], request: &SignRequest<'_>) -> Result<Pending, SignError> {
+    make(pdf, request, TIMESTAMP_ROOM)
 }
 
 /// A signature that is made but not yet in its place.
-struct Pending {
-    /// The whole file, with zeros where the signature goes.
-    bytes: Vec<u8>,
-    /// Where its hexadecimal digits go.
-    digits: Range<usize>,
-    signed: cms::SignedData,
+pub struct Pending {
+    blank: Blank,
+    signed: Signed,
 }
 
 impl Pending {
-    fn finish(mut self) -> Result<Vec<u8>, SignError> {
-        let encoded = cms::encode(&self.signed)?;
-        let reserved = self.digits.len() / 2;
-        if encoded.len() > reserved {
-            return Err(SignError::NoRoom {
-                needed: encoded.len(),
-                reserved,
-            });
-        }
-        let end = self.digits.start + encoded.len() * 2;
-        let place = &mut self.bytes[self.digits.start..end];
-        hex::encode_to_slice(&encoded, place)
-            .map_err(|_| SignError::Crypto("write a signature"))?;
-        Ok(self.bytes)
+    /// Asks for a timestamp over the signature (SHA-256). `nonce` is 16 random bytes.
+    ///
+    /// # Errors
+    /// When the policy is no object identifier.
+    pub fn timestamp_request(
+        &self,
+        nonce: [u8; 16],
+        policy: Option<&str>,
+    ) -> Result<TimestampRequest, SignError> {
+        let imprint = digest(&SHA256, self.signed.signature());
+        TimestampRequest::new(&imprint, nonce, policy)
+    }
+
+    /// Puts the timestamp beside the signature.
+    ///
+    /// # Errors
+    /// When the token cannot be encoded.
+    pub fn set_timestamp(&mut self, timestamp: &Timestamp) -> Result<(), SignError> {
+        self.signed.set_timestamp(timestamp.token())
+    }
+
+    /// The signed file; without a timestamp it is PAdES B-B.
+    ///
+    /// # Errors
+    /// When the signature does not fit the room reserved for it.
+    pub fn finish(self) -> Result<Vec<u8>, SignError> {
+        self.blank.fill(&self.signed.encode()?)
     }
 }
 
-fn prepare(pdf: &[u8], request: &SignRequest<'_>) -> Result<Pending, SignError> {
+fn make(pdf: &[u8], request: &SignRequest<'_>, room: usize) -> Result<Pending, SignError> {
     let document = Document::parse(pdf)?;
     let field = empty_field(&document, request.field)?;
     let chain: usize = request.credential.chain_der.iter().map(Vec::len).sum();
-    let room = chain + ROOM_BESIDE_CHAIN;
-    let dictionary = SignatureDictionary::new(&document, &field, request, room)?;
+    let entries = entries(&document, &field, request)?;
+    let dictionary = Dictionary::new(entries, chain + ROOM_BESIDE_CHAIN + room);
 
     let mut increment = Increment::new(&document);
     let signature = increment.add(dictionary.body);
@@ -106,11 +127,8 @@ fn prepare(pdf: &[u8], request: &SignRequest<'_>) -> Result<Pending, SignError> 
         Some(appearance) => {
             // Only the first annotation of a field is shown; signature fields have one.
             let widget = field.widgets.first().copied().unwrap_or(field.id);
-            let picture = picture::add(
-                &mut increment,
-                appearance,
-                page_rotation(&document, widget)?,
-            )?;
+            let rotation = page_rotation(&document, widget)?;
+            let picture = picture::add(&mut increment, appearance, rotation)?;
             let picture = ("AP", format!("<< /N {picture} >>").into_bytes());
             if widget == field.id {
                 increment.edit(field.id, &[value, picture])?;
@@ -120,33 +138,10 @@ fn prepare(pdf: &[u8], request: &SignRequest<'_>) -> Result<Pending, SignError> 
             }
         }
     }
-    let updated = increment.finish();
-    // The increment has just put it there.
-    let body = updated.bodies.get(&signature).copied().unwrap_or_default();
-    let mut bytes = updated.bytes;
-    let contents = body + dictionary.contents.start..body + dictionary.contents.end;
-    let ranges = [0..contents.start, contents.end..bytes.len()];
-    write_byte_range(&mut bytes[body + dictionary.byte_range..], &ranges);
-    let content = digest_ranges(request.credential.key.digest(), &bytes, &ranges);
-    let signed = cms::sign(request.credential, &content)?;
-    Ok(Pending {
-        bytes,
-        digits: contents.start + 1..contents.end - 1,
-        signed,
-    })
-}
-
-/// The digest of several ranges of `bytes`, one after the other.
-pub(crate) fn digest_ranges(
-    algorithm: &'static Algorithm,
-    bytes: &[u8],
-    ranges: &[Range<usize>],
-) -> Digest {
-    let mut context = Context::new(algorithm);
-    for range in ranges {
-        context.update(&bytes[range.clone()]);
-    }
-    context.finish()
+    let blank = Blank::new(increment.finish(), signature, &dictionary.places);
+    let content = blank.digest(request.credential.key.digest());
+    let signed = cms::sign(request.credential, Content::Detached(&content), true)?;
+    Ok(Pending { blank, signed })
 }
 
 /// Finds the field and makes sure that it may be signed.
@@ -176,63 +171,37 @@ fn empty_field(document: &Document<'_>, name: &str) -> Result<FormField, SignErr
     Ok(field)
 }
 
-/// A signature dictionary (ISO 32000-2 section 12.8.1) with its blanks.
-struct SignatureDictionary {
-    body: Vec<u8>,
-    /// Where the byte range's blank begins in it.
-    byte_range: usize,
-    /// Where the contents are in it, brackets included.
-    contents: Range<usize>,
-}
-
-impl SignatureDictionary {
-    fn new(
-        document: &Document<'_>,
-        field: &FormField,
-        request: &SignRequest<'_>,
-        room: usize,
-    ) -> Result<Self, SignError> {
-        let date = text::encode_date(request.signing_time, request.zone_minutes);
-        let date = date.ok_or(SignError::Time(request.signing_time))?;
-        let mut body = format!(
-            "<< /Type /Sig /Filter /Adobe.PPKLite /SubFilter /ETSI.CAdES.detached /M ({date})"
-        )
-        .into_bytes();
-        let texts = [
-            ("Name", request.name),
-            ("Reason", request.reason),
-            ("Location", request.location),
-        ];
-        for (key, text) in texts {
-            let Some(text) = text else { continue };
-            if text.chars().count() > MAX_TEXT {
-                return Err(SignError::TooLarge {
-                    what: "a text of a signature in characters",
-                    limit: MAX_TEXT,
-                });
-            }
-            body.extend_from_slice(format!(" /{key} ").as_bytes());
-            body.extend_from_slice(&text::encode(text));
+/// The entries of the signature dictionary but for its byte range and contents.
+fn entries(
+    document: &Document<'_>,
+    field: &FormField,
+    request: &SignRequest<'_>,
+) -> Result<Vec<u8>, SignError> {
+    let date = text::encode_date(request.signing_time, request.zone_minutes);
+    let date = date.ok_or(SignError::Time(request.signing_time))?;
+    let mut entries =
+        format!("/Type /Sig /Filter /Adobe.PPKLite /SubFilter /ETSI.CAdES.detached /M ({date})")
+            .into_bytes();
+    let texts = [
+        ("Name", request.name),
+        ("Reason", request.reason),
+        ("Location", request.location),
+    ];
+    for (key, text) in texts {
+        let Some(text) = text else { continue };
+        if text.chars().count() > MAX_TEXT {
+            return Err(SignError::TooLarge {
+                what: "a text of a signature in characters",
+                limit: MAX_TEXT,
+            });
         }
-        if let Value::Dict(lock) = document.resolve(field.dict.value(b"Lock"))? {
-            body.extend_from_slice(&field_lock(&Lock::of(document, &lock)?));
-        }
-        body.extend_from_slice(b" /ByteRange [");
-        let byte_range = body.len();
-        body.resize(byte_range + 4 * (RANGE_DIGITS + 1), b' ');
-        body.extend_from_slice(b" ] /Contents ");
-        let start = body.len();
-        body.push(b'<');
-        body.resize(body.len() + room * 2, b'0');
-        body.push(b'>');
-        let contents = start..body.len();
-        body.extend_from_slice(b" >>");
-        Ok(Self {
-            body,
-            byte_range,
-            contents,
-        })
+        entries.extend_from_slice(format!(" /{key} ").as_bytes());
+        entries.extend_from_slice(&text::encode(text));
     }
+    if let Value::Dict(lock) = document.resolve(field.dict.value(b"Lock"))? {
+        entries.extend_from_slice(&field_lock(&Lock::of(document, &lock)?));
+    }
+    Ok(entries)
 }
 
 /// A field's `/Lock` becomes part of what is signed (section 12.8.2.4).
@@ -256,19 +225,6 @@ fn field_lock(lock: &Lock) -> Vec<u8> {
     }
     out.extend_from_slice(b" >> >> ]");
     out
-}
-
-fn write_byte_range(blank: &mut [u8], ranges: &[Range<usize>; 2]) {
-    let numbers = [
-        ranges[0].start,
-        ranges[0].len(),
-        ranges[1].start,
-        ranges[1].len(),
-    ];
-    for (place, number) in blank.chunks_exact_mut(RANGE_DIGITS + 1).zip(numbers) {
-        // Ten digits hold every offset of a file of at most 256 MiB.
-        place.copy_from_slice(format!(" {number:<RANGE_DIGITS$}").as_bytes());
-    }
 }
 
 /// The rotation of the page that a widget is on: 0, 90, 180 or 270.

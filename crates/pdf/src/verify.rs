@@ -7,11 +7,11 @@
 mod algorithm;
 mod chain;
 mod changes;
-mod cms;
+pub(crate) mod cms;
 mod report;
 mod signature;
-mod timestamp;
-mod tlv;
+pub(crate) mod timestamp;
+pub(crate) mod tlv;
 
 pub use report::{
     Change, ChangeKind, Clock, Code, Finding, Level, Party, Report, Severity, SignatureKind,
@@ -111,6 +111,7 @@ pub fn verify(pdf: &[u8], trust: &Trust, now: i64) -> Result<Report, VerifyError
         timestamp_roots: &timestamp_roots,
         certificates: &certificates,
         lists: &lists,
+        has_evidence: !evidence.lists.is_empty(),
         now,
     };
     let mut values = HashSet::new();

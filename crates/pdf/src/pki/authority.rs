@@ -7,29 +7,25 @@ use std::time::Duration;
 
 use der::{
     Any, DateTime, Decode as _, Encode as _,
-    asn1::{Ia5String, ObjectIdentifier, PrintableStringRef, SetOfVec, Utf8StringRef},
+    asn1::{ObjectIdentifier, PrintableStringRef, SetOfVec, Uint, Utf8StringRef},
 };
 use x509_cert::{
     attr::AttributeTypeAndValue,
-    builder::{self, Builder as _, CertificateBuilder, profile::BuilderProfile},
-    certificate::TbsCertificate,
-    ext::{
-        Extension, ToExtension as _,
-        pkix::{
-            AuthorityKeyIdentifier, BasicConstraints, CrlDistributionPoints, ExtendedKeyUsage,
-            KeyUsage, KeyUsages, SubjectKeyIdentifier,
-            crl::dp::DistributionPoint,
-            name::{DistributionPointName, GeneralName},
-        },
-    },
+    builder::{self, Builder as _, CertificateBuilder, CrlBuilder},
+    crl::RevokedCert,
+    ext::pkix::{BasicConstraints, CrlNumber},
     name::Name,
     serial_number::SerialNumber,
-    spki::SubjectPublicKeyInfoRef,
     time::Time,
 };
 use zeroize::Zeroizing;
 
-use super::{Credential, KeyAlgorithm, PrivateKey, oid};
+use super::{
+    Credential, KeyAlgorithm, PrivateKey,
+    key::SignatureBytes,
+    oid,
+    profile::{LeafProfile, RootProfile},
+};
 use crate::sign::SignError;
 
 /// Said in the issuer's name of every certificate. 64 characters is the most that X.520 permits.
@@ -56,6 +52,11 @@ pub enum Subject<'a> {
         name: &'a str,
         /// Its unified social credit code (统一社会信用代码), when known.
         credit_code: Option<&'a str>,
+    },
+    /// A timestamp authority of our own.
+    TimestampAuthority {
+        /// What it is called.
+        name: &'a str,
     },
     /// A person who signs in one sign flow.
     Person {
@@ -106,9 +107,7 @@ impl Authority {
             key.public().clone(),
         )
         .map_err(built)?;
-        let certificate = builder
-            .build::<_, super::key::SignatureBytes>(&key)
-            .map_err(built)?;
+        let certificate = builder.build::<_, SignatureBytes>(&key).map_err(built)?;
         Ok(Self {
             root: Credential::new(key, vec![certificate.to_der()?])?,
             crl_url: None,
@@ -191,6 +190,7 @@ impl Authority {
         let profile = LeafProfile {
             issuer: self.root.leaf().tbs_certificate().subject().clone(),
             subject: subject.name()?,
+            for_timestamps: matches!(subject, Subject::TimestampAuthority { .. }),
             crl_url: self.crl_url.clone(),
         };
         let builder = CertificateBuilder::new(
@@ -201,12 +201,59 @@ impl Authority {
         )
         .map_err(built)?;
         let certificate = builder
-            .build::<_, super::key::SignatureBytes>(&self.root.key)
+            .build::<_, SignatureBytes>(&self.root.key)
             .map_err(built)?;
         Credential::new(
             key,
             vec![certificate.to_der()?, self.certificate().to_vec()],
         )
+    }
+}
+
+/// A certificate that is good no longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// Its serial number in hex, as of [`Credential::serial_hex`].
+    pub serial: String,
+    /// Since when, in UTC milliseconds.
+    pub since: i64,
+}
+
+impl Authority {
+    /// The certificate revocation list (RFC 5280 section 5), in DER: everything that was ever revoked. `number` grows from
+    /// list to list; `validity` is from now until the next list at the latest.
+    ///
+    /// # Errors
+    /// When a serial number is no hex or too long, a time cannot be stated, or the cryptographic library fails.
+    pub fn revocation_list(
+        &self,
+        revoked: &[Revocation],
+        number: u64,
+        validity: Validity,
+    ) -> Result<Vec<u8>, SignError> {
+        let entry = |revocation: &Revocation| -> Result<RevokedCert, SignError> {
+            let serial = hex::decode(&revocation.serial);
+            let serial =
+                serial.map_err(|_| SignError::Certificate("its serial number is no hex"))?;
+            Ok(RevokedCert {
+                serial_number: SerialNumber::new(&serial)?,
+                revocation_date: x509_time(revocation.since)?,
+                crl_entry_extensions: None,
+            })
+        };
+        let entries = revoked.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+        let number = CrlNumber(Uint::new(&number.to_be_bytes())?);
+        let this_update = x509_time(validity.not_before)?;
+        let mut builder = CrlBuilder::new_with_this_update(self.root.leaf(), number, this_update)?
+            .with_next_update(Some(x509_time(validity.not_after)?));
+        // The list of entries is left out when it is empty (section 5.1.2.6).
+        if !entries.is_empty() {
+            builder = builder.with_certificates(entries.into_iter());
+        }
+        let list = builder
+            .build::<_, SignatureBytes>(&self.root.key)
+            .map_err(built)?;
+        Ok(list.to_der()?)
     }
 }
 
@@ -231,6 +278,14 @@ impl Subject<'_> {
                 parts.push((oid::COMMON_NAME, organization));
                 name(&parts)
             }
+            Subject::TimestampAuthority { name: authority } => name(&[
+                (oid::COUNTRY, "CN"),
+                (oid::ORGANIZATION, NOT_LICENSED),
+                (
+                    oid::COMMON_NAME,
+                    checked(authority, "an authority's name has 1 to 64 characters")?,
+                ),
+            ]),
             Subject::Person { name: person, flow } => {
                 let unit = format!("sign flow {flow}");
                 name(&[
@@ -323,89 +378,4 @@ fn name(parts: &[(ObjectIdentifier, &str)]) -> Result<Name, SignError> {
         }])?);
     }
     Ok(Name::from_der(&sequence.to_der()?)?)
-}
-
-struct RootProfile {
-    subject: Name,
-}
-
-impl BuilderProfile for RootProfile {
-    fn get_issuer(&self, subject: &Name) -> Name {
-        subject.clone()
-    }
-
-    fn get_subject(&self) -> Name {
-        self.subject.clone()
-    }
-
-    fn build_extensions(
-        &self,
-        spk: SubjectPublicKeyInfoRef<'_>,
-        _issuer: SubjectPublicKeyInfoRef<'_>,
-        tbs: &TbsCertificate,
-    ) -> builder::Result<Vec<Extension>> {
-        let subject = tbs.subject();
-        Ok(vec![
-            BasicConstraints {
-                ca: true,
-                path_len_constraint: Some(0),
-            }
-            .to_extension(subject, &[])?,
-            KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign).to_extension(subject, &[])?,
-            SubjectKeyIdentifier::try_from(spk)?.to_extension(subject, &[])?,
-        ])
-    }
-}
-
-struct LeafProfile {
-    issuer: Name,
-    subject: Name,
-    crl_url: Option<String>,
-}
-
-impl BuilderProfile for LeafProfile {
-    fn get_issuer(&self, _subject: &Name) -> Name {
-        self.issuer.clone()
-    }
-
-    fn get_subject(&self) -> Name {
-        self.subject.clone()
-    }
-
-    fn build_extensions(
-        &self,
-        spk: SubjectPublicKeyInfoRef<'_>,
-        issuer: SubjectPublicKeyInfoRef<'_>,
-        tbs: &TbsCertificate,
-    ) -> builder::Result<Vec<Extension>> {
-        let subject = tbs.subject();
-        let issuer_key = SubjectKeyIdentifier::try_from(issuer)?;
-        let mut extensions = vec![
-            BasicConstraints {
-                ca: false,
-                path_len_constraint: None,
-            }
-            .to_extension(subject, &[])?,
-            KeyUsage(KeyUsages::DigitalSignature | KeyUsages::NonRepudiation)
-                .to_extension(subject, &[])?,
-            ExtendedKeyUsage(vec![oid::DOCUMENT_SIGNING, oid::EMAIL_PROTECTION])
-                .to_extension(subject, &[])?,
-            SubjectKeyIdentifier::try_from(spk)?.to_extension(subject, &[])?,
-            AuthorityKeyIdentifier {
-                key_identifier: Some(issuer_key.0),
-                ..Default::default()
-            }
-            .to_extension(subject, &[])?,
-        ];
-        if let Some(url) = &self.crl_url {
-            let location = GeneralName::UniformResourceIdentifier(Ia5String::new(url)?);
-            let point = DistributionPoint {
-                distribution_point: Some(DistributionPointName::FullName(vec![location])),
-                reasons: None,
-                crl_issuer: None,
-            };
-            extensions.push(CrlDistributionPoints(vec![point]).to_extension(subject, &[])?);
-        }
-        Ok(extensions)
-    }
 }

@@ -12,6 +12,9 @@ pub enum SignError {
     /// No empty signature field has this name.
     #[error("the document has no signature field named {0:?}")]
     NoSuchField(String),
+    /// The document has no signatures.
+    #[error("the document has no signatures")]
+    NoSignature,
     /// The field already carries a signature.
     #[error("the signature field {0:?} is already signed")]
     AlreadySigned(String),
@@ -57,6 +60,9 @@ pub enum SignError {
     /// A subject's name is empty, too long or holds a control character.
     #[error("a certificate cannot be issued for this name: {0}")]
     Subject(&'static str),
+    /// A timestamp policy is no object identifier in dotted decimals.
+    #[error("a timestamp policy is an object identifier such as 1.2.3.4")]
+    Policy,
     /// A time is outside what a certificate or a PDF can state (the years 1950 to 9999).
     #[error("the time {0} (UTC milliseconds) cannot be stated")]
     Time(i64),

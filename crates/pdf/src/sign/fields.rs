@@ -43,12 +43,27 @@ pub fn add_fields(pdf: &[u8], fields: &[Field]) -> Result<Vec<u8>, SignError> {
         return Ok(pdf.to_vec());
     }
     refuse_certified(&document)?;
-    refuse_names(&document, fields)?;
-    let last = fields.iter().map(|field| field.page).max().unwrap_or(0);
-    let pages = document.pages(last.saturating_add(1))?;
-
     let mut increment = Increment::new(&document);
     let empty = increment.add_stream("/Type /XObject /Subtype /Form /BBox [ 0 0 0 0 ]", b"");
+    place(
+        &document,
+        &mut increment,
+        fields,
+        &format!("/AP << /N {empty} >>"),
+    )?;
+    Ok(increment.finish().bytes)
+}
+
+/// Puts fields with these further entries on their pages and into the form.
+pub(super) fn place(
+    document: &Document<'_>,
+    increment: &mut Increment<'_, '_>,
+    fields: &[Field],
+    entries: &str,
+) -> Result<(), SignError> {
+    refuse_names(document, fields)?;
+    let last = fields.iter().map(|field| field.page).max().unwrap_or(0);
+    let pages = document.pages(last.saturating_add(1))?;
     let mut ids = Vec::with_capacity(fields.len());
     for field in fields {
         let Some(&page) = pages.get(field.page) else {
@@ -57,7 +72,7 @@ pub fn add_fields(pdf: &[u8], fields: &[Field]) -> Result<Vec<u8>, SignError> {
                 pages: pages.len(),
             });
         };
-        ids.push((increment.add(widget(field, page, empty)?), page));
+        ids.push((increment.add(widget(field, page, entries)?), page));
     }
     let mut by_page = ids.clone();
     by_page.sort_by_key(|(_, page)| *page);
@@ -69,12 +84,8 @@ pub fn add_fields(pdf: &[u8], fields: &[Field]) -> Result<Vec<u8>, SignError> {
             increment.edit(page, &[("Annots", array)])?;
         }
     }
-    add_to_form(
-        &document,
-        &mut increment,
-        &references(ids.iter().map(|(id, _)| *id)),
-    )?;
-    Ok(increment.finish().bytes)
+    let added = references(ids.iter().map(|(id, _)| *id));
+    add_to_form(document, increment, &added)
 }
 
 /// New fields break every certification, and are no business of ours where someone certified a form.
@@ -113,7 +124,7 @@ fn refuse_names(document: &Document<'_>, fields: &[Field]) -> Result<(), SignErr
 }
 
 /// The field and its annotation, merged into one object (section 12.7.5.5 and 12.5.6.19).
-fn widget(field: &Field, page: Id, empty: Id) -> Result<Vec<u8>, SignError> {
+fn widget(field: &Field, page: Id, entries: &str) -> Result<Vec<u8>, SignError> {
     // Before they are put in order, for that would drop what is not a number.
     for coordinate in field.rect {
         number(coordinate)?;
@@ -123,7 +134,7 @@ fn widget(field: &Field, page: Id, empty: Id) -> Result<Vec<u8>, SignError> {
     body.extend_from_slice(&text::encode(&field.name));
     // Printed, and locked against being moved (section 12.5.3).
     let rest = format!(
-        " /F 132 /Rect [ {} {} {} {} ] /P {page} /AP << /N {empty} >> >>",
+        " /F 132 /Rect [ {} {} {} {} ] /P {page} {entries} >>",
         number(left.min(right))?,
         number(bottom.min(top))?,
         number(left.max(right))?,

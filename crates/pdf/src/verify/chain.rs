@@ -24,8 +24,8 @@ const MAX_CHECKS: usize = 64;
 
 /// A certificate with what is asked of it again and again.
 #[derive(Clone)]
-pub(super) struct Known {
-    pub(super) der: Vec<u8>,
+pub(crate) struct Known {
+    pub(crate) der: Vec<u8>,
     pub(super) certificate: Certificate,
 }
 
@@ -54,6 +54,11 @@ impl Known {
             not_after: utc_millis(tbs.validity().not_after),
             sha256: hex_sha256(&self.der),
         }
+    }
+
+    /// Whether it is a timestamp authority's and for nothing else (RFC 3161 section 2.3).
+    pub(crate) fn is_for_timestamps(&self) -> bool {
+        unfit(self, Purpose::Timestamps).is_none()
     }
 
     fn is_issuer_of(&self, other: &Self) -> bool {
@@ -258,7 +263,10 @@ impl Pool<'_> {
         let tbs = known.certificate.tbs_certificate();
         let mut spoken = false;
         for list in self.lists {
-            if list.list.tbs_cert_list.issuer != *tbs.issuer() || !list.signed_by(issuer) {
+            // A list that had been replaced by then says nothing.
+            let next = list.list.tbs_cert_list.next_update.map(utc_millis);
+            let stale = next.is_some_and(|next| next < at);
+            if stale || list.list.tbs_cert_list.issuer != *tbs.issuer() || !list.signed_by(issuer) {
                 continue;
             }
             let revoked = list

@@ -10,8 +10,8 @@ use super::{
     tlv::{Elements, INTEGER, OCTET_STRING, SEQUENCE, SET, Tlv, context},
 };
 use crate::{
+    cms::{IssuerAndSerialNumber, SigningCertificateV2},
     pki::oid,
-    sign::{IssuerAndSerialNumber, SigningCertificateV2},
 };
 
 /// The most certificates, and the most revocation lists, of one structure.
@@ -19,15 +19,15 @@ const MAX_ITEMS: usize = 64;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 
 /// A signature as it was sent.
-pub(super) struct Cms<'a> {
+pub(crate) struct Cms<'a> {
     /// The content inside, of a timestamp token; signatures of documents have none.
-    pub(super) content: Option<&'a [u8]>,
+    pub(crate) content: Option<&'a [u8]>,
     content_type: ObjectIdentifier,
-    pub(super) certificates: Vec<Known>,
-    pub(super) revocation_lists: Vec<&'a [u8]>,
+    pub(crate) certificates: Vec<Known>,
+    pub(crate) revocation_lists: Vec<&'a [u8]>,
     signer: SignerInfo<'a>,
     /// How many bytes it takes; what follows is padding.
-    pub(super) length: usize,
+    pub(crate) length: usize,
 }
 
 struct SignerInfo<'a> {
@@ -41,7 +41,7 @@ struct SignerInfo<'a> {
 
 /// What is wrong with a structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(crate) enum Flaw {
     /// The digest of the content is not the one that was signed.
     Digest,
     /// The cryptographic signature is false.
@@ -56,7 +56,7 @@ pub(super) enum Flaw {
 
 impl<'a> Cms<'a> {
     /// Reads the structure at the start of `bytes`; `None` when it is malformed, or has not exactly one signer.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (outer, _) = Tlv::split(bytes)?;
         let mut info = expect(outer, SEQUENCE)?.elements();
         if object_identifier(&mut info)? != oid::SIGNED_DATA {
@@ -102,25 +102,25 @@ impl<'a> Cms<'a> {
         })
     }
 
-    pub(super) fn content_type(&self) -> ObjectIdentifier {
+    pub(crate) fn content_type(&self) -> ObjectIdentifier {
         self.content_type
     }
 
-    pub(super) fn digest(&self) -> ObjectIdentifier {
+    pub(crate) fn digest(&self) -> ObjectIdentifier {
         self.signer.digest.oid
     }
 
-    pub(super) fn algorithm(&self) -> ObjectIdentifier {
+    pub(crate) fn algorithm(&self) -> ObjectIdentifier {
         self.signer.algorithm.oid
     }
 
     /// The signature value: what a timestamp of it is over.
-    pub(super) fn signature(&self) -> &'a [u8] {
+    pub(crate) fn signature(&self) -> &'a [u8] {
         self.signer.signature
     }
 
     /// The certificate that the signer names, among those inside and `others`.
-    pub(super) fn signer<'c>(
+    pub(crate) fn signer<'c>(
         &'c self,
         mut others: impl Iterator<Item = &'c Known>,
     ) -> Option<&'c Known> {
@@ -143,7 +143,7 @@ impl<'a> Cms<'a> {
     }
 
     /// Checks that the signer signed content made of these pieces.
-    pub(super) fn check(&self, content: &[&[u8]], signer: &Known) -> Result<(), Flaw> {
+    pub(crate) fn check(&self, content: &[&[u8]], signer: &Known) -> Result<(), Flaw> {
         let broken = |broken| match broken {
             Broken::Unsupported => Flaw::Algorithm,
             Broken::Mismatch => Flaw::Signature,
@@ -195,7 +195,7 @@ impl<'a> Cms<'a> {
     }
 
     /// Whether a signing-certificate attribute names the signer's certificate; `None` when there is none.
-    pub(super) fn names_certificate(&self, signer: &Known) -> Option<bool> {
+    pub(crate) fn names_certificate(&self, signer: &Known) -> Option<bool> {
         if let Some(attribute) = self.signed_attribute(oid::SIGNING_CERTIFICATE_V2) {
             let Ok(attribute) = SigningCertificateV2::from_der(attribute.raw) else {
                 return Some(false);
@@ -231,7 +231,7 @@ impl<'a> Cms<'a> {
     }
 
     /// The timestamp token over the signature, when it has one.
-    pub(super) fn timestamp_token(&self) -> Option<&'a [u8]> {
+    pub(crate) fn timestamp_token(&self) -> Option<&'a [u8]> {
         attribute(self.signer.unsigned_attributes?, oid::TIMESTAMP_TOKEN).map(|token| token.raw)
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Context<'c, 'a> {
     /// Certificates of the verifier and of the document's `/DSS`.
     pub(super) certificates: &'c [Known],
     pub(super) lists: &'c [RevocationList],
+    /// Whether the document carries evidence of its own.
+    pub(super) has_evidence: bool,
     pub(super) now: i64,
 }
 
@@ -396,8 +398,8 @@ impl Examination<'_, '_, '_> {
         self.report.findings.extend(findings);
         if cades {
             self.report.level = Some(match (stamped, lasting) {
-                (true, true) => Level::BLT,
-                (true, false) => Level::BT,
+                (true, true) if context.has_evidence => Level::BLT,
+                (true, _) => Level::BT,
                 (false, _) => Level::BB,
             });
         }

@@ -17,10 +17,13 @@ const GENERALIZED_TIME: u8 = 0x18;
 
 /// What a token states (RFC 3161 section 2.4.2).
 pub(crate) struct TstInfo<'a> {
+    pub(crate) policy: ObjectIdentifier,
     pub(crate) digest: ObjectIdentifier,
     pub(crate) imprint: &'a [u8],
     /// UTC milliseconds.
     pub(crate) at: i64,
+    /// The content of the INTEGER.
+    pub(crate) nonce: Option<&'a [u8]>,
 }
 
 impl<'a> TstInfo<'a> {
@@ -31,7 +34,7 @@ impl<'a> TstInfo<'a> {
         }
         let mut parts = info.elements();
         parts.tagged(INTEGER)?;
-        parts.tagged(OBJECT_IDENTIFIER)?;
+        let policy = ObjectIdentifier::from_der(parts.tagged(OBJECT_IDENTIFIER)?.raw).ok()?;
         let mut imprint = parts.tagged(SEQUENCE)?.elements();
         let digest = AlgorithmIdentifierOwned::from_der(imprint.tagged(SEQUENCE)?.raw)
             .ok()?
@@ -39,10 +42,16 @@ impl<'a> TstInfo<'a> {
         let imprint = imprint.tagged(OCTET_STRING)?.content;
         parts.tagged(INTEGER)?;
         let at = generalized_time(parts.tagged(GENERALIZED_TIME)?.content)?;
+        // Accuracy and ordering, which may come before the nonce, have other tags.
+        let nonce = parts
+            .find(|part| part.tag == INTEGER)
+            .map(|nonce| nonce.content);
         Some(Self {
+            policy,
             digest,
             imprint,
             at,
+            nonce,
         })
     }
 }

@@ -2,31 +2,31 @@
 
 /// One element: its tag octet, its content, and all its bytes.
 #[derive(Clone, Copy)]
-pub(super) struct Tlv<'a> {
-    pub(super) tag: u8,
-    pub(super) content: &'a [u8],
-    pub(super) raw: &'a [u8],
+pub(crate) struct Tlv<'a> {
+    pub(crate) tag: u8,
+    pub(crate) content: &'a [u8],
+    pub(crate) raw: &'a [u8],
 }
 
 /// The elements of a constructed value, one after the other; ends early where they are malformed.
 #[derive(Clone)]
-pub(super) struct Elements<'a> {
+pub(crate) struct Elements<'a> {
     rest: &'a [u8],
 }
 
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const SEQUENCE: u8 = 0x30;
-pub(super) const SET: u8 = 0x31;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 
 /// `[n]`, constructed.
-pub(super) const fn context(n: u8) -> u8 {
+pub(crate) const fn context(n: u8) -> u8 {
     0xa0 | n
 }
 
 impl<'a> Tlv<'a> {
     /// The element at the start of `bytes`, and what follows it.
-    pub(super) fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+    pub(crate) fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (&tag, rest) = bytes.split_first()?;
         // Tags above 30 take more octets, and nothing here has them.
         if tag & 0x1f == 0x1f {
@@ -52,14 +52,14 @@ impl<'a> Tlv<'a> {
         Some((Self { tag, content, raw }, after))
     }
 
-    pub(super) fn elements(&self) -> Elements<'a> {
+    pub(crate) fn elements(&self) -> Elements<'a> {
         Elements { rest: self.content }
     }
 }
 
 impl<'a> Elements<'a> {
     /// The next element, when it has this tag.
-    pub(super) fn tagged(&mut self, tag: u8) -> Option<Tlv<'a>> {
+    pub(crate) fn tagged(&mut self, tag: u8) -> Option<Tlv<'a>> {
         let (found, rest) = Tlv::split(self.rest)?;
         if found.tag != tag {
             return None;

@@ -39,8 +39,21 @@ pub(crate) fn pyhanko(root: &Path, file: &Path) -> Result<Vec<Judgement>, String
     pyhanko_all(root, &[file]).remove(0)
 }
 
+/// pyHanko's judgement with nothing but what the file carries, by the rules of `pades` (B-LT) or `pades-lta`.
+pub(crate) fn pyhanko_lasting(
+    profile: &str,
+    root: &Path,
+    file: &Path,
+) -> Result<Vec<Judgement>, String> {
+    ask_pyhanko(profile, root, &[file]).remove(0)
+}
+
 /// Likewise for several files, for starting Python takes a second.
 pub(crate) fn pyhanko_all(root: &Path, files: &[&Path]) -> Vec<Result<Vec<Judgement>, String>> {
+    ask_pyhanko("-", root, files)
+}
+
+fn ask_pyhanko(profile: &str, root: &Path, files: &[&Path]) -> Vec<Result<Vec<Judgement>, String>> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "snake_case")]
     enum Line {
@@ -51,6 +64,7 @@ pub(crate) fn pyhanko_all(root: &Path, files: &[&Path]) -> Vec<Result<Vec<Judgem
     let mut arguments = vec![
         "-c",
         include_str!("pyhanko_judge.py"),
+        profile,
         root.to_str().unwrap(),
     ];
     arguments.extend(files.iter().map(|file| file.to_str().unwrap()));

@@ -14,5 +14,6 @@ mod seal;
 mod sign;
 mod signature;
 mod structures;
+mod timestamp;
 mod tools;
 mod verify;

@@ -1,4 +1,4 @@
-//! Builds the CMS structure of a signature (RFC 5652, ETSI EN 319 122-1).
+//! Builds the CMS structures of signatures and timestamps (RFC 5652, ETSI EN 319 122-1).
 
 use aws_lc_rs::digest::{Digest, SHA256, SHA384, SHA512, digest};
 use der::{
@@ -12,8 +12,10 @@ use x509_cert::{
     spki::AlgorithmIdentifierOwned,
 };
 
-use super::SignError;
-use crate::{pki::Credential, pki::oid};
+use crate::{
+    pki::{Credential, oid},
+    sign::SignError,
+};
 
 /// Names one certificate (RFC 5652 section 10.2.4).
 #[derive(Clone, Debug, Sequence, ValueOrd)]
@@ -24,15 +26,15 @@ pub(crate) struct IssuerAndSerialNumber {
 
 /// RFC 5652 section 3.
 #[derive(Sequence)]
-pub(super) struct ContentInfo {
+struct ContentInfo {
     content_type: ObjectIdentifier,
     #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
     content: Any,
 }
 
 /// RFC 5652 section 5.1, with certificates of X.509 alone and without revocation lists.
-#[derive(Clone, Debug, Sequence)]
-pub(super) struct SignedData {
+#[derive(Sequence)]
+struct SignedData {
     version: u8,
     digest_algorithms: SetOfVec<AlgorithmIdentifierOwned>,
     content: EncapsulatedContent,
@@ -88,11 +90,31 @@ pub(crate) struct EssCertIdV2 {
     pub(crate) issuer_serial: Option<Any>,
 }
 
-/// A detached signature over content with this digest.
+/// A finished signature of one signer, not yet encoded.
+pub(crate) struct Signed {
+    content: EncapsulatedContent,
+    certificates: Option<SetOfVec<Any>>,
+    signer: SignerInfo,
+}
+
+/// What a signature is over.
+#[derive(Clone, Copy)]
+pub(crate) enum Content<'a> {
+    /// A document, which stays outside, by its digest.
+    Detached(&'a Digest),
+    /// A timestamp's statement, which is inside.
+    TstInfo(&'a [u8]),
+}
+
+/// Signs `content`, with the chain of the credential inside when `with_chain` says so.
 ///
 /// Signed attributes: content type, message digest, and signing-certificate-v2. The signing time is not among them: PAdES
-/// has it in the signature dictionary (ETSI EN 319 142-1 section 5.3).
-pub(super) fn sign(credential: &Credential, content: &Digest) -> Result<SignedData, SignError> {
+/// has it in the signature dictionary (ETSI EN 319 142-1 section 5.3), a timestamp in its statement.
+pub(crate) fn sign(
+    credential: &Credential,
+    content: Content<'_>,
+    with_chain: bool,
+) -> Result<Signed, SignError> {
     let leaf = credential.leaf().tbs_certificate();
     let certificate = SigningCertificateV2 {
         certs: vec![EssCertIdV2 {
@@ -102,23 +124,30 @@ pub(super) fn sign(credential: &Credential, content: &Digest) -> Result<SignedDa
         }],
         policies: None,
     };
+    let inner;
+    let (content_type, content, message) = match content {
+        Content::Detached(digest) => (oid::DATA, None, digest),
+        Content::TstInfo(info) => {
+            inner = digest(credential.key.digest(), info);
+            (oid::TST_INFO, Some(OctetString::new(info)?), &inner)
+        }
+    };
     let signed_attributes = Attributes::try_from(vec![
-        attribute(oid::CONTENT_TYPE, Any::from(oid::DATA))?,
+        attribute(oid::CONTENT_TYPE, Any::from(content_type))?,
         attribute(
             oid::MESSAGE_DIGEST,
-            Any::encode_from(&OctetString::new(content.as_ref())?)?,
+            Any::encode_from(&OctetString::new(message.as_ref())?)?,
         )?,
         attribute(oid::SIGNING_CERTIFICATE_V2, Any::encode_from(&certificate)?)?,
     ])?;
     let signature = credential.key.sign(&signed_attributes.to_der()?)?;
-    let digest_algorithm = digest_algorithm(content);
     let signer = SignerInfo {
         version: 1,
         sid: IssuerAndSerialNumber {
             issuer: leaf.issuer().clone(),
             serial_number: leaf.serial_number().clone(),
         },
-        digest_algorithm: digest_algorithm.clone(),
+        digest_algorithm: digest_algorithm(message),
         signed_attributes: Some(signed_attributes),
         signature_algorithm: credential.key.signature_algorithm(),
         signature: OctetString::new(signature)?,
@@ -129,25 +158,51 @@ pub(super) fn sign(credential: &Credential, content: &Digest) -> Result<SignedDa
         .iter()
         .map(|der| Any::from_der(der))
         .collect::<Result<_, _>>()?;
-    Ok(SignedData {
-        version: 1,
-        digest_algorithms: SetOfVec::try_from(vec![digest_algorithm])?,
+    Ok(Signed {
         content: EncapsulatedContent {
-            content_type: oid::DATA,
-            content: None,
+            content_type,
+            content,
         },
-        certificates: Some(SetOfVec::try_from(certificates)?),
-        signers: SetOfVec::try_from(vec![signer])?,
+        certificates: with_chain
+            .then(|| SetOfVec::try_from(certificates))
+            .transpose()?,
+        signer,
     })
 }
 
-/// The structure as it stands in `/Contents`.
-pub(super) fn encode(signed: &SignedData) -> Result<Vec<u8>, SignError> {
-    let content = ContentInfo {
-        content_type: oid::SIGNED_DATA,
-        content: Any::encode_from(signed)?,
-    };
-    Ok(content.to_der()?)
+impl Signed {
+    /// The signature itself: what a timestamp of it is over.
+    pub(crate) fn signature(&self) -> &[u8] {
+        self.signer.signature.as_bytes()
+    }
+
+    /// Puts a timestamp token over the signature beside it (RFC 3161 appendix A).
+    pub(crate) fn set_timestamp(&mut self, token: &[u8]) -> Result<(), SignError> {
+        let attributes = vec![attribute(oid::TIMESTAMP_TOKEN, Any::from_der(token)?)?];
+        self.signer.unsigned_attributes = Some(Attributes::try_from(attributes)?);
+        Ok(())
+    }
+
+    /// The structure as it stands in `/Contents`, or as a token.
+    pub(crate) fn encode(self) -> Result<Vec<u8>, SignError> {
+        let signed = SignedData {
+            // Version 3 where the content is anything but data (RFC 5652 section 5.1).
+            version: if self.content.content_type == oid::DATA {
+                1
+            } else {
+                3
+            },
+            digest_algorithms: SetOfVec::try_from(vec![self.signer.digest_algorithm.clone()])?,
+            content: self.content,
+            certificates: self.certificates,
+            signers: SetOfVec::try_from(vec![self.signer])?,
+        };
+        let content = ContentInfo {
+            content_type: oid::SIGNED_DATA,
+            content: Any::encode_from(&signed)?,
+        };
+        Ok(content.to_der()?)
+    }
 }
 
 fn attribute(oid: ObjectIdentifier, value: Any) -> Result<Attribute, SignError> {
