@@ -2,10 +2,10 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 
 use super::Fields;
@@ -13,6 +13,9 @@ use crate::problem::{Kind, Problem};
 
 /// The most bytes of a JSON body that carries no document.
 pub(crate) const MIB: usize = 1024 * 1024;
+
+/// The most bytes of a body that are read at all, be it only to answer that they are too many.
+const THROWN_AWAY: usize = 64 * MIB;
 
 /// A JSON object of at most `LIMIT` bytes, and the bytes themselves (idempotency keys hash them).
 pub(crate) struct Json<const LIMIT: usize = MIB> {
@@ -50,26 +53,49 @@ fn is_json(content_type: &str) -> bool {
     essence.eq_ignore_ascii_case("application/json")
 }
 
-/// Reads a body of at most `limit` bytes. A longer one is refused before it is read when it says its length, and after
-/// `limit` bytes when it does not.
+/// Reads a body of at most `limit` bytes. What is beyond is read too, up to a point, and thrown away: a client that is still
+/// sending when the connection closes sees a broken connection instead of the answer.
 pub(crate) async fn bounded(request: Request, limit: usize) -> Result<Bytes, Problem> {
-    let announced = request
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit as u64) {
+    let announced = announced_length(&request);
+    if announced.is_some_and(|length| length > THROWN_AWAY as u64) {
         return Err(Problem::too_large(limit));
     }
-    match Limited::new(request.into_body(), limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
-            Err(Problem::too_large(limit))
+    let mut body = request.into_body();
+    let mut read =
+        BytesMut::with_capacity(announced.map_or(0, |length| limit.min(length as usize)));
+    let mut total = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            Problem::new(
+                Kind::MalformedRequest,
+                "The body ended before it was complete.",
+            )
+        })?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        total += data.len();
+        if total <= limit {
+            read.extend_from_slice(data);
+        } else if total > THROWN_AWAY {
+            break;
         }
-        Err(_) => Err(Problem::new(
-            Kind::MalformedRequest,
-            "The body ended before it was complete.",
-        )),
     }
+    if total > limit {
+        Err(Problem::too_large(limit))
+    } else {
+        Ok(read.freeze())
+    }
+}
+
+fn announced_length(request: &Request) -> Option<u64> {
+    request
+        .headers()
+        .get(CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// An optional JSON body: none at all reads as an empty object.

@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod api;
+mod bad_input;
 mod callbacks;
+mod channel_side;
 mod demo;
 mod kill;
+mod operating;
+mod pages;
 mod support;
