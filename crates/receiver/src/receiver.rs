@@ -9,6 +9,7 @@ use http::HeaderMap;
 use sealpost_contract::webhook::Secret;
 use sealpost_contract::{Answer, Callback, UtcMillis};
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::{Checks, Claim, Error, Handler, HandlerError, Inbox, Kept, Outcome, Refused};
@@ -23,7 +24,7 @@ const BUSY_LIMIT: Duration = Duration::from_secs(8);
 const BUSY_POLL: Duration = Duration::from_millis(20);
 const DUE_POLL: Duration = Duration::from_millis(500);
 /// Handlers that `work` runs at once.
-const WORKERS: usize = 16;
+const WORKERS: u32 = 32;
 /// The longest reason kept of a failed handler, in characters.
 const REASON_CHARS: usize = 1000;
 
@@ -185,7 +186,7 @@ impl<I: Inbox, H: Handler> Receiver<I, H> {
     ///
     /// On shutdown, handlers that run are given the time to end.
     pub async fn work(self, shutdown: impl Future<Output = ()>) {
-        let slots = Arc::new(Semaphore::new(WORKERS));
+        let slots = Arc::new(Semaphore::new(WORKERS as usize));
         tokio::pin!(shutdown);
         loop {
             self.start_due(&slots).await;
@@ -196,7 +197,7 @@ impl<I: Inbox, H: Handler> Receiver<I, H> {
             }
         }
         // All slots free means that all handlers have ended.
-        let _ = slots.acquire_many(WORKERS as u32).await;
+        let _ = slots.acquire_many(WORKERS).await;
     }
 
     async fn start_due(&self, slots: &Arc<Semaphore>) {
@@ -211,13 +212,18 @@ impl<I: Inbox, H: Handler> Receiver<I, H> {
                 return;
             }
         };
+        // All are claimed before the next look, so that nothing is started twice; together, since they share a commit.
+        let mut claims = JoinSet::new();
         for callback in due {
+            let receiver = self.clone();
+            claims.spawn(async move { (receiver.claim(&callback).await, callback) });
+        }
+        while let Some(claimed) = claims.join_next().await {
+            let Ok((Some((claim, attempt)), callback)) = claimed else {
+                continue;
+            };
             let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
                 return;
-            };
-            // Claimed before the next look, so that what is due is not started twice.
-            let Some((claim, attempt)) = self.claim(&callback).await else {
-                continue;
             };
             let receiver = self.clone();
             tokio::spawn(async move {

@@ -38,6 +38,7 @@ pub struct Args {
     #[arg(long)]
     read_only: bool,
     /// The endpoint checks signatures with this secret (whsec_…): sign everything, and test that it does check.
+    /// Or in WEBHOOK_SECRET.
     #[arg(long, value_name = "SECRET")]
     secret: Option<Secret>,
     /// How long the platform waits for an answer.
@@ -57,7 +58,8 @@ pub struct Args {
 /// The endpoint cannot be reached at all, is not on this machine (without `--yes`), or the JUnit file cannot be written.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let address = resolve(&args.url, args.yes).await?;
-    let probe = Probe::new(args.url.clone(), address, args.timeout, args.secret)?;
+    let secret = values::secrets(args.secret.as_slice())?.into_iter().next();
+    let probe = Probe::new(args.url.clone(), address, args.timeout, secret)?;
     if let Err(reason) = probe.reach().await {
         bail!("nothing answers at {}: {reason}", args.url);
     }

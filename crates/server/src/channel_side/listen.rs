@@ -33,7 +33,7 @@ pub struct Args {
     /// Pass each request on to this URL as it came, and its answer back to the sender.
     #[arg(long, value_name = "URL", value_parser = values::http_url)]
     forward: Option<Uri>,
-    /// Also check the signature with this secret (whsec_…); may be given twice.
+    /// Also check the signature with this secret (whsec_…); may be given twice. Or in WEBHOOK_SECRET.
     #[arg(long = "secret", value_name = "SECRET")]
     secrets: Vec<Secret>,
     /// Print one JSON object a line instead.
@@ -66,7 +66,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     let checks = Checks {
-        secrets: args.secrets,
+        secrets: values::secrets(&args.secrets)?,
         ..Checks::default()
     };
     let state = Arc::new(Listener {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use http::{Request, Uri};
 use hyper::body::Incoming;
 use sealpost_contract::webhook::Secret;
@@ -26,9 +26,6 @@ use super::{values, wire};
 use faults::Faults;
 use folder::Folder;
 use pipeline::Pipeline;
-
-/// The environment's secrets, separated by spaces.
-const SECRET_VARIABLE: &str = "SEALPOST_RECEIVE_SECRET";
 
 /// Receive callbacks: keep each on disk, fetch and verify its file, hand it on.
 #[derive(Debug, clap::Args)]
@@ -43,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "sealpost-received")]
     data: PathBuf,
     /// Only accept callbacks signed with this secret (whsec_…); twice while it is being rotated. Better given in
-    /// SEALPOST_RECEIVE_SECRET (separated by spaces), where other users of the machine cannot see it.
+    /// WEBHOOK_SECRET (separated by spaces), where other users of the machine cannot see it.
     #[arg(long = "secret", value_name = "SECRET")]
     secrets: Vec<Secret>,
 
@@ -111,7 +108,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
     let pipeline = Pipeline::new(&args, folder.clone())?;
     let receiver = Receiver::new(inbox, pipeline)
-        .require_signature(secrets(&args)?)
+        .require_signature(values::secrets(&args.secrets)?)
         .answer_once_kept()
         // Fetching, verifying and handing on have limits of their own; this one is for what nobody thought of.
         .handler_limit(args.fetch_timeout + Duration::from_secs(180));
@@ -145,22 +142,6 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     work.await.context("the background work ended badly")?;
     drop(folder);
     Ok(ExitCode::SUCCESS)
-}
-
-/// The secrets of the command line, or else those of the environment.
-fn secrets(args: &Args) -> anyhow::Result<Vec<Secret>> {
-    if !args.secrets.is_empty() {
-        return Ok(args.secrets.clone());
-    }
-    let Some(text) = std::env::var_os(SECRET_VARIABLE) else {
-        return Ok(Vec::new());
-    };
-    let text = text
-        .into_string()
-        .map_err(|_| anyhow!("{SECRET_VARIABLE} is not text"))?;
-    text.split_whitespace()
-        .map(|secret| secret.parse().context(SECRET_VARIABLE))
-        .collect()
 }
 
 /// Makes everything due again whose file was given up.

@@ -2,7 +2,28 @@
 
 use std::time::Duration;
 
+use anyhow::{Context as _, anyhow};
 use sealpost_contract::UtcMillis;
+use sealpost_contract::webhook::Secret;
+
+/// The environment's webhook secrets, separated by spaces. Not named SEALPOST_…, which are the server's settings.
+const SECRETS_VARIABLE: &str = "WEBHOOK_SECRET";
+
+/// The secrets of the command line, or else those of the environment.
+pub(crate) fn secrets(given: &[Secret]) -> anyhow::Result<Vec<Secret>> {
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    let Some(text) = std::env::var_os(SECRETS_VARIABLE) else {
+        return Ok(Vec::new());
+    };
+    let text = text
+        .into_string()
+        .map_err(|_| anyhow!("{SECRETS_VARIABLE} is not text"))?;
+    text.split_whitespace()
+        .map(|secret| secret.parse().context(SECRETS_VARIABLE))
+        .collect()
+}
 
 /// A length of time: `500ms`, `10s`, `5m`, `2h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {

@@ -21,8 +21,8 @@ const END_TIME: &str = "2000-01-01 00:00:00";
 const SAMPLE: &str = "{\n    \"sign_end_time\": \"2021-03-22 18:24:29\",\n    \"sign_flow_status\": \"2\",\n    \
     \"sign_flow_id\": \"587a2f4738d44391835198df570b6ee6\",\n    \"sign_file_url\": \"http://\"\n}";
 
-/// A slow client sends in this many pieces, with this pause before each: two seconds in all.
-const SLOW: Pace = Pace::Pieces(10, Duration::from_millis(200));
+/// A slow client sends in this many pieces, with this pause before each: one second in all.
+const SLOW: Pace = Pace::Pieces(10, Duration::from_millis(100));
 /// A request that no endpoint should read to its end.
 const TOO_LARGE_BYTES: usize = 4 * 1024 * 1024;
 /// After so many requests in a row without any answer there is nothing to find out any more.
@@ -189,7 +189,7 @@ impl<F: FnMut(Finding)> Run<'_, F> {
         };
         self.case(
             "slow-client",
-            "a body that takes two seconds to arrive",
+            "a body that takes a second to arrive",
             Contract::Acknowledge,
             slow,
         )
@@ -298,7 +298,7 @@ impl<F: FnMut(Finding)> Run<'_, F> {
         };
         self.case(
             "slow-malformed",
-            "a malformed body that takes two seconds",
+            "a malformed body that takes a second",
             Contract::Refuse(400),
             slow,
         )
@@ -337,13 +337,18 @@ impl<F: FnMut(Finding)> Run<'_, F> {
             tokio::time::sleep(Duration::from_millis(300)).await;
             self.probe.send(&sent).await
         };
+        let stall = async {
+            let long = self.probe.deadline * 3;
+            tokio::join!(
+                self.probe.send_within(&stalled, long),
+                self.probe.send_within(&stalled, long)
+            );
+            // Whatever became of those, it is the other client that counts.
+            std::future::pending().await
+        };
         let came = tokio::select! {
             came = other => came,
-            // Those may be answered, or not; it is the other client that counts.
-            () = async {
-                tokio::join!(self.probe.send(&stalled), self.probe.send(&stalled));
-                std::future::pending().await
-            } => return,
+            never = stall => never,
         };
         let about = "a (malformed) request while other clients stall".to_owned();
         self.record(

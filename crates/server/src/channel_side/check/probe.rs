@@ -135,8 +135,12 @@ impl Probe {
         self.secret.is_some()
     }
 
-    /// Sends one request and waits for the answer.
+    /// Sends one request and waits for the answer as long as a platform does.
     pub(super) async fn send(&self, sent: &Sent) -> Came {
+        self.send_within(sent, self.deadline).await
+    }
+
+    pub(super) async fn send_within(&self, sent: &Sent, deadline: Duration) -> Came {
         let begun = Instant::now();
         let exchange = async {
             let response = self
@@ -156,9 +160,9 @@ impl Probe {
                 took: begun.elapsed(),
             })
         };
-        match tokio::time::timeout(self.deadline, exchange).await {
+        match tokio::time::timeout(deadline, exchange).await {
             Ok(came) => came.unwrap_or_else(Came::Nothing),
-            Err(_) => Came::Nothing(format!("not within {} s", self.deadline.as_secs_f32())),
+            Err(_) => Came::Nothing(format!("not within {} s", deadline.as_secs_f32())),
         }
     }
 
