@@ -1,8 +1,10 @@
 //! Copies that no one can take for a signed document: each page marked with how the flow ended, or as a preview.
 //!
-//! The marks are appended to the document as an incremental update, in the pages' own content, as vectors without fonts. The
-//! form goes, and with it every signature field.
+//! The marks are appended to the document as an incremental update, twice on each page: in its content, where they are hard to
+//! take off, and as an annotation, which no trick of the content can hide. They are vectors without fonts. The form goes, and
+//! with it every signature field.
 
+mod balance;
 mod stamp;
 
 use std::collections::{HashMap, HashSet};
@@ -10,21 +12,18 @@ use std::io::Write as _;
 
 use flate2::{Compression, write::ZlibEncoder};
 
-use crate::document::{Document, Unreadable, damaged};
+use crate::document::{Document, Object, Unreadable, damaged};
 use crate::font;
 use crate::form;
 use crate::increment::Increment;
-use crate::render;
 use crate::syntax::{Dict, Id, Value};
+use crate::text;
 use stamp::{Sight, Stamp};
 
 /// The most pages of a document that is marked.
 const MAX_PAGES: usize = 20_000;
 /// How deep the page tree may nest.
 const MAX_DEPTH: usize = 64;
-
-/// The most graphics states that are closed for a page that left them open.
-const MAX_OPEN_STATES: usize = 64;
 
 /// How a flow ended without being completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,29 +113,31 @@ fn marked(pdf: &[u8], stamp: &Stamp) -> Result<Vec<u8>, Unreadable> {
         .filter(|field| field.is_signature)
         .flat_map(|field| field.widgets)
         .collect();
-    // What a page's content leaves open would shift our mark. A page that cannot be read so far is taken to leave nothing.
-    let open_states = render::open_states(pdf).unwrap_or_default();
 
     let mut increment = Increment::new(&document);
     let before = increment.add_stream("", b"q\n");
-    // Pages of the same shape share one mark.
-    let mut marks: HashMap<(Sight, usize), Id> = HashMap::new();
-    for (number, &page) in pages.iter().enumerate() {
-        let open = open_states
-            .get(number)
-            .copied()
-            .unwrap_or(0)
-            .min(MAX_OPEN_STATES);
+    // Pages of the same shape share their marks.
+    let mut contents: HashMap<(Sight, usize), Id> = HashMap::new();
+    let mut annotations: HashMap<Sight, Id> = HashMap::new();
+    for &page in &pages {
+        let (object, dict) = increment.dict_object(page)?;
         let sight = sight(&document, page)?;
-        let mark = *marks.entry((sight.clone(), open)).or_insert_with(|| {
-            let mut content = "Q\n".repeat(open + 1).into_bytes();
-            content.extend_from_slice(&stamp.draw(&sight));
-            increment.add_stream("/Filter /FlateDecode", &deflated(&content))
-        });
-        let (_, dict) = increment.dict_object(page)?;
-        let mut edits = vec![("Contents", contents(&document, &dict, before, mark)?)];
-        if let Some(annotations) = without(&document, &dict, &signature_widgets)? {
-            edits.push(("Annots", annotations));
+        let annotation = *annotations
+            .entry(sight.clone())
+            .or_insert_with(|| add_annotation(&mut increment, stamp, &sight));
+        let mut kept = other_annotations(&document, &object, &dict, &signature_widgets)?;
+        kept.extend_from_slice(format!(" {annotation} ]").as_bytes());
+        let mut edits = vec![("Annots", kept)];
+        if let Some(open) = open_states(&document, &dict) {
+            let mark = *contents.entry((sight.clone(), open)).or_insert_with(|| {
+                let mut content = "Q\n".repeat(open + 1).into_bytes();
+                content.extend_from_slice(&stamp.draw(&sight));
+                increment.add_stream("/Filter /FlateDecode", &deflated(&content))
+            });
+            let mut parts = vec![before];
+            parts.extend(content_streams(&document, &dict));
+            parts.push(mark);
+            edits.push(("Contents", references(&parts)));
         }
         increment.edit(page, &edits)?;
     }
@@ -153,57 +154,85 @@ fn marked(pdf: &[u8], stamp: &Stamp) -> Result<Vec<u8>, Unreadable> {
     Ok(increment.finish().bytes)
 }
 
-/// The page's contents between our two streams. What it was is kept by reference.
-fn contents(
-    document: &Document<'_>,
-    page: &Dict,
-    before: Id,
-    mark: Id,
-) -> Result<Vec<u8>, Unreadable> {
-    let mut parts = vec![before];
-    let own = page.value(b"Contents");
-    match document.resolve(own)? {
-        Value::Array(items) => parts.extend(items.iter().filter_map(|item| item.value.reference())),
-        // A reference to a stream, or to nothing.
-        _ => parts.extend(own.reference()),
-    }
-    parts.push(mark);
-    Ok(references(&parts))
+/// The mark as an annotation, printed and locked. It is seen whatever the page's own content does, and programs can read
+/// what it says.
+fn add_annotation(increment: &mut Increment<'_, '_>, stamp: &Stamp, sight: &Sight) -> Id {
+    let [left, bottom, right, top] = sight.corners();
+    let rectangle = format!("[ {left} {bottom} {right} {top} ]");
+    let form = format!(
+        "/Type /XObject /Subtype /Form /BBox {rectangle} /Resources << >> /Filter /FlateDecode"
+    );
+    let appearance = increment.add_stream(&form, &deflated(&stamp.draw(sight)));
+    let mut body = format!(
+        "<< /Type /Annot /Subtype /Stamp /Rect {rectangle} /F 196 /AP << /N {appearance} >> /Contents "
+    )
+    .into_bytes();
+    body.extend_from_slice(&text::encode(&stamp.line));
+    body.extend_from_slice(b" >>");
+    increment.add(body)
 }
 
-/// The page's annotations without those given; `None` if none of them is there.
-fn without(
-    document: &Document<'_>,
-    page: &Dict,
-    widgets: &HashSet<Id>,
-) -> Result<Option<Vec<u8>>, Unreadable> {
-    let annotations =
-        document.array(page.value(b"Annots"), "a page's annotations are malformed")?;
-    let kept: Vec<Id> = annotations
-        .iter()
-        .filter_map(|item| item.value.reference())
-        .filter(|id| !widgets.contains(id))
-        .collect();
-    let direct = annotations
-        .iter()
-        .any(|item| item.value.reference().is_none());
-    if direct {
-        // Annotations that are no objects of their own cannot be signature fields; then the array is left alone unless a
-        // field is in it, which then takes them with it.
-        let named = annotations
+/// The streams of a page's content, as they are named.
+fn content_streams(document: &Document<'_>, page: &Dict) -> Vec<Id> {
+    let own = page.value(b"Contents");
+    match document.resolve(own) {
+        Ok(Value::Array(items)) => items
             .iter()
-            .filter(|item| item.value.reference().is_some())
-            .count();
-        return Ok((kept.len() < named).then(|| references(&kept)));
+            .filter_map(|item| item.value.reference())
+            .collect(),
+        // A reference to a stream, or to nothing.
+        _ => own.reference().into_iter().collect(),
     }
-    Ok((kept.len() < annotations.len()).then(|| references(&kept)))
+}
+
+/// How many graphics states a page's content leaves open; `None` if that is not known, or it leaves more than those open.
+fn open_states(document: &Document<'_>, page: &Dict) -> Option<usize> {
+    let mut content = Vec::new();
+    for id in content_streams(document, page) {
+        if let Some(object) = document.object(id).ok()? {
+            content.extend_from_slice(&document.decode(&object).ok()?);
+            content.push(b'\n');
+        }
+    }
+    balance::open_states(&content)
+}
+
+/// The page's annotations but for those given, as the beginning of an array.
+fn other_annotations(
+    document: &Document<'_>,
+    page: &Object,
+    dict: &Dict,
+    widgets: &HashSet<Id>,
+) -> Result<Vec<u8>, Unreadable> {
+    let mut out = b"[".to_vec();
+    let Some(entry) = dict.find(b"Annots") else {
+        return Ok(out);
+    };
+    let elsewhere = match entry.value {
+        Value::Ref(id) => document.object(id)?,
+        _ => None,
+    };
+    let (source, value) = match &elsewhere {
+        Some(object) => (object, &object.item.value),
+        None => (page, &entry.value),
+    };
+    for item in value.array().unwrap_or_default() {
+        if !item
+            .value
+            .reference()
+            .is_some_and(|id| widgets.contains(&id))
+        {
+            out.push(b' ');
+            out.extend_from_slice(document.raw(source, &item.span));
+        }
+    }
+    Ok(out)
 }
 
 fn references(ids: &[Id]) -> Vec<u8> {
     let mut out = b"[".to_vec();
     for id in ids {
-        // Writing to a vector cannot fail.
-        let _ = write!(out, " {} {} R", id.number, id.generation);
+        out.extend_from_slice(format!(" {id}").as_bytes());
     }
     out.extend_from_slice(b" ]");
     out

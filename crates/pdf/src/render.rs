@@ -8,7 +8,6 @@ use hayro::hayro_interpret::InterpreterSettings;
 use hayro::hayro_interpret::font::{FontData, FontQuery};
 use hayro::hayro_interpret::hayro_cmap::CidFamily;
 use hayro::hayro_interpret::util::TransformExt;
-use hayro::hayro_syntax::content::ops::TypedInstruction;
 use hayro::hayro_syntax::page::Page;
 use hayro::hayro_syntax::{LoadPdfError, Pdf};
 use hayro::kurbo::{Affine, Rect};
@@ -71,7 +70,9 @@ impl PageFrame {
     /// width and height in points, from the upper left corner.
     pub fn locate(&self, rect: [f64; 4]) -> [f32; 4] {
         let [left, bottom, right, top] = rect;
-        let shown = self.transform.transform_rect_bbox(Rect::new(left, bottom, right, top));
+        let shown = self
+            .transform
+            .transform_rect_bbox(Rect::new(left, bottom, right, top));
         [shown.x0, shown.y0, shown.width(), shown.height()].map(|length| length as f32)
     }
 }
@@ -152,24 +153,6 @@ fn image_size(page_width: f32, page_height: f32, wanted: u32) -> Result<(u16, u1
         ));
     }
     Ok((width as u16, height.max(1.0) as u16))
-}
-
-/// How many graphics states (`q` without `Q`) the content of each page leaves open.
-pub(crate) fn open_states(pdf: &[u8]) -> Result<Vec<usize>, RenderError> {
-    let pdf = open(pdf)?;
-    let open_states = |page: &Page<'_>| {
-        let mut open = 0_usize;
-        let mut operations = page.typed_operations();
-        while let Some(operation) = operations.next() {
-            match operation {
-                TypedInstruction::SaveState(_) => open += 1,
-                TypedInstruction::RestoreState(_) => open = open.saturating_sub(1),
-                _ => {}
-            }
-        }
-        open
-    };
-    Ok(pdf.pages().iter().map(open_states).collect())
 }
 
 fn open(pdf: &[u8]) -> Result<Pdf, RenderError> {

@@ -37,9 +37,14 @@ impl Sight {
         }
     }
 
+    /// Left, bottom, right and top in the page's own coordinates, in points.
+    pub(super) fn corners(&self) -> [f64; 4] {
+        self.corners.map(|v| v as f64 / 1000.0)
+    }
+
     /// Width and height as seen, in points.
     fn size(&self) -> (f64, f64) {
-        let [left, bottom, right, top] = self.corners.map(|v| v as f64 / 1000.0);
+        let [left, bottom, right, top] = self.corners();
         match self.turns {
             0 | 2 => (right - left, top - bottom),
             _ => (top - bottom, right - left),
@@ -48,7 +53,7 @@ impl Sight {
 
     /// From what is seen, its lower left corner at the origin, to the page's own coordinates.
     fn to_page(&self) -> Affine {
-        let [left, bottom, right, top] = self.corners.map(|v| v as f64 / 1000.0);
+        let [left, bottom, right, top] = self.corners();
         match self.turns {
             0 => Affine::translate(left, bottom),
             1 => Affine([0.0, 1.0, -1.0, 0.0, right, bottom]),

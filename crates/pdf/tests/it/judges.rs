@@ -4,6 +4,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+const PYHANKO: &str = "cargo xtask test (or: pip install pyhanko pyhanko-cli)";
+/// A day after the signatures of the stories, whatever day it is.
+const MOMENT: &str = "2026-11-25T10:00:00+00:00";
+
 /// Runs a tool; its output whether it succeeded or not.
 pub(crate) fn run(tool: &str, arguments: &[&str], install: &str) -> (bool, String) {
     let Output {
@@ -39,45 +43,47 @@ pub(crate) fn pyhanko(root: &Path, file: &Path) -> Result<Vec<Judgement>, String
     pyhanko_all(root, &[file]).remove(0)
 }
 
-/// pyHanko's judgement with nothing but what the file carries, by the rules of `pades` (B-LT) or `pades-lta`.
-pub(crate) fn pyhanko_lasting(
-    profile: &str,
-    root: &Path,
-    file: &Path,
-) -> Result<Vec<Judgement>, String> {
-    ask_pyhanko(profile, root, &[file]).remove(0)
+/// What pyHanko says of a file by the rules of AdES (ETSI EN 319 102-1), with nothing but the evidence that the file carries: whether
+/// every signature passes, and why.
+pub(crate) fn pyhanko_lasting(root: &Path, file: &Path) -> (bool, String) {
+    let arguments = [
+        "sign",
+        "adesverify",
+        "--no-strict-syntax",
+        "--validation-time",
+        MOMENT,
+        "--trust",
+        root.to_str().unwrap(),
+        file.to_str().unwrap(),
+    ];
+    run("pyhanko", &arguments, PYHANKO)
 }
 
 /// Likewise for several files, for starting Python takes a second.
 pub(crate) fn pyhanko_all(root: &Path, files: &[&Path]) -> Vec<Result<Vec<Judgement>, String>> {
-    ask_pyhanko("-", root, files)
-}
-
-fn ask_pyhanko(profile: &str, root: &Path, files: &[&Path]) -> Vec<Result<Vec<Judgement>, String>> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "snake_case")]
     enum Line {
         Signatures(Vec<Judgement>),
         Error(String),
     }
-    const INSTALL: &str = "cargo xtask test (or: pip install pyhanko)";
     let mut arguments = vec![
         "-c",
         include_str!("pyhanko_judge.py"),
-        profile,
         root.to_str().unwrap(),
+        MOMENT,
     ];
     arguments.extend(files.iter().map(|file| file.to_str().unwrap()));
     let output = Command::new("python3")
         .args(&arguments)
         .output()
         .unwrap_or_else(|error| {
-            panic!("python3 cannot be run ({error}); install it with: {INSTALL}")
+            panic!("python3 cannot be run ({error}); install it with: {PYHANKO}")
         });
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
-        "pyHanko cannot be run; install it with: {INSTALL}\n{errors}"
+        "pyHanko cannot be run; install it with: {PYHANKO}\n{errors}"
     );
     let lines: Vec<Line> = String::from_utf8_lossy(&output.stdout)
         .lines()
@@ -98,16 +104,13 @@ pub(crate) fn pyhanko_validate(root: &Path, file: &Path) -> String {
     let arguments = [
         "sign",
         "validate",
+        "--validation-time",
+        MOMENT,
         "--trust",
         root.to_str().unwrap(),
         file.to_str().unwrap(),
     ];
-    run(
-        "pyhanko",
-        &arguments,
-        "cargo xtask test (or: pip install pyhanko pyhanko-cli)",
-    )
-    .1
+    run("pyhanko", &arguments, PYHANKO).1
 }
 
 /// How many signatures Poppler's pdfsig calls valid.

@@ -1,13 +1,13 @@
-# python3 pyhanko_judge.py PROFILE ROOT.pem FILE…: one line of JSON a file, with what pyHanko thinks of its signatures. The
-# profile is '-', 'pades' or 'pades-lta'; with one, the file must bring all evidence along.
+# python3 pyhanko_judge.py ROOT.pem MOMENT FILE…: one line of JSON a file, with what pyHanko thinks of its signatures as of a
+# moment in ISO 8601.
 import json
 import logging
 import sys
+from datetime import datetime
 
 from pyhanko.keys import load_cert_from_pemder
 from pyhanko.pdf_utils.reader import PdfFileReader
-from pyhanko.sign.validation import validate_pdf_ltv_signature, validate_pdf_signature, validate_pdf_timestamp
-from pyhanko.sign.validation.ltv import RevocationInfoValidationType
+from pyhanko.sign.validation import validate_pdf_signature, validate_pdf_timestamp
 from pyhanko_certvalidator import ValidationContext
 
 logging.disable(logging.CRITICAL)
@@ -17,20 +17,16 @@ def judge(root, path):
     with open(path, 'rb') as file:
         reader = PdfFileReader(file, strict=False)
         signatures = []
-        found = reader.embedded_regular_signatures if profile else reader.embedded_signatures
-        for embedded in found:
-            context = ValidationContext(trust_roots=[root], allow_fetching=False)
+        for embedded in reader.embedded_signatures:
+            context = ValidationContext(trust_roots=[root], allow_fetching=False, moment=moment)
             try:
-                if profile:
-                    status = validate_pdf_ltv_signature(
-                        embedded, RevocationInfoValidationType(profile), {'trust_roots': [root]},
-                    )
-                elif embedded.sig_object.get('/SubFilter') == '/ETSI.RFC3161':
+                if embedded.sig_object.get('/SubFilter') == '/ETSI.RFC3161':
                     status = validate_pdf_timestamp(embedded, context)
                 else:
                     status = validate_pdf_signature(embedded, context, ts_validation_context=context)
                 signatures.append({
-                    'valid': bool(status.bottom_line),
+                    # Document timestamps have no bottom line of their own.
+                    'valid': bool(getattr(status, 'bottom_line', status.intact and status.valid and status.trusted)),
                     'intact': bool(status.intact),
                     'summary': status.summary(),
                 })
@@ -43,8 +39,8 @@ def judge(root, path):
         return signatures
 
 
-profile = '' if sys.argv[1] == '-' else sys.argv[1]
-root = load_cert_from_pemder(sys.argv[2])
+root = load_cert_from_pemder(sys.argv[1])
+moment = datetime.fromisoformat(sys.argv[2])
 for path in sys.argv[3:]:
     try:
         line = {'signatures': judge(root, path)}

@@ -81,7 +81,7 @@ impl Sample {
         let start = out.len();
         write!(out, "xref\n0 {}\n0000000000 65535 f \n", offsets.len() + 1).unwrap();
         for offset in &offsets {
-            write!(out, "{offset:010} 00000 n \n").unwrap();
+            writeln!(out, "{offset:010} 00000 n ").unwrap();
         }
         let size = offsets.len() + 1;
         write!(
@@ -156,7 +156,7 @@ impl Sample {
         write!(out, "xref\n0 {}\n0000000000 65535 f \n", offsets.len() + 1).unwrap();
         for offset in &offsets {
             let kind = if *offset == 0 { 'f' } else { 'n' };
-            write!(out, "{offset:010} 00000 {kind} \n").unwrap();
+            writeln!(out, "{offset:010} 00000 {kind} ").unwrap();
         }
         let size = container + 2;
         let trailer = format!("<< /Size {size} /Root 1 0 R /XRefStm {stream_at} >>");

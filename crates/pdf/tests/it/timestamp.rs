@@ -141,18 +141,10 @@ fn signatures_climb_to_lasting_levels() {
             judges::qpdf_accepts(&file);
             assert_eq!(judges::pdfsig_valid(&file), 2, "{name}");
         }
-        for (profile, pdf) in [
-            ("pades", &evident),
-            ("pades-lta", &first),
-            ("pades-lta", &again),
-        ] {
-            let file = desk.put("lasting.pdf", pdf);
-            let judged = judges::pyhanko_lasting(profile, &root, &file).unwrap();
-            assert_eq!(judged.len(), 2);
-            assert!(
-                judged.iter().all(|judged| judged.valid),
-                "{profile} {structure:?}: {judged:?}"
-            );
+        for pdf in [&evident, &first, &again] {
+            let (passed, said) = judges::pyhanko_lasting(&root, &desk.put("lasting.pdf", pdf));
+            let trusted = said.matches(":INTACT:TRUSTED,").count();
+            assert!(passed && trusted == 2, "{structure:?}: {said}");
         }
     }
 }
