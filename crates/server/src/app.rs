@@ -19,13 +19,13 @@ use std::fs::DirBuilder;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use sealpost_contract::{SignFlowId, UtcMillis};
 use sealpost_store::{CallbackId, Store};
 use thiserror::Error;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::clock::Clock;
 use crate::config::{Config, ConfigError, PublicUrl};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
@@ -59,12 +59,6 @@ struct Inner {
 pub(crate) struct Wake {
     pub(crate) sealing: Notify,
     pub(crate) expiry: Notify,
-}
-
-/// The only clock of the server. Tests move it by hand.
-#[derive(Debug, Default)]
-pub(crate) struct Clock {
-    ahead: AtomicI64,
 }
 
 /// Why the app cannot be opened.
@@ -169,7 +163,7 @@ impl App {
 
     /// Moves the server's clock ahead. For tests.
     pub fn move_clock(&self, millis: i64) {
-        self.0.clock.ahead.fetch_add(millis, Ordering::Relaxed);
+        self.0.clock.advance(millis);
         self.0.wake.expiry.notify_one();
         self.0.wake.sealing.notify_one();
     }
@@ -225,10 +219,4 @@ fn make_folder(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
     folder.create(path)
-}
-
-impl Clock {
-    fn now(&self) -> UtcMillis {
-        jiff::Timestamp::now().as_millisecond() + self.ahead.load(Ordering::Relaxed)
-    }
 }

@@ -7,6 +7,7 @@ mod api;
 pub mod app;
 pub mod channel_side;
 pub mod cli;
+mod clock;
 pub mod config;
 mod demo;
 mod docs;

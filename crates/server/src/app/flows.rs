@@ -139,7 +139,6 @@ impl App {
             .iter()
             .map(|signer| signer.party.clone())
             .collect();
-        let refused = |error: FieldError| Problem::fields(vec![error]);
         match &new.document {
             NewDocument::Receipt(receipt) => {
                 let meta = DrawMeta {
@@ -150,8 +149,7 @@ impl App {
                 let drawn = receipt.clone();
                 let prepared = self
                     .on_paper(move || paper::prepare_receipt(&drawn, &parties, &meta))
-                    .await?
-                    .map_err(refused)?;
+                    .await??;
                 let details = Details::of_receipt(receipt, prepared.pages, prepared.layout.clone());
                 Ok((prepared, details, details::labels(receipt)))
             }
@@ -164,8 +162,7 @@ impl App {
                 let pdf = pdf.clone();
                 let prepared = self
                     .on_paper(move || paper::prepare_pdf(&pdf, places))
-                    .await?
-                    .map_err(refused)?;
+                    .await??;
                 let details = Details {
                     pages: prepared.pages,
                     layout: prepared.layout.clone(),

@@ -11,7 +11,7 @@ use sealpost_pdf::{
 };
 
 use super::details::Layout;
-use crate::problem::FieldError;
+use crate::problem::{FieldError, Problem};
 
 /// The most bytes of a PDF that is handed in.
 pub(crate) const MAX_PDF: usize = 10 * 1024 * 1024;
@@ -29,7 +29,7 @@ pub(crate) fn prepare_receipt(
     receipt: &Receipt,
     parties: &[Party],
     meta: &DrawMeta,
-) -> Result<Prepared, FieldError> {
+) -> Result<Prepared, Problem> {
     let labels: Vec<SignerLabel> = (1..)
         .zip(parties)
         .map(|(signer, party)| SignerLabel {
@@ -50,16 +50,14 @@ pub(crate) fn prepare_receipt(
             rect: place.rect.map(|side| side as f32),
         })
         .collect();
-    prepare_pdf(&drawn.pdf, places).map_err(|error| FieldError {
-        field: "document.receipt".to_owned(),
-        ..error
-    })
+    prepare_pdf(&drawn.pdf, places)
+        .map_err(|problem| Problem::field("document.receipt", "cannot_be_drawn", problem.detail()))
 }
 
 /// A PDF with its signature fields.
-pub(crate) fn prepare_pdf(pdf: &[u8], places: Vec<Place>) -> Result<Prepared, FieldError> {
+pub(crate) fn prepare_pdf(pdf: &[u8], places: Vec<Place>) -> Result<Prepared, Problem> {
     let refused =
-        |code: &str, message: String| FieldError::new("document.pdf_base64", code, message);
+        |code: &str, message: String| Problem::field("document.pdf_base64", code, message);
     let frames =
         render::page_frames(pdf).map_err(|error| refused("not_a_pdf", error.to_string()))?;
     let fields: Vec<Field> = (1..)
@@ -78,7 +76,7 @@ pub(crate) fn prepare_pdf(pdf: &[u8], places: Vec<Place>) -> Result<Prepared, Fi
                 .position(|place| place.page as usize == page + 1)
                 .unwrap_or_default();
             let message = format!("the document has no page {}; it has {pages}", page + 1);
-            FieldError::new(
+            Problem::field(
                 format!("signers[{signer}].place.page"),
                 "no_such_page",
                 message,
@@ -205,8 +203,8 @@ fn zone_minutes(zone: &TimeZone, at: UtcMillis) -> i16 {
         .unwrap_or_default()
 }
 
-fn draw_refused(error: DrawError) -> FieldError {
-    match &error {
+fn draw_refused(error: DrawError) -> Problem {
+    let refused = match &error {
         DrawError::TooLong { field, limit, .. } => {
             FieldError::new(field.clone(), "too_long", error.to_string()).limit(*limit)
         }
@@ -214,5 +212,6 @@ fn draw_refused(error: DrawError) -> FieldError {
             FieldError::new(field.clone(), "missing_glyph", error.to_string())
         }
         _ => FieldError::new("document.receipt", "cannot_be_drawn", error.to_string()),
-    }
+    };
+    Problem::fields(vec![refused])
 }

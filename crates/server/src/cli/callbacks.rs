@@ -234,8 +234,6 @@ fn parse_since(text: &str, now: i64) -> anyhow::Result<i64> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::parse_since;
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) async fn run(args: VerifyArgs, config: &Config) -> anyhow::Result<Exi
     let pdf = std::fs::read(&args.file)
         .with_context(|| format!("{} cannot be read", args.file.display()))?;
     let trust = trust(&args, config).await?;
-    let now = jiff::Timestamp::now().as_millisecond();
+    let now = crate::clock::system_now();
     let report = sealpost_pdf::verify(&pdf, &trust, now)
         .with_context(|| format!("{} cannot be verified", args.file.display()))?;
     if args.json {

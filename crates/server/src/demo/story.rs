@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
-use sealpost_contract::{EndStatus, SignFlowId};
+use sealpost_contract::{EndStatus, SignFlowId, UtcMillis};
 use sealpost_pdf::{Report, Trust, Verdict};
 use serde_json::{Value, json};
 
@@ -254,7 +254,7 @@ impl<'a> Story<'a> {
         );
 
         let begun = Instant::now();
-        let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(1);
+        let soon = self.server.app().now() + 1000;
         let expired = self.start(self.channel, "XS-2026-0003", Some(soon)).await?;
         self.void(&expired.id, EndStatus::Expired).await?;
         teller.done(
@@ -311,10 +311,7 @@ impl<'a> Story<'a> {
             begun.elapsed(),
         );
         for attempt in callback["attempts"].as_array().into_iter().flatten() {
-            let at = attempt["at"]
-                .as_str()
-                .and_then(|at| at.get(11..23))
-                .unwrap_or_default();
+            let at = self.local_time(attempt["at"].as_str().unwrap_or_default());
             teller.note(&format!(
                 "{}  {at}  HTTP {}  {}",
                 attempt["number"],
@@ -352,7 +349,7 @@ impl<'a> Story<'a> {
         &self,
         channel: &DemoChannel,
         number: &str,
-        expires_at: Option<jiff::Timestamp>,
+        expires_at: Option<UtcMillis>,
     ) -> anyhow::Result<Started> {
         let mut request = json!({
             "reference": number,
@@ -379,7 +376,7 @@ impl<'a> Story<'a> {
             ],
         });
         if let Some(at) = expires_at {
-            request["expires_at"] = at.to_string().into();
+            request["expires_at"] = crate::api::time(at).into();
         }
         let url = format!("{}/v1/sign-flows", self.server.app().public_url());
         let (answer, took) = timed(self.http.post(&url, Some(&channel.api_key), &request)).await?;
@@ -468,9 +465,19 @@ impl<'a> Story<'a> {
         let report = sealpost_pdf::verify(
             &file.body,
             &Trust::roots([root.to_vec()]),
-            jiff::Timestamp::now().as_millisecond(),
+            self.server.app().now(),
         )?;
         Ok((report, authority))
+    }
+
+    /// A time of the API as a wall clock shows it where the operator is.
+    fn local_time(&self, at: &str) -> String {
+        let zone = &self.server.app().config().time_zone;
+        let time = at
+            .parse::<jiff::Timestamp>()
+            .map(|time| zone.to_datetime(time));
+        time.map(|time| time.strftime("%H:%M:%S%.3f").to_string())
+            .unwrap_or_default()
     }
 
     /// Writes the signed PDF and the root certificate to where a person finds them.
