@@ -35,7 +35,7 @@
       dialog.addEventListener('close', () => document.documentElement.classList.remove('still'));
       for (const button of dialog.querySelectorAll('[data-close]')) button.addEventListener('click', () => hide(dialog));
     }
-    if (!page.dataset.watch) return;
+    if (!('watch' in page.dataset)) return;
     let looked = 0;
     const look = async () => {
       if (!document.hidden) {
@@ -199,6 +199,7 @@
     for (const choice of document.querySelectorAll('[data-reason]')) {
       choice.addEventListener('click', () => {
         $('reason').value = choice.textContent.trim();
+        say($('reject-form'), null);
         $('reason').focus();
       });
     }

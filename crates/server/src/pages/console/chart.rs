@@ -20,8 +20,9 @@ const BOTTOM: f64 = 24.0;
 const LEFT: f64 = 40.0;
 const TOP: f64 = 12.0;
 
-/// Stacked bars, a day each, with three lines to read the height by. `names` are the series in words.
-pub(crate) fn days(days: &[Day], names: [&str; 3]) -> String {
+/// Stacked bars, a day each, with three lines to read the height by. `names` are the series in words,
+/// `label` says what the chart shows.
+pub(crate) fn days(days: &[Day], names: [&str; 3], label: &str) -> String {
     let highest = days
         .iter()
         .map(|day| day.counts.iter().sum::<u64>())
@@ -31,7 +32,10 @@ pub(crate) fn days(days: &[Day], names: [&str; 3]) -> String {
     let height = HEIGHT - BOTTOM - TOP;
     let scale = height / top as f64;
     let step = (WIDTH - LEFT) / days.len().max(1) as f64;
-    let mut svg = format!("<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">");
+    let mut svg = format!(
+        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+        escape(label)
+    );
     for part in [0, 1, 2] {
         let value = top * part / 2;
         let y = HEIGHT - BOTTOM - value as f64 * scale;
@@ -125,7 +129,9 @@ fn ceiling(highest: u64) -> u64 {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -157,6 +163,7 @@ mod tests {
                 counts: [1, 1, 0],
             }],
             ["完成", "进行", "终止"],
+            "流程",
         );
         assert!(
             svg.contains("<title>11-24 &lt;b> · 完成 1 · 进行 1 · 终止 0</title>"),

@@ -101,7 +101,11 @@ async fn overview(app: &App, signed: &Signed, words: &Words<'_>) -> Result<Overv
     Ok(OverviewPage {
         frame: signed.frame(Section::Overview),
         tiles,
-        chart: chart::days(&days(words, first, &counts), names),
+        chart: chart::days(
+            &days(words, first, &counts),
+            names,
+            words.say("近 30 天发起的流程", "Sign flows of the last 30 days"),
+        ),
         names,
         channels: channels
             .iter()

@@ -1,0 +1,8 @@
+//! The pages as people use them: in a real Chromium, by clicking, drawing and typing only.
+
+mod accessibility;
+mod browser;
+mod console;
+mod cut;
+mod signing;
+mod unhappy;

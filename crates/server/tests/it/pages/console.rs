@@ -1,0 +1,363 @@
+//! The console, at a desk and on a phone.
+
+use std::process::{Command, Stdio};
+
+use super::accessibility;
+use super::browser::{Browser, DESK, PHONE};
+use crate::support::{Channel, TestApp, receipt, receipt_for};
+
+const PASSWORD: &str = "correct horse battery";
+
+/// Adds an operator as the machine's owner does: with the command line, beside the running server.
+fn add_operator(app: &TestApp, name: &str, role: &str) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+        .args([
+            "operator",
+            "add",
+            name,
+            "--role",
+            role,
+            "--password-stdin",
+            "--data",
+        ])
+        .arg(app.data())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), PASSWORD.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+async fn sign_in(browser: &Browser, app: &TestApp, name: &str) {
+    browser.open(&format!("{}/console", app.base())).await;
+    browser.type_into("#name", name).await;
+    browser.type_into("#password", PASSWORD).await;
+    browser.click(".sign-in button").await;
+}
+
+/// Flows in every state, callbacks acknowledged, waiting and failed.
+async fn some_history(app: &TestApp) -> Channel {
+    let channel = app.channel("链家").await;
+    let completed = channel.create_flow(receipt()).await;
+    channel.show_in(&completed, "signing").await;
+    app.signer("张三").signs().await;
+    channel.callback_in(&completed, "acknowledged").await;
+    let rejected = channel.create_flow(receipt_for(&["李四"])).await;
+    for _ in 0..4 {
+        channel.will_answer(
+            500,
+            "{\"response_code\":\"500\",\"message\":\"数据库繁忙\"}",
+        );
+    }
+    app.signer("李四").rejects("房号不对").await;
+    channel.callback_in(&rejected, "failed").await;
+    channel.create_flow(receipt_for(&["王五"])).await;
+    app.channel("我爱我家").await;
+    channel
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_sees_what_happened_and_sends_again() {
+    let app = TestApp::start().await;
+    let channel = some_history(&app).await;
+    add_operator(&app, "周运营", "operator");
+    let desk = Browser::start(DESK).await;
+
+    // Nobody comes in without the password.
+    desk.open(&format!("{}/console/callbacks?state=failed", app.base()))
+        .await;
+    desk.type_into("#name", "周运营").await;
+    desk.type_into("#password", "wrong horse battery").await;
+    desk.click(".sign-in button").await;
+    desk.see(".note.stop").await;
+    desk.picture("console-sign-in").await;
+    accessibility::check(&desk, "the sign-in page").await;
+    desk.complaints().await;
+
+    // And afterwards one is where one wanted to be.
+    desk.type_into("#name", "周运营").await;
+    desk.type_into("#password", PASSWORD).await;
+    desk.click(".sign-in button").await;
+    desk.see("[data-live] table").await;
+    desk.picture("console-callbacks").await;
+    accessibility::check(&desk, "the callbacks").await;
+
+    // One callback, why it failed, and once more.
+    desk.click("tbody a").await;
+    desk.see(".attempts").await;
+    let text = desk.text("main").await;
+    assert!(
+        text.contains("数据库繁忙")
+            && text.contains("HTTP 500")
+            && text.contains("sign_flow_status"),
+        "{text}"
+    );
+    assert_eq!(text.matches("HTTP 500").count(), 4, "{text}");
+    desk.picture("console-callback").await;
+    accessibility::check(&desk, "a callback").await;
+    desk.click("form[action$='/redeliver'] button").await;
+    // The page shows the new attempt by itself.
+    desk.see(".attempts .badge.done").await;
+    assert!(desk.text("main").await.contains("000"));
+
+    desk.click("nav a[href='/console']").await;
+    desk.see(".chart").await;
+    desk.picture("console-overview").await;
+    accessibility::check(&desk, "the overview").await;
+
+    // A flow is found by its payer, and revoked with a reason.
+    desk.click("nav a[href='/console/flows']").await;
+    desk.picture("console-flows").await;
+    accessibility::check(&desk, "the flows").await;
+    let waiting = channel.create_flow(receipt_for(&["赵六"])).await;
+    desk.type_into("input[type=search]", &waiting.id).await;
+    desk.click(".filters button").await;
+    desk.see(".timeline").await;
+    desk.click("form[action$='/remind'] button").await;
+    desk.see(".note").await;
+    desk.click("summary").await;
+    desk.type_into("#reason", "客户更换了房源").await;
+    desk.click("form[action$='/revoke'] button").await;
+    desk.see(".note.done").await;
+    assert!(desk.text("main").await.contains("客户更换了房源"));
+    assert_eq!(
+        channel.received(&waiting).await.sign_flow_status.code(),
+        "3"
+    );
+
+    // What is not theirs to do is not offered, and refused when it is tried.
+    assert!(!desk.sees("nav a[href='/console/audit']").await);
+    desk.open(&format!("{}/console/audit", app.base())).await;
+    assert!(desk.text("main").await.contains("您的角色不能"));
+    desk.click(".me button").await;
+    desk.see(".sign-in").await;
+    desk.open(&format!("{}/console/flows", app.base())).await;
+    desk.see(".sign-in").await;
+    desk.close().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_completed_flow_shows_its_signatures_and_record() {
+    let app = TestApp::start().await;
+    some_history(&app).await;
+    add_operator(&app, "看客", "viewer");
+    let desk = Browser::start(DESK).await;
+    sign_in(&desk, &app, "看客").await;
+    desk.open(&format!("{}/console/flows?status=2", app.base()))
+        .await;
+    desk.click("tbody a").await;
+    desk.see(".timeline").await;
+    let text = desk.text("main").await;
+    assert_eq!(text.matches("有效").count(), 2, "{text}");
+    for part in ["完成（已复验）", "签名写入文件", "自动盖章", "110105"] {
+        assert_eq!(text.contains(part), part != "110105", "{part}: {text}");
+    }
+    desk.picture("console-flow").await;
+    accessibility::check(&desk, "a flow").await;
+    assert!(!desk.sees("form[action$='/revoke']").await);
+    assert_eq!(desk.complaints().await, Vec::<String>::new());
+    desk.close().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_administrator_makes_a_channel_and_operators_on_a_phone() {
+    let app = TestApp::start().await;
+    add_operator(&app, "老板", "administrator");
+    let phone = Browser::start(PHONE).await;
+    sign_in(&phone, &app, "老板").await;
+    phone.see(".tiles").await;
+    phone.picture("console-phone-overview").await;
+    accessibility::check(&phone, "the overview on a phone").await;
+
+    // A channel: its secrets are shown once, and the key works.
+    phone.click("nav a[href='/console/channels']").await;
+    phone.type_into("#name", "贝壳").await;
+    phone
+        .type_into("#callback_url", "http://127.0.0.1:9/callback")
+        .await;
+    phone.click("form[action='/console/channels'] button").await;
+    let key = phone.text(".secret").await;
+    phone.picture("console-phone-secret").await;
+    let listed = app
+        .http
+        .get(&format!("{}/v1/sign-flows", app.base()), Some(&key))
+        .await
+        .unwrap();
+    assert_eq!(listed.status, 200);
+    phone.click("main a.button").await;
+    assert!(!phone.text("main").await.contains(&key));
+    phone.click("summary").await;
+    phone.type_into("#reason", "渠道维护").await;
+    phone.click("form[action$='/pause'] button").await;
+    phone.see("form[action$='/resume']").await;
+    accessibility::check(&phone, "a channel").await;
+    phone.picture("console-phone-channel").await;
+
+    // A second factor: the code of the shown secret is asked for from then on, and is good once.
+    phone
+        .open(&format!("{}/console/account/totp", app.base()))
+        .await;
+    let secret = phone.text("#totp-secret").await;
+    phone.picture("console-phone-totp").await;
+    phone
+        .type_into("#code", &code(&secret, app.app().now()))
+        .await;
+    phone.click("main form button").await;
+    phone.see(".note.done").await;
+    phone.click(".me button").await;
+    sign_in(&phone, &app, "老板").await;
+    phone.see(".note.stop").await;
+    app.app().move_clock(30_000);
+    phone.type_into("#name", "老板").await;
+    phone.type_into("#password", PASSWORD).await;
+    phone
+        .type_into("#code", &code(&secret, app.app().now()))
+        .await;
+    phone.click(".sign-in button").await;
+    phone.see(".tiles").await;
+
+    // Everything is in the audit log.
+    phone.open(&format!("{}/console/audit", app.base())).await;
+    let text = phone.text("main").await;
+    for action in [
+        "operator.add",
+        "sign_in",
+        "channel.add",
+        "channel.pause",
+        "account.second_factor",
+        "sign_in.failed",
+        "sign_out",
+    ] {
+        assert!(text.contains(action), "{action}: {text}");
+    }
+    assert!(!text.contains(&key));
+    accessibility::check(&phone, "the audit log").await;
+    phone
+        .open(&format!("{}/console/operators", app.base()))
+        .await;
+    accessibility::check(&phone, "the operators").await;
+    phone.open(&format!("{}/console/signing", app.base())).await;
+    accessibility::check(&phone, "the certificates").await;
+    phone.close().await;
+    app.stop().await;
+}
+
+/// Forms without the session's token, from elsewhere, or without a session change nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forged_forms_are_refused() {
+    let app = TestApp::start().await;
+    let channel = app.channel("链家").await;
+    add_operator(&app, "老板", "administrator");
+    let base = app.base();
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let send = async |path: &str, headers: &[(&'static str, &str)], body: String| {
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), (*value).to_owned()))
+            .collect();
+        app.http
+            .send(http::Method::POST, &format!("{base}{path}"), &headers, body)
+            .await
+            .unwrap()
+    };
+    let body = format!(
+        "name=%E8%80%81%E6%9D%BF&password={}&code=&next=//evil.example",
+        PASSWORD.replace(' ', "+")
+    );
+    let elsewhere = send(
+        "/console/sign-in",
+        &[form, ("sec-fetch-site", "cross-site")],
+        body.clone(),
+    )
+    .await;
+    assert_eq!(elsewhere.status, 403);
+    let signed_in = send("/console/sign-in", &[form], body).await;
+    assert_eq!(
+        (
+            signed_in.status.as_u16(),
+            signed_in.headers["location"].to_str().unwrap()
+        ),
+        (303, "/console")
+    );
+    let cookie = signed_in.headers["set-cookie"].to_str().unwrap();
+    assert!(cookie.contains("HttpOnly; SameSite=Strict"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap();
+
+    let pause = format!("/console/channels/{}/pause", channel.id);
+    let session = ("cookie", cookie);
+    for (headers, body) in [
+        (vec![form], "reason=x".to_owned()),
+        (vec![form, session], "reason=x".to_owned()),
+        (
+            vec![form, session],
+            format!("reason=x&csrf={}", "0".repeat(32)),
+        ),
+    ] {
+        let answer = send(&pause, &headers, body).await;
+        assert!(
+            [303, 403].contains(&answer.status.as_u16()),
+            "{}",
+            answer.status
+        );
+    }
+    assert!(
+        app.app()
+            .find_channel("链家")
+            .await
+            .unwrap()
+            .unwrap()
+            .paused
+            .is_none()
+    );
+
+    // Guessing locks the account: the right password no longer helps.
+    for _ in 0..8 {
+        let wrong = send(
+            "/console/sign-in",
+            &[form],
+            "name=%E8%80%81%E6%9D%BF&password=x".to_owned(),
+        )
+        .await;
+        assert_eq!(wrong.status, 401);
+    }
+    let right = format!(
+        "name=%E8%80%81%E6%9D%BF&password={}",
+        PASSWORD.replace(' ', "+")
+    );
+    assert_eq!(
+        send("/console/sign-in", &[form], right.clone())
+            .await
+            .status,
+        401
+    );
+    app.app().move_clock(16 * 60 * 1000);
+    assert_eq!(send("/console/sign-in", &[form], right).await.status, 303);
+    app.stop().await;
+}
+
+/// The code that an authenticator app would show: RFC 6238, here in terms of HMAC alone.
+fn code(secret: &str, now: i64) -> String {
+    let mut bits = 0_u64;
+    let mut count = 0;
+    let mut key = Vec::new();
+    for letter in secret.bytes() {
+        let value = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            _ => letter - b'2' + 26,
+        };
+        bits = bits << 5 | u64::from(value);
+        count += 5;
+        if count >= 8 {
+            count -= 8;
+            key.push((bits >> count) as u8);
+        }
+    }
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &key);
+    let tag = aws_lc_rs::hmac::sign(&key, &(now / 30_000).to_be_bytes());
+    let at = usize::from(tag.as_ref()[19] & 15);
+    let number = u32::from_be_bytes(tag.as_ref()[at..at + 4].try_into().unwrap()) & 0x7fff_ffff;
+    format!("{:06}", number % 1_000_000)
+}
