@@ -8,7 +8,13 @@ pub(crate) fn run() -> Result<()> {
     crate::run(cargo().args(["fmt", "--all", "--check"]))?;
     crate::run(
         cargo()
-            .args(["clippy", "--workspace", "--all-targets", "--locked"])
+            .args([
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--locked",
+            ])
             .args(["--", "-D", "warnings"]),
     )?;
     deny()
