@@ -758,7 +758,7 @@ async fn simulate(store: &Store, seed: u64) {
     ])
     .unwrap();
     // Each seed has years of its own, so that no id of one meets another's.
-    let start = 1_000_000_000_000 + (seed % 1_000_000) as i64 * 1_000_000_0;
+    let start = 1_000_000_000_000 + (seed % 1_000_000) as i64 * 10_000_000;
     let mut channels = Vec::new();
     let mut behaviour = Vec::new();
     for place in 0..1 + random.below(4) {
