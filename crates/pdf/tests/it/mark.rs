@@ -134,6 +134,31 @@ fn what_a_page_leaves_open_does_not_move_the_mark() {
     }
 }
 
+/// A page cannot be written so that its void copy looks unmarked.
+#[test]
+fn no_content_hides_the_mark() {
+    for content in [
+        "q 0 0 1 1 re W n (",
+        "BI /W 1 /H 1 ID ",
+        "0 0 1 1 re W n /OC /Hidden BDC",
+        "BT 7 Tr",
+        "<41",
+        "[ (",
+        "% and so on",
+        "q 0 0 0 0 0 0 cm",
+        "0 0 1 1 re W",
+    ] {
+        let odd = paper::page(
+            "/MediaBox[0 0 600 400]/Annots[<</Type/Annot/Subtype/Link/Rect[0 0 9 9]>>]",
+            content,
+        );
+        let copy = mark::void_copy(&odd, &void(VoidKind::Revoked)).unwrap();
+        assert_marked(&copy, 1);
+        let said = String::from_utf8_lossy(&copy).into_owned();
+        assert!(said.contains("/Subtype /Stamp") && said.contains("/Subtype/Link"));
+    }
+}
+
 #[test]
 fn no_signature_field_is_left() {
     let field = sealpost_pdf::Field {
