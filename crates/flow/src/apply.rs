@@ -37,6 +37,7 @@ pub fn apply(
     match operation {
         Operation::Start => start(&mut recorder, actor)?,
         Operation::View => view(&mut recorder, actor)?,
+        Operation::Agree { consent, verified } => agree(&mut recorder, actor, consent, verified)?,
         Operation::Sign { mark, document } => sign(&mut recorder, actor, mark, document)?,
         Operation::Reject { reason } => reject(&mut recorder, actor, reason)?,
         Operation::Revoke { reason } => revoke(&mut recorder, actor, reason)?,
@@ -71,7 +72,10 @@ fn check_actor(flow: &Flow, operation: &Operation, actor: &Actor) -> Result<(), 
             actor.who,
             Who::Initiator { .. } | Who::Operator | Who::System
         ),
-        Operation::View | Operation::Sign { .. } | Operation::Reject { .. } => match actor.who {
+        Operation::View
+        | Operation::Agree { .. }
+        | Operation::Sign { .. }
+        | Operation::Reject { .. } => match actor.who {
             Who::Signer { signer } if flow.signer(signer).is_none() => {
                 return Err(Refusal::UnknownSigner { signer });
             }
@@ -98,7 +102,10 @@ fn check_state(status: Status, operation: &Operation) -> Result<(), Refusal> {
             matches!(status, Status::Draft | Status::Signing | Status::Sealing)
         }
         // Sealing is permitted here, so that a signer who comes twice is told `already_signed`.
-        Operation::View | Operation::Sign { .. } | Operation::Reject { .. } => {
+        Operation::View
+        | Operation::Agree { .. }
+        | Operation::Sign { .. }
+        | Operation::Reject { .. } => {
             matches!(status, Status::Signing | Status::Sealing)
         }
         Operation::Remind | Operation::Expire => matches!(status, Status::Signing),
@@ -139,6 +146,31 @@ fn view(recorder: &mut Recorder, actor: &Actor) -> Result<(), Refusal> {
         *viewed_at = Some(now);
         recorder.record(actor, Happening::Viewed { signer: no });
     }
+    Ok(())
+}
+
+fn agree(
+    recorder: &mut Recorder,
+    actor: &Actor,
+    consent: String,
+    verified: Option<String>,
+) -> Result<(), Refusal> {
+    let deadline = recorder.check_deadline();
+    let signer = recorder.signer_in_turn(actor)?.no;
+    deadline?;
+    let blank = consent.trim().is_empty() || consent.chars().any(char::is_control);
+    if blank || consent.chars().nth(limits::CONSENT_CHARS).is_some() {
+        return Err(Refusal::BadConsent);
+    }
+    let verified = verified.map(|text| text.chars().take(limits::REASON_CHARS).collect());
+    recorder.record(
+        actor,
+        Happening::Agreed {
+            signer,
+            consent,
+            verified,
+        },
+    );
     Ok(())
 }
 

@@ -72,6 +72,15 @@ pub enum Happening {
         /// Who.
         signers: Vec<SignerNo>,
     },
+    /// A signer agreed to sign electronically.
+    Agreed {
+        /// Who.
+        signer: SignerNo,
+        /// To which words.
+        consent: String,
+        /// How they proved who they are; nothing: by having the link.
+        verified: Option<String>,
+    },
     /// A signer signed.
     Signed {
         /// Who.

@@ -24,6 +24,8 @@ pub mod limits {
     pub const TITLE_CHARS: usize = 128;
     /// A reason (of revoking, rejecting) at most.
     pub const REASON_CHARS: usize = 200;
+    /// The words that a signer agrees to, at most.
+    pub const CONSENT_CHARS: usize = 500;
     /// What is kept of a client's `user-agent`.
     pub const USER_AGENT_CHARS: usize = 256;
     /// How far ahead a deadline may be, in milliseconds: 366 days.

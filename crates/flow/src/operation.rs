@@ -15,6 +15,13 @@ pub enum Operation {
     Start,
     /// Notes that a signer has looked at the document; changes nothing from the second time on. By the signer.
     View,
+    /// Notes the words that a signer has agreed to, and how they proved who they are; comes before signing. By the signer.
+    Agree {
+        /// The words as shown, 1 to 500 characters.
+        consent: String,
+        /// How they proved who they are, for people and without the whole number: `sms 138****8000`. Cut to 200 characters.
+        verified: Option<String>,
+    },
     /// Signs. By the signer.
     Sign {
         /// The picture of the signature.
@@ -193,6 +200,12 @@ pub enum Refusal {
     /// Not every signature is in the document yet.
     #[error("not every signature is applied")]
     NotFullyApplied,
+    /// The words agreed to are missing, too long, or hold control characters.
+    #[error(
+        "the words agreed to are 1 to {} characters of text",
+        limits::CONSENT_CHARS
+    )]
+    BadConsent,
     /// A reason is missing, blank, too long, or holds control characters.
     #[error("a reason is 1 to {} characters of text", limits::REASON_CHARS)]
     BadReason,
@@ -218,6 +231,7 @@ impl Refusal {
             Refusal::DeadlineNotPassed { .. } => "deadline_not_passed",
             Refusal::NothingToSeal => "nothing_to_seal",
             Refusal::NotFullyApplied => "not_fully_applied",
+            Refusal::BadConsent => "bad_consent",
             Refusal::BadReason => "bad_reason",
             Refusal::RemindedRecently => "reminded_recently",
         }

@@ -42,6 +42,7 @@ fn attempt() -> impl Strategy<Value = Attempt> {
     let operation = prop_oneof![
         3 => Just(Operation::Start),
         1 => Just(Operation::View),
+        1 => Just(Operation::Agree { consent: "同意".into(), verified: None }),
         9 => digest().prop_map(|document| Operation::Sign { mark: document, document }),
         1 => reason().prop_map(|reason| Operation::Reject { reason }),
         1 => reason().prop_map(|reason| Operation::Revoke { reason }),
@@ -61,7 +62,10 @@ fn attempt() -> impl Strategy<Value = Attempt> {
         let actor = match operation {
             _ if !fitting => any,
             Operation::Start | Operation::Revoke { .. } | Operation::Remind => initiator(),
-            Operation::View | Operation::Sign { .. } | Operation::Reject { .. } => any,
+            Operation::View
+            | Operation::Agree { .. }
+            | Operation::Sign { .. }
+            | Operation::Reject { .. } => any,
             Operation::Expire
             | Operation::Apply { .. }
             | Operation::SealingFailed { .. }

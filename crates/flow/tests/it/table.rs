@@ -14,6 +14,9 @@ fn every_status_and_every_operation() {
         start           -> signing          wrong_state         wrong_state         flow_ended          flow_ended          flow_ended          flow_ended
         start late      deadline_passed     wrong_state         wrong_state         flow_ended          flow_ended          flow_ended          flow_ended
         view            wrong_state         -> signing          already_signed      flow_ended          flow_ended          flow_ended          flow_ended
+        agree           wrong_state         -> signing          already_signed      flow_ended          flow_ended          flow_ended          flow_ended
+        agree late      wrong_state         deadline_passed     already_signed      flow_ended          flow_ended          flow_ended          flow_ended
+        agree blank     wrong_state         bad_consent         already_signed      flow_ended          flow_ended          flow_ended          flow_ended
         sign            wrong_state         -> sealing          already_signed      flow_ended          flow_ended          flow_ended          flow_ended
         sign late       wrong_state         deadline_passed     already_signed      flow_ended          flow_ended          flow_ended          flow_ended
         sign other      wrong_state         unknown_document    already_signed      flow_ended          flow_ended          flow_ended          flow_ended
@@ -64,6 +67,13 @@ fn table() -> String {
     lines.join("\n")
 }
 
+fn agree(consent: &str) -> Operation {
+    Operation::Agree {
+        consent: consent.into(),
+        verified: None,
+    }
+}
+
 type Row = (&'static str, fn(&Flow) -> Operation, Actor, i64);
 
 fn operations() -> Vec<Row> {
@@ -72,6 +82,9 @@ fn operations() -> Vec<Row> {
         ("start", |_| Operation::Start, initiator(), NOW),
         ("start late", |_| Operation::Start, initiator(), DEADLINE),
         ("view", |_| Operation::View, buyer(), NOW),
+        ("agree", |_| agree("同意"), buyer(), NOW),
+        ("agree late", |_| agree("同意"), buyer(), DEADLINE),
+        ("agree blank", |_| agree(" "), buyer(), NOW),
         ("sign", sign, buyer(), NOW),
         ("sign late", sign, buyer(), DEADLINE),
         (
