@@ -26,6 +26,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::alerts::Alerts;
 use crate::channels::Channels;
 use crate::client::{Client, Trust};
 use crate::connector::Resolver;
@@ -63,6 +64,8 @@ pub struct Config {
     pub held: usize,
     /// How often the database is asked for what other processes put there.
     pub poll: Duration,
+    /// Where alerts are told (see the source of `alerts` for the form); checked with [`Policy::unrestricted`].
+    pub alert_url: Option<Target>,
     /// Whether this is the only process that delivers from this database; then leases of earlier runs end at the start.
     pub sole: bool,
 }
@@ -80,6 +83,7 @@ impl Config {
             attempts_per_lane: 128,
             held: 8192,
             poll: Duration::from_millis(500),
+            alert_url: None,
             sole: true,
         }
     }
@@ -109,6 +113,7 @@ pub(crate) struct Inner {
     outcomes: mpsc::UnboundedSender<record::Settling>,
     wake: Notify,
     pulse: Pulse,
+    alerts: Alerts,
     random: AtomicU64,
     stopping: AtomicBool,
     stop: CancellationToken,
@@ -160,6 +165,10 @@ impl Engine {
             lease_margin: millis(config.deadline) + 2000,
         };
         let (outcomes, to_record) = mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let unrestricted = Arc::new(Policy::unrestricted());
+        let alert_client = Client::new(unrestricted, Resolver::System, &config.trust, None)?;
+        let (alerts, telling) = Alerts::new(config.alert_url.as_ref(), alert_client, stop.clone());
         let inner = Arc::new(Inner {
             channels: Channels::new(store.clone(), policy, open_secret),
             store,
@@ -171,9 +180,10 @@ impl Engine {
             outcomes,
             wake: Notify::new(),
             pulse: Pulse::default(),
+            alerts,
             random: AtomicU64::new(mix(seed ^ 1)),
             stopping: AtomicBool::new(false),
-            stop: CancellationToken::new(),
+            stop,
             abort: CancellationToken::new(),
             attempts: TaskTracker::new(),
             tasks: TaskTracker::new(),
@@ -184,6 +194,9 @@ impl Engine {
         inner
             .tasks
             .spawn(record::run(Arc::clone(&inner), to_record));
+        if let Some(telling) = telling {
+            inner.tasks.spawn(telling);
+        }
         inner.tasks.close();
         Ok(Self { inner })
     }

@@ -6,10 +6,11 @@
 //! - [`retry`], [`reason`], [`guard`], [`lanes`], [`window`] and [`breaker`]: pure decisions, functions of their arguments;
 //! - [`connector`] and [`client`]: one guarded way out of the machine, with one deadline and a cap on what is read;
 //! - [`attempt`]: sign, POST, judge;
-//! - [`engine`]: the tasks that hold it together.
+//! - [`engine`]: the tasks that hold it together; `alerts` tells an operator what needs a person.
 //!
 //! It knows nothing of axum, of PDF or of how secrets are encrypted: who starts it hands in how to open them.
 
+mod alerts;
 pub mod attempt;
 pub mod breaker;
 mod channels;

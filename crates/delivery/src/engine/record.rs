@@ -9,6 +9,7 @@ use sealpost_store::{Claimed, LaneId, Next, Outcome, Pause};
 use tokio::sync::mpsc;
 
 use super::Inner;
+use crate::alerts::Alert;
 use crate::attempt::{self, PAUSE, Verdict};
 use crate::lanes::Effect;
 use crate::reason::Reason;
@@ -22,8 +23,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// What the recording task is sent.
 #[derive(Debug)]
 pub(crate) enum Settling {
-    /// An outcome of a lane's callback.
-    Outcome(LaneId, Outcome),
+    /// An outcome of a lane's callback; the channel is known if an attempt was made.
+    Outcome(LaneId, Outcome, Option<Arc<str>>),
     /// Nothing follows.
     End,
 }
@@ -37,7 +38,7 @@ impl Settling {
             attempt: None,
             next: Next::Due(due_at),
         };
-        Self::Outcome(claimed.lane, outcome)
+        Self::Outcome(claimed.lane, outcome, None)
     }
 }
 
@@ -130,7 +131,11 @@ async fn attempt_one(inner: &Inner, claimed: Claimed) -> (Settling, Effect, Dura
         attempt,
         next,
     };
-    (Settling::Outcome(lane, outcome), effect, took)
+    (
+        Settling::Outcome(lane, outcome, Some(endpoint.channel_id)),
+        effect,
+        took,
+    )
 }
 
 fn effect(verdict: &Verdict) -> Effect {
@@ -162,17 +167,20 @@ fn effect(verdict: &Verdict) -> Effect {
 }
 
 /// HTTP 410 says that the endpoint is gone for good: the channel is paused until a person resumes it, and keeps its callbacks.
-async fn pause_gone(inner: &Inner, channel_id: &str, now: UtcMillis) {
+async fn pause_gone(inner: &Inner, channel_id: &Arc<str>, now: UtcMillis) {
+    let reason = "the endpoint answered 410 Gone".to_owned();
     let pause = Pause {
         at: now,
-        reason: "the endpoint answered 410 Gone".to_owned(),
+        reason: reason.clone(),
     };
     match inner.store.pause_channel(channel_id, pause).await {
         Ok(_) => {
-            tracing::warn!(
-                channel = channel_id,
-                "paused: the endpoint answered 410 Gone"
-            );
+            tracing::warn!(channel = %channel_id, "paused: the endpoint answered 410 Gone");
+            inner.alerts.raise(Alert::ChannelPaused {
+                at: now,
+                channel_id: Arc::clone(channel_id),
+                reason,
+            });
             inner.channels.forget(channel_id);
             inner.pulse.poll_now();
             inner.wake.notify_one();
@@ -191,8 +199,8 @@ pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::UnboundedReceiver<Se
         let mut outcomes = Vec::with_capacity(gathered.len());
         for settling in gathered.drain(..) {
             match settling {
-                Settling::Outcome(lane, outcome) => {
-                    lanes.push(lane);
+                Settling::Outcome(lane, outcome, channel) => {
+                    lanes.push((lane, channel));
                     outcomes.push(outcome);
                 }
                 Settling::End => ended = true,
@@ -202,7 +210,7 @@ pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::UnboundedReceiver<Se
     }
 }
 
-async fn record(inner: &Inner, lanes: &[LaneId], outcomes: Arc<[Outcome]>) {
+async fn record(inner: &Inner, lanes: &[(LaneId, Option<Arc<str>>)], outcomes: Arc<[Outcome]>) {
     if outcomes.is_empty() {
         return;
     }
@@ -221,13 +229,22 @@ async fn record(inner: &Inner, lanes: &[LaneId], outcomes: Arc<[Outcome]>) {
     };
     let now = inner.now();
     let mut held = inner.lanes();
-    for ((lane, outcome), counted) in lanes.iter().zip(outcomes.iter()).zip(counted) {
+    for (((lane, channel), outcome), counted) in lanes.iter().zip(outcomes.iter()).zip(counted) {
         let due_at = match outcome.next {
             Next::Due(at) if counted => Some(at),
             _ => None,
         };
         if !counted {
             inner.pulse.fenced();
+        } else if let (Next::Failed(at), Some(channel), Some(attempt)) =
+            (outcome.next, channel, &outcome.attempt)
+        {
+            inner.alerts.raise(Alert::CallbackFailed {
+                at,
+                channel_id: Arc::clone(channel),
+                callback: outcome.id,
+                reason: attempt.reason.unwrap_or_default(),
+            });
         }
         held.settled(*lane, outcome.id, outcome.fence, due_at);
     }

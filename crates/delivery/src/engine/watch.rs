@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Inner, millis};
+use crate::alerts::BacklogWatch;
 
 /// Callbacks claimed in one transaction at most, so that claims keep nobody waiting long.
 const CLAIM: usize = 512;
@@ -119,10 +120,17 @@ async fn claim(inner: &Inner) -> bool {
 
 /// Counts the backlog from time to time; the more it costs, the less often.
 pub(super) async fn measure(inner: Arc<Inner>) {
+    let mut watch = BacklogWatch::default();
     loop {
         let began = Instant::now();
-        match inner.store.backlog(inner.now()).await {
-            Ok(backlog) => inner.pulse.counted(backlog),
+        let now = inner.now();
+        match inner.store.backlog(now).await {
+            Ok(backlog) => {
+                inner.pulse.counted(backlog);
+                if let Some(alert) = watch.look(&backlog, now) {
+                    inner.alerts.raise(alert);
+                }
+            }
             Err(error) => inner.pulse.store_failed(&error),
         }
         pause(&inner, COUNT.max(50 * began.elapsed())).await;

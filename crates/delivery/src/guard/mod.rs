@@ -75,6 +75,15 @@ pub enum Refused {
 }
 
 impl Policy {
+    /// Permits every http(s) URL and every address: for URLs that the operator alone has set.
+    pub fn unrestricted() -> Self {
+        Self {
+            allow: vec![IpRange::v4(0, 0, 0, 0, 0), IpRange::v6([0; 8], 0)],
+            allow_http: true,
+            ports: Vec::new(),
+        }
+    }
+
     /// Checks a URL as written and gives it back normalised: percent, octal, hexadecimal and internationalised spellings of a
     /// host all become the form that will be resolved. A host that is an address is checked at once.
     ///

@@ -437,3 +437,46 @@ async fn an_endpoint_that_only_fails_is_rested() {
     assert_eq!((backlog.waiting, backlog.failed), (100, 0));
     engine.shut_down(LIMIT).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_person_is_told() {
+    let operator = TestEndpoint::start(|_| Does::Answer(http("204 No Content", ""))).await;
+    let endpoint = TestEndpoint::start(|_| code("999")).await;
+    let test = TestStore::new();
+    let channel = test
+        .channel("wrong", Some(&endpoint.url()), "0s,0s,0s")
+        .await;
+    let url = sealpost_delivery::guard::Policy::unrestricted()
+        .check_url(&operator.url())
+        .unwrap();
+    let engine = test.engine(|config| config.alert_url = Some(url)).await;
+    let mut ids = Vec::new();
+    for flow in 0..3 {
+        ids.push(new_id(
+            engine
+                .accept(&channel, None, &callback(flow))
+                .await
+                .unwrap(),
+        ));
+    }
+    let told = eventually("the alerts are told", async || {
+        let received = operator.received();
+        (!received.is_empty()).then_some(received)
+    })
+    .await;
+    let message: serde_json::Value = serde_json::from_str(&told[0].body).unwrap();
+    let alert = &message["alerts"][0];
+    assert_eq!(
+        (&alert["kind"], &alert["channel_id"], &alert["reason"]),
+        (
+            &"callback_failed".into(),
+            &channel.into(),
+            &"response_code".into()
+        )
+    );
+    assert!(
+        ids.iter()
+            .any(|id| alert["callback_id"] == id.to_string().as_str())
+    );
+    engine.shut_down(LIMIT).await;
+}
