@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::guard::Refused;
+
 /// Our own faults.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,6 +19,9 @@ pub enum Error {
     /// A certificate or key cannot be used.
     #[error("cannot use this certificate or key: {0}")]
     Certificate(String),
+    /// The alert URL is none.
+    #[error("cannot use the alert URL")]
+    AlertUrl(#[source] Refused),
     /// The store refused.
     #[error("the store failed")]
     Store(#[from] sealpost_store::Error),

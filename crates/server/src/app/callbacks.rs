@@ -27,6 +27,14 @@ impl App {
         let mut config = sealpost_delivery::Config::new(trust);
         config.policy = self.callback_policy();
         config.deadline = settings.attempt_timeout;
+        config.alert_url = match &settings.alert_url {
+            Some(url) => Some(
+                Policy::unrestricted()
+                    .check_url(url)
+                    .map_err(sealpost_delivery::Error::AlertUrl)?,
+            ),
+            None => None,
+        };
         let weak = Arc::downgrade(&self.0);
         let clock_of = weak.clone();
         let clock = move || clock_of.upgrade().map_or(0, |inner| inner.clock.now());
