@@ -25,6 +25,8 @@ const TOOLS: &[Tool] = &[
     // The signing page is used in a real browser.
     tool(&["chromium", "--version"], "chromium"),
     tool(&["chromedriver", "--version"], "chromium-driver"),
+    // The tests start servers of their own; Debian does not put its programs on the PATH.
+    tool(&["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"], "postgresql"),
     // The receivers under examples/ are run as they stand.
     tool(&["node", "--version"], "nodejs"),
     tool(&["javac", "-version"], "default-jdk-headless"),

@@ -10,11 +10,17 @@ use sealpost_receiver::{Callback, HandlerError, Receiver, SqliteInbox, handler_f
 
 #[tokio::main]
 async fn main() -> Result<(), HandlerError> {
-    let path = std::env::args().nth(1).unwrap_or_else(|| "callbacks.db".to_owned());
+    let path = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "callbacks.db".to_owned());
     let secrets = std::env::var("WEBHOOK_SECRET").unwrap_or_default();
-    let secrets = secrets.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    let secrets = secrets
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<Result<_, _>>()?;
 
-    let receiver = Receiver::new(SqliteInbox::open(path)?, handler_fn(handle)).require_signature(secrets);
+    let receiver =
+        Receiver::new(SqliteInbox::open(path)?, handler_fn(handle)).require_signature(secrets);
     // Handles what a crash has left, and what failed.
     tokio::spawn(receiver.clone().work(std::future::pending()));
 
@@ -26,6 +32,10 @@ async fn main() -> Result<(), HandlerError> {
 
 /// Yours to fill in.
 async fn handle(callback: Callback) -> Result<(), HandlerError> {
-    println!("{} ended as {}", callback.sign_flow_id, callback.sign_flow_status.english());
+    println!(
+        "{} ended as {}",
+        callback.sign_flow_id,
+        callback.sign_flow_status.english()
+    );
     Ok(())
 }

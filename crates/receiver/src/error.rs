@@ -8,6 +8,10 @@ pub enum Error {
     #[cfg(feature = "sqlite")]
     #[error("the inbox's database refused")]
     Sqlite(#[from] rusqlite::Error),
+    /// The PostgreSQL server refused, or cannot be reached.
+    #[cfg(feature = "postgres")]
+    #[error("the inbox's database refused")]
+    Postgres(#[from] tokio_postgres::Error),
     /// The file is a database, but another program's or a later version's.
     #[error("the file is no inbox of this version")]
     NotAnInbox,

@@ -11,7 +11,7 @@
 //!
 //! # What "once" means, precisely
 //! - A callback that was answered `000` is in the inbox. It stays there through a crash or a power cut (with
-//!   [`SqliteInbox`]; [`MemoryInbox`] is for tests).
+//!   [`SqliteInbox`] and `PostgresInbox`; [`MemoryInbox`] is for tests).
 //! - The handler never runs for two copies at the same moment, in one process or in several over one inbox, and
 //!   never again once its success is recorded: a process that dies between *handled* and *answered* answers the
 //!   next copy `000` without running it.
@@ -49,6 +49,8 @@ mod error;
 mod handler;
 mod inbox;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod receiver;
 mod service;
 #[cfg(feature = "sqlite")]
@@ -59,6 +61,8 @@ pub use error::Error;
 pub use handler::{Handler, HandlerError, handler_fn};
 pub use inbox::{Claim, Entry, Inbox, Kept, Outcome, State};
 pub use memory::MemoryInbox;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresInbox;
 pub use receiver::{Exchange, Receiver, Verdict};
 pub use service::Body;
 #[cfg(feature = "sqlite")]

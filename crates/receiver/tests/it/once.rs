@@ -40,7 +40,7 @@ with_both_inboxes!(
     answered_once_kept_and_handled_afterwards,
 );
 
-async fn a_repeat_is_acknowledged_and_not_handled_again(inbox: impl Inbox) {
+pub(crate) async fn a_repeat_is_acknowledged_and_not_handled_again(inbox: impl Inbox) {
     let runs = Runs::default();
     let channel = Channel::open(Receiver::new(inbox, runs.handler())).await;
     for _ in 0..3 {
@@ -55,7 +55,7 @@ async fn a_repeat_is_acknowledged_and_not_handled_again(inbox: impl Inbox) {
     assert_eq!(runs.count(), 1);
 }
 
-async fn copies_at_once_are_handled_once(inbox: impl Inbox) {
+pub(crate) async fn copies_at_once_are_handled_once(inbox: impl Inbox) {
     let runs = Runs::default();
     let channel = Channel::open(Receiver::new(inbox, runs.handler())).await;
     let body = callback(1, "2").to_json();
@@ -66,7 +66,7 @@ async fn copies_at_once_are_handled_once(inbox: impl Inbox) {
     assert_eq!(runs.count(), 1);
 }
 
-async fn another_end_is_refused_and_nothing_changes(inbox: impl Inbox) {
+pub(crate) async fn another_end_is_refused_and_nothing_changes(inbox: impl Inbox) {
     let runs = Runs::default();
     let channel = Channel::open(Receiver::new(inbox, runs.handler())).await;
     assert_eq!(channel.post(callback(1, "2").to_json()).await, reply("000"));
@@ -76,7 +76,7 @@ async fn another_end_is_refused_and_nothing_changes(inbox: impl Inbox) {
     assert_eq!(runs.count(), 2);
 }
 
-async fn a_failed_handler_runs_again_when_the_callback_comes_again(inbox: impl Inbox) {
+pub(crate) async fn a_failed_handler_runs_again_when_the_callback_comes_again(inbox: impl Inbox) {
     let runs = Runs::failing_first(2);
     let channel = Channel::open(Receiver::new(inbox, runs.handler())).await;
     let body = callback(1, "2").to_json();
@@ -86,20 +86,20 @@ async fn a_failed_handler_runs_again_when_the_callback_comes_again(inbox: impl I
     assert_eq!(runs.count(), 3);
 }
 
-async fn a_panicking_handler_is_a_failed_one(inbox: impl Inbox) {
+pub(crate) async fn a_panicking_handler_is_a_failed_one(inbox: impl Inbox) {
     let handler = handler_fn(|_| async { panic!("on purpose") });
     let channel = Channel::open(Receiver::new(inbox, handler)).await;
     assert_eq!(channel.post(callback(1, "2").to_json()).await, reply("500"));
 }
 
-async fn a_handler_over_its_limit_is_a_failed_one(inbox: impl Inbox) {
+pub(crate) async fn a_handler_over_its_limit_is_a_failed_one(inbox: impl Inbox) {
     let handler = handler_fn(|_| std::future::pending());
     let receiver = Receiver::new(inbox, handler).handler_limit(Duration::from_millis(20));
     let channel = Channel::open(receiver).await;
     assert_eq!(channel.post(callback(1, "2").to_json()).await, reply("500"));
 }
 
-async fn a_sender_that_hangs_up_does_not_stop_the_handler(inbox: impl Inbox) {
+pub(crate) async fn a_sender_that_hangs_up_does_not_stop_the_handler(inbox: impl Inbox) {
     let (begun, mut has_begun) = tokio::sync::mpsc::channel::<()>(1);
     let (done, mut is_done) = tokio::sync::mpsc::channel::<()>(1);
     let hung_up = Arc::new(tokio::sync::Notify::new());
@@ -130,7 +130,7 @@ async fn a_sender_that_hangs_up_does_not_stop_the_handler(inbox: impl Inbox) {
     assert_eq!(channel.post(body).await, reply("000"));
 }
 
-async fn what_a_crash_left_kept_is_handled_later(inbox: impl Inbox) {
+pub(crate) async fn what_a_crash_left_kept_is_handled_later(inbox: impl Inbox) {
     // Kept, and then the process died.
     assert_eq!(
         inbox.keep(&callback(1, "2"), 0).await.unwrap(),
@@ -147,7 +147,7 @@ async fn what_a_crash_left_kept_is_handled_later(inbox: impl Inbox) {
     work.abort();
 }
 
-async fn what_failed_is_tried_again_without_the_sender(inbox: impl Inbox) {
+pub(crate) async fn what_failed_is_tried_again_without_the_sender(inbox: impl Inbox) {
     let runs = Runs::failing_first(3);
     let clock = Arc::new(AtomicI64::new(0));
     let read = Arc::clone(&clock);
@@ -169,7 +169,7 @@ async fn what_failed_is_tried_again_without_the_sender(inbox: impl Inbox) {
     work.abort();
 }
 
-async fn answered_once_kept_and_handled_afterwards(inbox: impl Inbox) {
+pub(crate) async fn answered_once_kept_and_handled_afterwards(inbox: impl Inbox) {
     let answered = Arc::new(tokio::sync::Notify::new());
     let go_on = Arc::clone(&answered);
     let (handled, mut is_handled) = tokio::sync::mpsc::channel(8);

@@ -124,7 +124,7 @@ async fn a_claim_that_ran_out_records_nothing() {
     a_claim_runs_out(&sealpost_receiver::MemoryInbox::new()).await;
 }
 
-async fn a_claim_runs_out(inbox: &impl Inbox) {
+pub(crate) async fn a_claim_runs_out(inbox: &impl Inbox) {
     use sealpost_receiver::{Claim, Outcome};
     let callback = callback(1, "2");
     let id = &callback.sign_flow_id;

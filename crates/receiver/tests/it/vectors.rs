@@ -5,7 +5,7 @@ use sealpost_receiver::{Inbox, MemoryInbox, Receiver, SqliteInbox};
 
 use crate::channel::{Channel, reply};
 
-async fn every_vector_holds(inbox: impl Inbox) {
+pub(crate) async fn every_vector_holds(inbox: impl Inbox) {
     let channel = Channel::open(Receiver::new(inbox, ())).await;
     // Twice: the second time each accepted callback is a repeat.
     for round in 1..=2 {
