@@ -26,7 +26,10 @@ const TOOLS: &[Tool] = &[
     tool(&["chromium", "--version"], "chromium"),
     tool(&["chromedriver", "--version"], "chromium-driver"),
     // The tests start servers of their own; Debian does not put its programs on the PATH.
-    tool(&["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"], "postgresql"),
+    tool(
+        &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"],
+        "postgresql",
+    ),
     // The receivers under examples/ are run as they stand.
     tool(&["node", "--version"], "nodejs"),
     tool(&["javac", "-version"], "default-jdk-headless"),

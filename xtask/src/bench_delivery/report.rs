@@ -123,18 +123,19 @@ impl Report {
             text.push('\n');
         }
         if !self.backlogs.is_empty() {
-            text += "| waiting | start-up, ms | peak MB | drained/s | server CPU s / 10,000 |\n|---|---:|---:|---:|---:|\n";
+            text += "| waiting, of a paused channel | start-up, ms | another channel's callbacks/s | server CPU s / 10,000 | drained/s when resumed | peak MB |\n|---|---:|---:|---:|---:|---:|\n";
             for (name, runs) in &self.backlogs {
                 let of = |value: fn(&Drained) -> f64, digits| {
                     show(Spread::of(runs.iter().map(value)), digits)
                 };
                 let _ = writeln!(
                     text,
-                    "| {name} | {} | {} | {} | {} |",
+                    "| {name} | {} | {} | {} | {} | {} |",
                     of(|run| run.start_up, 0),
-                    of(|run| run.memory, 0),
                     of(|run| run.per_second, 0),
                     of(|run| run.server_cpu, 2),
+                    of(|run| run.drained, 0),
+                    of(|run| run.memory, 0),
                 );
             }
         }

@@ -112,6 +112,7 @@ pub(crate) fn play(role: Role) -> Result<()> {
 pub(crate) struct Ledger {
     pub(crate) times: Vec<u64>,
     pub(crate) again: u64,
+    came: usize,
 }
 
 impl Ledger {
@@ -124,6 +125,7 @@ impl Ledger {
         }
         if self.times[place] == 0 {
             self.times[place] = now();
+            self.came += 1;
         } else {
             self.again += 1;
         }
@@ -143,9 +145,12 @@ impl Ledger {
         let (numbers, rest) = bytes.as_chunks::<8>();
         ensure!(rest.is_empty() && !numbers.is_empty(), "half a ledger");
         let mut numbers = numbers.iter().map(|number| u64::from_le_bytes(*number));
+        let again = numbers.next().unwrap_or(0);
+        let times: Vec<u64> = numbers.collect();
         Ok(Self {
-            again: numbers.next().unwrap_or(0),
-            times: numbers.collect(),
+            came: times.iter().filter(|at| **at != 0).count(),
+            times,
+            again,
         })
     }
 }
@@ -212,9 +217,7 @@ async fn receive(endpoints: usize, hanging: usize, path: &Path) -> Result<()> {
     tokio::task::spawn_blocking(move || -> Result<()> {
         for line in std::io::stdin().lines() {
             line?;
-            let came = asked.lock().map_or(0, |ledger| {
-                ledger.times.iter().filter(|at| **at != 0).count()
-            });
+            let came = asked.lock().map_or(0, |ledger| ledger.came);
             say(&came.to_string())?;
         }
         Ok(())

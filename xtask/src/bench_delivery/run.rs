@@ -51,12 +51,14 @@ pub(crate) struct Delivered {
 pub(crate) struct Drained {
     /// From the process's start to its listening, milliseconds.
     pub(crate) start_up: f64,
-    /// The server's memory while all wait, MB.
+    /// The server's peak memory, MB.
     pub(crate) memory: f64,
-    /// Of new callbacks, through the same lane machinery, while the backlog waits.
+    /// Callbacks of another channel a second, end to end, while all wait.
     pub(crate) per_second: f64,
-    /// The server's CPU seconds per 10,000 of them.
+    /// The server's CPU seconds per 10,000 of those.
     pub(crate) server_cpu: f64,
+    /// Of those that waited, a second, once they may go.
+    pub(crate) drained: f64,
 }
 
 /// What the measurements share.
@@ -191,7 +193,8 @@ impl World {
         })
     }
 
-    /// A server over a database in which `waiting` callbacks of a paused channel wait, and its deliveries to another.
+    /// A server over a database in which `waiting` callbacks of a paused channel wait: what that costs another channel's
+    /// deliveries, and, once the channel is resumed, how fast they leave.
     pub(crate) fn backlog(&self, waiting: u64, callbacks: u64) -> Result<Drained> {
         let folder = folder()?;
         let mut receiver = Receiver::start(folder.path(), 2, 0)?;
@@ -199,37 +202,56 @@ impl World {
         let filled = self.add_channel(folder.path(), "filled", &receiver.url(1))?;
         let channel = filled["id"].as_str().context("a channel has an id")?;
         fill(&folder.path().join("data"), channel, waiting)?;
+        self.channel_command(folder.path(), &["pause", "filled"])?;
 
         let began = Instant::now();
         let server = Server::start(self, folder.path())?;
         let start_up = began.elapsed().as_secs_f64() * 1e3;
-        receiver.until(callbacks.min(waiting))?;
+        let load = |callbacks| Load::Closed {
+            callbacks,
+            connections: 256,
+        };
+        loader(folder.path(), &server.address, &keys, 1 << 21, &load(500))?;
+        receiver.until(500)?;
         let before = server.cpu()?;
         let clock = roles::now();
-        let already = receiver.came()?;
-        let goal = waiting.min(already + callbacks);
-        receiver.until(goal)?;
-        let seconds = (roles::now() - clock) as f64 / 1e9;
-        let drained = goal - already;
-        let after = server.cpu()?;
+        loader(
+            folder.path(),
+            &server.address,
+            &keys,
+            1 << 22,
+            &load(callbacks),
+        )?;
+        receiver.until(500 + callbacks)?;
+        let per_second = callbacks as f64 / ((roles::now() - clock) as f64 / 1e9);
+        let server_cpu = (server.cpu()? - before) * 10_000.0 / callbacks as f64;
+
+        self.channel_command(folder.path(), &["resume", "filled"])?;
+        let first = receiver.came()?;
+        receiver.until(first + 1)?;
+        let clock = roles::now();
+        receiver.until(500 + callbacks + waiting)?;
+        let drained = waiting as f64 / ((roles::now() - clock) as f64 / 1e9);
         let memory = server.peak_memory()?;
-        drop(keys);
         server.end()?;
         receiver.end()?;
-        let (per_second, server_cpu) = if drained == 0 {
-            (0.0, 0.0)
-        } else {
-            (
-                drained as f64 / seconds,
-                (after - before) * 10_000.0 / drained as f64,
-            )
-        };
         Ok(Drained {
             start_up,
             memory,
             per_second,
             server_cpu,
+            drained,
         })
+    }
+
+    fn channel_command(&self, folder: &Path, args: &[&str]) -> Result<()> {
+        let output = self.sealpost(folder).arg("channel").args(args).output()?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
     }
 
     /// Adds channels for endpoints of the receiver, and writes their API keys into a file.
