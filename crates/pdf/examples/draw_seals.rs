@@ -1,6 +1,7 @@
 //! A sheet of sample seals: `cargo run -p sealpost-pdf --example draw_seals -- seals.pdf`.
 
 #[path = "../tests/it/paper.rs"]
+#[expect(dead_code, reason = "the tests use more of it")]
 mod paper;
 
 use std::error::Error;

@@ -42,6 +42,15 @@ impl Affine {
         ])
     }
 
+    /// The smallest rectangle (least x, least y, greatest x, greatest y) around what becomes of a rectangle.
+    pub(crate) fn bounds(self, [x1, y1, x2, y2]: [f64; 4]) -> [f64; 4] {
+        let corners = [(x1, y1), (x2, y1), (x1, y2), (x2, y2)].map(|(x, y)| self.apply(x, y));
+        let (xs, ys) = (corners.map(|c| c.0), corners.map(|c| c.1));
+        let least = |v: [f64; 4]| v.into_iter().fold(f64::INFINITY, f64::min);
+        let greatest = |v: [f64; 4]| v.into_iter().fold(f64::NEG_INFINITY, f64::max);
+        [least(xs), least(ys), greatest(xs), greatest(ys)]
+    }
+
     pub(crate) fn apply(self, x: f64, y: f64) -> (f64, f64) {
         let [a, b, c, d, e, f] = self.0;
         (a * x + c * y + e, b * x + d * y + f)

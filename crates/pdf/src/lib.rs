@@ -17,6 +17,7 @@ pub mod receipt;
 pub mod render;
 pub mod rmb;
 pub mod seal;
+mod sight;
 pub mod sign;
 pub mod signature;
 mod syntax;

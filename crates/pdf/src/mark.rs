@@ -12,18 +12,17 @@ use std::io::Write as _;
 
 use flate2::{Compression, write::ZlibEncoder};
 
-use crate::document::{Document, Object, Unreadable, damaged};
+use crate::document::{Document, Object, Unreadable};
 use crate::font;
 use crate::form;
 use crate::increment::Increment;
+use crate::sight::Sight;
 use crate::syntax::{Dict, Id, Value};
 use crate::text;
-use stamp::{Sight, Stamp};
+use stamp::Stamp;
 
 /// The most pages of a document that is marked.
 const MAX_PAGES: usize = 20_000;
-/// How deep the page tree may nest.
-const MAX_DEPTH: usize = 64;
 
 /// How a flow ended without being completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +120,7 @@ fn marked(pdf: &[u8], stamp: &Stamp) -> Result<Vec<u8>, Unreadable> {
     let mut annotations: HashMap<Sight, Id> = HashMap::new();
     for &page in &pages {
         let (object, dict) = increment.dict_object(page)?;
-        let sight = sight(&document, page)?;
+        let sight = Sight::of(&document, page)?;
         let annotation = *annotations
             .entry(sight.clone())
             .or_insert_with(|| add_annotation(&mut increment, stamp, &sight));
@@ -236,37 +235,6 @@ fn references(ids: &[Id]) -> Vec<u8> {
     }
     out.extend_from_slice(b" ]");
     out
-}
-
-/// What is seen of a page: its crop box within its media box, and its rotation; both may be inherited.
-fn sight(document: &Document<'_>, page: Id) -> Result<Sight, Unreadable> {
-    let (mut media, mut crop, mut rotate) = (None, None, None);
-    let mut node = Value::Ref(page);
-    for _ in 0..MAX_DEPTH {
-        let dict = document.dict(&node, "a page is not a dictionary")?;
-        media = media.or(rectangle(document, dict.value(b"MediaBox"))?);
-        crop = crop.or(rectangle(document, dict.value(b"CropBox"))?);
-        rotate = rotate.or(document.resolve(dict.value(b"Rotate"))?.int());
-        match dict.value(b"Parent") {
-            Value::Ref(parent) => node = Value::Ref(*parent),
-            _ => return Ok(Sight::new(media, crop, rotate.unwrap_or(0))),
-        }
-    }
-    damaged("the page tree is too deep", 0)
-}
-
-fn rectangle(document: &Document<'_>, value: &Value) -> Result<Option<[f64; 4]>, Unreadable> {
-    let Value::Array(items) = document.resolve(value)? else {
-        return Ok(None);
-    };
-    let mut corners = Vec::with_capacity(4);
-    for item in items.iter().take(4) {
-        corners.extend(document.resolve(&item.value)?.number());
-    }
-    let Ok([x1, y1, x2, y2]) = <[f64; 4]>::try_from(corners) else {
-        return Ok(None);
-    };
-    Ok(Some([x1.min(x2), y1.min(y2), x1.max(x2), y1.max(y2)]))
 }
 
 fn deflated(data: &[u8]) -> Vec<u8> {

@@ -1,6 +1,10 @@
 //! Pages as images, for reading a document on a phone.
 //!
-//! Text whose font is not embedded is shown in ours. What is rendered may come from anyone; see the limits below.
+//! Text whose font is not embedded is shown in ours. What is rendered may come from anyone: the structure is read by
+//! [`crate::document`] within its limits, and drawing, whose cost no check can foresee, is done in a process of its own with
+//! limits that the kernel keeps ([`isolate`]).
+
+mod worker;
 
 use std::sync::Arc;
 
@@ -8,14 +12,21 @@ use hayro::hayro_interpret::InterpreterSettings;
 use hayro::hayro_interpret::font::{FontData, FontQuery};
 use hayro::hayro_interpret::hayro_cmap::CidFamily;
 use hayro::hayro_interpret::util::TransformExt;
-use hayro::hayro_syntax::page::Page;
-use hayro::hayro_syntax::{LoadPdfError, Pdf};
-use hayro::kurbo::{Affine, Rect};
+use hayro::hayro_syntax::Pdf;
+use hayro::kurbo::Affine;
 use hayro::vello_cpu::color::palette::css::WHITE;
 use hayro::vello_cpu::{Pixmap, RasterizerSettings, RenderContext, Resources, TargetInit};
 use hayro::{RenderCache, RenderSettings};
 
+use serde::{Deserialize, Serialize};
+
+use crate::canvas;
+use crate::document::{Document, Unreadable};
 use crate::font;
+use crate::sight::Sight;
+use crate::syntax::Id;
+
+pub use worker::isolate;
 
 /// The widest page image, in pixels.
 pub const MAX_PAGE_WIDTH: u32 = 2400;
@@ -27,7 +38,7 @@ const MAX_SIDE: f32 = 60_000.0;
 pub const MAX_PAGES: usize = 5000;
 
 /// Why a page cannot be shown.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum RenderError {
     /// Not a PDF that can be read.
@@ -44,6 +55,9 @@ pub enum RenderError {
     /// More pages, or more of something else, than is rendered.
     #[error("the document is too large to be shown: {0}")]
     TooLarge(String),
+    /// It could not be rendered within the time and memory that a page is given.
+    #[error("the page cannot be shown: {0}")]
+    Exhausted(String),
 }
 
 /// How many pages a document has.
@@ -51,7 +65,7 @@ pub enum RenderError {
 /// # Errors
 /// If it cannot be read or has more than [`MAX_PAGES`].
 pub fn page_count(pdf: &[u8]) -> Result<usize, RenderError> {
-    Ok(open(pdf)?.pages().len())
+    Ok(pages(&read(pdf)?)?.len())
 }
 
 /// How a page is shown: upright, and cropped to what a reader sees.
@@ -62,18 +76,15 @@ pub struct PageFrame {
     /// In points.
     pub height: f32,
     /// From the page's user space to the frame, whose origin is the upper left corner.
-    transform: Affine,
+    transform: canvas::Affine,
 }
 
 impl PageFrame {
     /// Where a rectangle of the page's user space (left, bottom, right, top, as in [`crate::draw::Place`]) is shown: left, top,
     /// width and height in points, from the upper left corner.
     pub fn locate(&self, rect: [f64; 4]) -> [f32; 4] {
-        let [left, bottom, right, top] = rect;
-        let shown = self
-            .transform
-            .transform_rect_bbox(Rect::new(left, bottom, right, top));
-        [shown.x0, shown.y0, shown.width(), shown.height()].map(|length| length as f32)
+        let [left, top, right, bottom] = self.transform.bounds(rect);
+        [left, top, right - left, bottom - top].map(|length| length as f32)
     }
 }
 
@@ -82,31 +93,41 @@ impl PageFrame {
 /// # Errors
 /// If it cannot be read or has more than [`MAX_PAGES`] pages.
 pub fn page_frames(pdf: &[u8]) -> Result<Vec<PageFrame>, RenderError> {
-    let pdf = open(pdf)?;
-    let frame = |page: &Page<'_>| {
-        let (width, height) = page.render_dimensions();
-        PageFrame {
-            width,
-            height,
-            transform: page.initial_transform(true).to_kurbo(),
-        }
+    let document = read(pdf)?;
+    let frame = |page: Id| {
+        let sight = Sight::of(&document, page)?;
+        let (width, height) = sight.size();
+        Ok(PageFrame {
+            width: width as f32,
+            height: height as f32,
+            transform: sight.page_to_seen(),
+        })
     };
-    Ok(pdf.pages().iter().map(frame).collect())
+    let frames: Result<_, Unreadable> = pages(&document)?.into_iter().map(frame).collect();
+    frames.map_err(unreadable)
 }
 
 /// One page, counted from 0, as a PNG of the given width in pixels (1 to [`MAX_PAGE_WIDTH`]; others are brought within).
 /// Rotation and crop box are heeded; annotations, and so signatures, are shown.
 ///
+/// This is done in a process of its own if [`isolate`] has been called, and in this one if not.
+///
 /// # Errors
 /// If it cannot be read, there is no such page, or it is too large.
 pub fn page_png(pdf: &[u8], page: usize, width: u32) -> Result<Vec<u8>, RenderError> {
-    let pdf = open(pdf)?;
-    let pages = pdf.pages();
-    let Some(page) = pages.get(page) else {
-        return Err(RenderError::NoSuchPage {
-            page,
-            pages: pages.len(),
-        });
+    match worker::program() {
+        Some(program) => worker::ask(program, pdf, page, width),
+        None => page_png_here(pdf, page, width),
+    }
+}
+
+fn page_png_here(pdf: &[u8], page: usize, width: u32) -> Result<Vec<u8>, RenderError> {
+    // Whatever the renderer would make of a damaged file: what is shown is what can be signed.
+    let count = pages(&read(pdf)?)?.len();
+    let pdf = Pdf::new(pdf.to_vec())
+        .map_err(|_| RenderError::Unreadable("the PDF is damaged".to_owned()))?;
+    let Some(page) = pdf.pages().get(page).filter(|_| page < count) else {
+        return Err(RenderError::NoSuchPage { page, pages: count });
     };
     let (page_width, page_height) = page.render_dimensions();
     let (width, height) = image_size(page_width, page_height, width)?;
@@ -155,20 +176,23 @@ fn image_size(page_width: f32, page_height: f32, wanted: u32) -> Result<(u16, u1
     Ok((width as u16, height.max(1.0) as u16))
 }
 
-fn open(pdf: &[u8]) -> Result<Pdf, RenderError> {
-    let pdf = Pdf::new(pdf.to_vec()).map_err(|error| {
-        RenderError::Unreadable(match error {
-            LoadPdfError::Decryption(_) => "it is encrypted".to_owned(),
-            LoadPdfError::Invalid => "it is damaged, or no PDF".to_owned(),
-        })
-    })?;
-    match pdf.pages().len() {
-        0 => Err(RenderError::Unreadable("it has no pages".to_owned())),
-        pages if pages > MAX_PAGES => Err(RenderError::TooLarge(format!(
-            "{pages} pages; the limit is {MAX_PAGES}"
+fn read(pdf: &[u8]) -> Result<Document<'_>, RenderError> {
+    Document::parse(pdf).map_err(unreadable)
+}
+
+fn pages(document: &Document<'_>) -> Result<Vec<Id>, RenderError> {
+    let pages = document.pages(MAX_PAGES + 1).map_err(unreadable)?;
+    match pages.len() {
+        0 => Err(RenderError::Unreadable("the PDF has no pages".to_owned())),
+        count if count > MAX_PAGES => Err(RenderError::TooLarge(format!(
+            "it has more than {MAX_PAGES} pages"
         ))),
-        _ => Ok(pdf),
+        _ => Ok(pages),
     }
+}
+
+fn unreadable(error: Unreadable) -> RenderError {
+    RenderError::Unreadable(error.to_string())
 }
 
 /// Fonts that are not embedded: ours for Chinese, Japanese and Korean, the standard ones for the rest.

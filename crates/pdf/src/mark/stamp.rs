@@ -3,65 +3,7 @@
 
 use crate::canvas::{Affine, Canvas, text_width};
 use crate::font::Face;
-
-/// What is seen of a page.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Sight {
-    /// Left, bottom, right and top of the visible box in the page's own coordinates, in thousandths of a point.
-    corners: [i64; 4],
-    /// Quarter turns, clockwise.
-    turns: u8,
-}
-
-impl Sight {
-    /// The crop box within the media box, turned clockwise by `rotate` degrees. A page without a usable box is A4.
-    pub(super) fn new(media: Option<[f64; 4]>, crop: Option<[f64; 4]>, rotate: i64) -> Self {
-        const A4: [f64; 4] = [0.0, 0.0, 595.28, 841.89];
-        // What readers take as the largest coordinate, and more than any page has.
-        const FAR: f64 = 1e7;
-        let sound = |b: &[f64; 4]| {
-            b[2] - b[0] >= 1.0 && b[3] - b[1] >= 1.0 && b.iter().all(|v| v.abs() < FAR)
-        };
-        let media = media.filter(sound).unwrap_or(A4);
-        let crop = crop.unwrap_or(media);
-        let both = [
-            crop[0].max(media[0]),
-            crop[1].max(media[1]),
-            crop[2].min(media[2]),
-            crop[3].min(media[3]),
-        ];
-        let seen = if sound(&both) { both } else { media };
-        Sight {
-            corners: seen.map(|v| (v * 1000.0).round() as i64),
-            turns: (rotate / 90).rem_euclid(4) as u8,
-        }
-    }
-
-    /// Left, bottom, right and top in the page's own coordinates, in points.
-    pub(super) fn corners(&self) -> [f64; 4] {
-        self.corners.map(|v| v as f64 / 1000.0)
-    }
-
-    /// Width and height as seen, in points.
-    fn size(&self) -> (f64, f64) {
-        let [left, bottom, right, top] = self.corners();
-        match self.turns {
-            0 | 2 => (right - left, top - bottom),
-            _ => (top - bottom, right - left),
-        }
-    }
-
-    /// From what is seen, its lower left corner at the origin, to the page's own coordinates.
-    fn to_page(&self) -> Affine {
-        let [left, bottom, right, top] = self.corners();
-        match self.turns {
-            0 => Affine::translate(left, bottom),
-            1 => Affine([0.0, 1.0, -1.0, 0.0, right, bottom]),
-            2 => Affine([-1.0, 0.0, 0.0, -1.0, right, top]),
-            _ => Affine([0.0, -1.0, 1.0, 0.0, left, top]),
-        }
-    }
-}
+use crate::sight::Sight;
 
 /// What is marked on each page.
 pub(super) struct Stamp {
@@ -78,7 +20,7 @@ impl Stamp {
         let (width, height) = sight.size();
         let mut canvas = Canvas::new();
         canvas.raw("q");
-        canvas.transform(sight.to_page());
+        canvas.transform(sight.seen_to_page());
         canvas.color(self.color);
         self.word_across(&mut canvas, width, height);
         self.line_on_top(&mut canvas, width, height);

@@ -1,12 +1,9 @@
 //! Puts appearances on a page, so that other people's tools can look at them.
 
-use std::io::Write as _;
-
-use flate2::{Compression, write::ZlibEncoder};
 use sealpost_pdf::Appearance;
 
 /// A one-page PDF that shows each appearance with its lower left corner at a point.
-pub fn sheet(width: f64, height: f64, appearances: &[(f64, f64, &Appearance)]) -> Vec<u8> {
+pub(crate) fn sheet(width: f64, height: f64, appearances: &[(f64, f64, &Appearance)]) -> Vec<u8> {
     let mut objects: Vec<Vec<u8>> = vec![Vec::new(); 3];
     let mut xobjects = String::new();
     let mut content = String::new();
@@ -56,8 +53,7 @@ pub fn sheet(width: f64, height: f64, appearances: &[(f64, f64, &Appearance)]) -
 }
 
 /// A one-page PDF with these entries in its page and this content.
-#[allow(dead_code, reason = "the example shares this file")]
-pub fn page(entries: &str, content: &str) -> Vec<u8> {
+pub(crate) fn page(entries: &str, content: &str) -> Vec<u8> {
     file(&[
         b"<</Type/Catalog/Pages 2 0 R>>".to_vec(),
         b"<</Type/Pages/Kids[3 0 R]/Count 1>>".to_vec(),
@@ -67,39 +63,26 @@ pub fn page(entries: &str, content: &str) -> Vec<u8> {
 }
 
 /// A PDF of these objects, the first of which is the catalog.
-pub fn file(objects: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn file(objects: &[Vec<u8>]) -> Vec<u8> {
     let mut pdf = b"%PDF-1.7\n".to_vec();
-    let mut offsets = Vec::new();
+    let mut xref = format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1);
     for (i, object) in objects.iter().enumerate() {
-        offsets.push(pdf.len());
-        write!(pdf, "{} 0 obj\n", i + 1).unwrap();
+        xref.push_str(&format!("{:010} 00000 n \n", pdf.len()));
+        pdf.extend_from_slice(format!("{} 0 obj\n", i + 1).as_bytes());
         pdf.extend_from_slice(object);
         pdf.extend_from_slice(b"\nendobj\n");
     }
-    let xref = pdf.len();
-    write!(pdf, "xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).unwrap();
-    for offset in offsets {
-        write!(pdf, "{offset:010} 00000 n \n").unwrap();
-    }
-    let size = objects.len() + 1;
-    write!(
-        pdf,
-        "trailer\n<</Size {size}/Root 1 0 R>>\nstartxref\n{xref}\n%%EOF\n"
-    )
-    .unwrap();
+    let (start, size) = (pdf.len(), objects.len() + 1);
+    pdf.extend_from_slice(xref.as_bytes());
+    let trailer = format!("trailer\n<</Size {size}/Root 1 0 R>>\nstartxref\n{start}\n%%EOF\n");
+    pdf.extend_from_slice(trailer.as_bytes());
     pdf
 }
 
-fn stream(entries: &str, data: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(data).unwrap();
-    let data = encoder.finish().unwrap();
-    let mut out = format!(
-        "<<{entries}/Filter/FlateDecode/Length {}>>\nstream\n",
-        data.len()
-    );
-    let mut bytes = std::mem::take(&mut out).into_bytes();
-    bytes.extend_from_slice(&data);
-    bytes.extend_from_slice(b"\nendstream");
-    bytes
+/// A stream with these entries in its dictionary.
+pub(crate) fn stream(entries: &str, data: &[u8]) -> Vec<u8> {
+    let mut object = format!("<<{entries}/Length {}>>\nstream\n", data.len()).into_bytes();
+    object.extend_from_slice(data);
+    object.extend_from_slice(b"\nendstream");
+    object
 }

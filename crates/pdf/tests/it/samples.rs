@@ -3,7 +3,7 @@
 use sealpost_pdf::{DrawMeta, PlaceKind, Receipt, SignerLabel};
 use serde_json::{Value, json};
 
-pub fn receipt_json() -> Value {
+pub(crate) fn receipt_json() -> Value {
     json!({
         "number": "XF-2026-0001873",
         "issued_on": "2026-11-24",
@@ -24,19 +24,19 @@ pub fn receipt_json() -> Value {
     })
 }
 
-pub fn receipt() -> Receipt {
+pub(crate) fn receipt() -> Receipt {
     Receipt::parse(&receipt_json()).unwrap()
 }
 
 /// The seller seals first, then the buyer signs.
-pub fn signers() -> Vec<SignerLabel> {
+pub(crate) fn signers() -> Vec<SignerLabel> {
     vec![
         signer(1, "杭州翡翠湾房地产开发有限公司", PlaceKind::Seal),
         signer(2, "张三", PlaceKind::Signature),
     ]
 }
 
-pub fn signer(number: u32, name: &str, kind: PlaceKind) -> SignerLabel {
+pub(crate) fn signer(number: u32, name: &str, kind: PlaceKind) -> SignerLabel {
     SignerLabel {
         signer: number,
         name: name.to_owned(),
@@ -44,7 +44,7 @@ pub fn signer(number: u32, name: &str, kind: PlaceKind) -> SignerLabel {
     }
 }
 
-pub fn meta() -> DrawMeta {
+pub(crate) fn meta() -> DrawMeta {
     DrawMeta {
         flow_id: "587a2f4738d44391835198df570b6ee6".to_owned(),
         drawn_at: 1_795_540_800_000,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Runs a program with its standard output returned; panics if it is missing or fails.
-pub fn run(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let package = match program {
         "qpdf" => "qpdf",
         "mutool" => "mupdf-tools",
@@ -27,19 +27,19 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 /// Writes a document into a fresh folder and hands its path to `judge`.
-pub fn with_file<T>(pdf: &[u8], judge: impl FnOnce(&str) -> T) -> T {
+pub(crate) fn with_file<T>(pdf: &[u8], judge: impl FnOnce(&str) -> T) -> T {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("document.pdf");
     std::fs::write(&path, pdf).unwrap();
     judge(path_str(&path))
 }
 
-pub fn path_str(path: &Path) -> &str {
+pub(crate) fn path_str(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 /// qpdf and MuPDF find nothing wrong with the structure, and every page can be drawn.
-pub fn assert_sound(pdf: &[u8]) {
+pub(crate) fn assert_sound(pdf: &[u8]) {
     with_file(pdf, |path| {
         run("qpdf", &["--check", path]);
         let out = run(
@@ -61,6 +61,6 @@ pub fn assert_sound(pdf: &[u8]) {
 }
 
 /// The text of a document, as poppler reads it.
-pub fn text(pdf: &[u8]) -> String {
+pub(crate) fn text(pdf: &[u8]) -> String {
     with_file(pdf, |path| run("pdftotext", &["-layout", path, "-"]))
 }
