@@ -35,6 +35,9 @@ struct Args {
     /// Write the tables and the plot into docs/performance
     #[arg(long)]
     write: bool,
+    /// Measure this program instead of building one
+    #[arg(long, value_name = "FILE")]
+    sealpost: Option<PathBuf>,
     #[command(subcommand)]
     role: Option<roles::Role>,
 }
@@ -46,18 +49,22 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if let Some(role) = args.role {
         return roles::play(role);
     }
-    let mut build = crate::cargo();
-    build.args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "sealpost-server",
-    ]);
-    crate::run(&mut build)?;
-
+    let sealpost = match &args.sealpost {
+        Some(built) => built.clone(),
+        None => {
+            let mut build = crate::cargo();
+            crate::run(build.args([
+                "build",
+                "--release",
+                "--locked",
+                "--package",
+                "sealpost-server",
+            ]))?;
+            crate::target_dir().join("release/sealpost")
+        }
+    };
     let bench = Bench {
-        world: World::new(crate::target_dir().join("release/sealpost"))?,
+        world: World::new(sealpost)?,
         scale: if args.quick { 10 } else { 1 },
         args,
     };
