@@ -189,10 +189,44 @@
         $('consent').focus();
         return;
       }
-      const body = { signature_png_base64: picture.slice(picture.indexOf(',') + 1) };
-      if ($('code')) body.code = $('code').value.trim();
+      // With the language, so that the words agreed to are on record as they were shown.
+      const body = { signature_png_base64: picture.slice(picture.indexOf(',') + 1), consent: document.documentElement.lang };
+      if ($('code')) {
+        body.code = $('code').value.trim();
+        if (!/^[0-9]{6}$/.test(body.code)) {
+          say($('confirm-form'), 'code_missing');
+          $('code').focus();
+          return;
+        }
+      }
       await submit($('confirm-form'), '/sign', body);
     });
+
+    // The code, where one is asked for. Another may be sent after a minute.
+    if ($('code-send')) {
+      const button = $('code-send');
+      const words = button.textContent;
+      button.addEventListener('click', async () => {
+        button.disabled = true;
+        let wait = 0;
+        try {
+          const answer = await fetch(`${base}/code`, { method: 'POST', cache: 'no-store' });
+          const problem = answer.ok ? {} : await answer.json().catch(() => ({}));
+          if (!say($('confirm-form'), answer.ok ? 'code_sent' : problem.code)) say($('confirm-form'), 'refused');
+          wait = answer.ok ? 60 : Math.min(600, Number(answer.headers.get('retry-after')) || 5);
+          if (answer.ok) $('code').focus();
+        } catch {
+          say($('confirm-form'), 'code_not_sent');
+        }
+        const tick = () => {
+          button.disabled = wait > 0;
+          button.textContent = wait > 0 ? `${button.dataset.again} ${wait}s` : words;
+          if (wait > 0) window.setTimeout(tick, 1000);
+          wait -= 1;
+        };
+        tick();
+      });
+    }
 
     // Rejecting.
     $('reject-open').addEventListener('click', () => show(sheet.reject));
@@ -270,6 +304,8 @@
         if (answer.ok || answer.status === 404 || answer.status === 409) return { settled: true };
         if (answer.status < 500) {
           const problem = await answer.json().catch(() => ({}));
+          const about = (problem.errors || []).find((error) => error.field === 'code');
+          if (about) return { code: about.code.endsWith('_code') ? about.code : 'code_missing' };
           return { code: problem.code };
         }
       } catch {

@@ -6,10 +6,13 @@
 pub(crate) mod cache;
 pub(crate) mod callbacks;
 pub(crate) mod channels;
+pub(crate) mod codes;
+mod contacts;
 pub(crate) mod details;
 pub(crate) mod files;
 pub(crate) mod flows;
 pub(crate) mod keys;
+pub(crate) mod notify;
 pub(crate) mod paper;
 pub(crate) mod sealing;
 pub(crate) mod signing;
@@ -50,6 +53,8 @@ struct Inner {
     paper: Semaphore,
     images: cache::Cache,
     sealing: sealing::UnderWay,
+    notifier: notify::Notifier,
+    codes: codes::Codes,
     wake: Wake,
     delivery: std::sync::OnceLock<sealpost_delivery::Engine>,
 }
@@ -82,6 +87,9 @@ pub enum OpenError {
     /// The store cannot be opened.
     #[error("the store cannot be opened")]
     Store(#[from] sealpost_store::Error),
+    /// Messages to signers cannot be sent as configured.
+    #[error("messages to signers cannot be sent as configured: {0}")]
+    Notify(String),
     /// The built-in certification authority cannot be made or read.
     #[error("the built-in certification authority cannot be made or read")]
     Authority(#[from] keys::KeyError),
@@ -95,6 +103,8 @@ impl App {
             Some(url) => url.clone(),
             None => PublicUrl::of_address(config.listen)?,
         };
+        let notifier = notify::Notifier::new(&config.notify, config.delivery.ca_file.as_deref())
+            .map_err(OpenError::Notify)?;
         make_folder(&config.data).map_err(|source| OpenError::Folder {
             path: config.data.display().to_string(),
             source,
@@ -117,6 +127,8 @@ impl App {
             clock,
             images: cache::Cache::new(32 * 1024 * 1024),
             sealing: sealing::UnderWay::default(),
+            notifier,
+            codes: codes::Codes::default(),
             wake: Wake::default(),
             delivery: std::sync::OnceLock::new(),
         })))

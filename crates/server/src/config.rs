@@ -210,36 +210,36 @@ pub const SETTINGS: &[Setting] = &[
         "URL that is told of failed callbacks and paused channels",
     ),
     setting(
-        "code.channel",
-        Text,
-        "log",
-        "how signing codes are sent: log, http or smtp",
-    ),
-    setting(
-        "code.http_url",
+        "sms.url",
         Text,
         "none",
-        "SMS gateway: URL that a code is POSTed to",
+        "SMS gateway that codes and reminders are POSTed to",
     ),
     setting(
-        "code.http_body",
+        "sms.body",
         Text,
         "none",
-        "SMS gateway: JSON body with {to}, {text} and {code}",
+        "the gateway's JSON body, with {to}, {text} and {code}",
     ),
     setting(
-        "code.http_authorization",
+        "sms.authorization",
         Text,
         "none",
-        "SMS gateway: authorization header",
+        "the gateway's authorization header",
     ),
     setting(
-        "code.smtp_server",
+        "mail.server",
         Text,
         "none",
-        "host:port of the mail server",
+        "mail server: smtps://user:password@host:465 or smtp://host:25",
     ),
-    setting("code.smtp_from", Text, "none", "sender of mails"),
+    setting("mail.from", Text, "none", "sender of mails"),
+    setting(
+        "codes.to_log",
+        Switch,
+        "false",
+        "write codes and reminders to the log instead: for trying out only",
+    ),
 ];
 
 /// The configuration, checked.
@@ -263,8 +263,8 @@ pub struct Config {
     pub sealing_parallel: usize,
     /// Delivery of callbacks.
     pub delivery: Delivery,
-    /// Codes and reminders to signers.
-    pub code: Code,
+    /// How codes and reminders reach signers.
+    pub notify: Notify,
 }
 
 /// What is logged, and how.
@@ -300,27 +300,53 @@ pub struct Delivery {
     pub alert_url: Option<String>,
 }
 
-/// How codes and reminders reach a signer.
-#[derive(Debug, Clone)]
-pub enum Code {
-    /// They are written to the log: for trying out.
-    Log,
-    /// POSTed to an HTTP gateway.
-    Http {
-        /// The gateway.
-        url: String,
-        /// The JSON body, with `{to}`, `{text}` and `{code}`.
-        body: String,
-        /// The `authorization` header.
-        authorization: Option<String>,
-    },
-    /// Sent as mail.
-    Smtp {
-        /// `host:port`.
-        server: String,
-        /// The sender.
-        from: String,
-    },
+/// How codes and reminders reach signers. What is not set reaches nobody.
+#[derive(Debug, Clone, Default)]
+pub struct Notify {
+    /// By SMS, through an HTTP gateway.
+    pub sms: Option<SmsGateway>,
+    /// By mail.
+    pub mail: Option<MailServer>,
+    /// To the log instead, for trying out.
+    pub to_log: bool,
+}
+
+/// An SMS gateway with an HTTP interface.
+#[derive(Clone)]
+pub struct SmsGateway {
+    /// Where messages are POSTed to.
+    pub url: String,
+    /// The JSON body, in which `{to}`, `{text}` and `{code}` are replaced.
+    pub body: String,
+    /// The `authorization` header.
+    pub authorization: Option<String>,
+}
+
+/// A mail server.
+#[derive(Clone)]
+pub struct MailServer {
+    /// `smtps://` or `smtp://`, with user and password where the server asks for them.
+    pub url: String,
+    /// The sender.
+    pub from: String,
+}
+
+/// Without the credentials.
+impl std::fmt::Debug for SmsGateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SmsGateway")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without the credentials.
+impl std::fmt::Debug for MailServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MailServer")
+            .field("from", &self.from)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A base URL under which `/f/{token}` fits into the 128 characters of `sign_file_url`.
@@ -389,7 +415,9 @@ struct RawConfig {
     flow: RawFlow,
     sealing: RawSealing,
     delivery: RawDelivery,
-    code: RawCode,
+    sms: RawSms,
+    mail: RawMail,
+    codes: RawCodes,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -424,13 +452,23 @@ struct RawDelivery {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawCode {
-    channel: Option<String>,
-    http_url: Option<String>,
-    http_body: Option<String>,
-    http_authorization: Option<String>,
-    smtp_server: Option<String>,
-    smtp_from: Option<String>,
+struct RawSms {
+    url: Option<String>,
+    body: Option<String>,
+    authorization: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawMail {
+    server: Option<String>,
+    from: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawCodes {
+    to_log: Option<bool>,
 }
 
 /// Where the configuration comes from.
@@ -503,7 +541,7 @@ impl Default for Config {
                 ca_file: None,
                 alert_url: None,
             },
-            code: Code::Log,
+            notify: Notify::default(),
         }
     }
 }
@@ -568,7 +606,11 @@ impl RawConfig {
             config.sealing_parallel = parallel;
         }
         config.delivery = self.delivery.check(config.delivery)?;
-        config.code = self.code.check()?;
+        config.notify = Notify {
+            sms: self.sms.check()?,
+            mail: self.mail.check()?,
+            to_log: self.codes.to_log.unwrap_or_default(),
+        };
         Ok(config)
     }
 }
@@ -593,23 +635,55 @@ impl RawDelivery {
     }
 }
 
-impl RawCode {
-    fn check(self) -> Result<Code, ConfigError> {
-        let needed = |key: &'static str, value: Option<String>| {
-            value.ok_or_else(|| unfit(key, "", "the chosen code.channel needs it"))
+impl RawSms {
+    fn check(self) -> Result<Option<SmsGateway>, ConfigError> {
+        let (url, body) = match (self.url, self.body) {
+            (None, None) => return Ok(None),
+            (Some(url), Some(body)) => (url, body),
+            (None, Some(_)) => return Err(unfit("sms.url", "", "sms.body needs it")),
+            (Some(_), None) => return Err(unfit("sms.body", "", "sms.url needs it")),
         };
-        match self.channel.as_deref() {
-            None | Some("log") => Ok(Code::Log),
-            Some("http") => Ok(Code::Http {
-                url: needed("code.http_url", self.http_url)?,
-                body: needed("code.http_body", self.http_body)?,
-                authorization: self.http_authorization,
-            }),
-            Some("smtp") => Ok(Code::Smtp {
-                server: needed("code.smtp_server", self.smtp_server)?,
-                from: needed("code.smtp_from", self.smtp_from)?,
-            }),
-            Some(other) => Err(unfit("code.channel", other, "it must be log, http or smtp")),
+        let is_http =
+            url::Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !is_http {
+            return Err(unfit(
+                "sms.url",
+                &url,
+                "it must be an absolute http or https URL",
+            ));
+        }
+        if serde_json::from_str::<serde_json::Value>(&body).is_err() || !body.contains("{to}") {
+            return Err(unfit(
+                "sms.body",
+                &body,
+                "it must be JSON with {to} and {text} or {code} in its strings",
+            ));
+        }
+        Ok(Some(SmsGateway {
+            url,
+            body,
+            authorization: self.authorization,
+        }))
+    }
+}
+
+impl RawMail {
+    fn check(self) -> Result<Option<MailServer>, ConfigError> {
+        match (self.server, self.from) {
+            (None, None) => Ok(None),
+            (Some(url), Some(from))
+                if url.starts_with("smtp://") || url.starts_with("smtps://") =>
+            {
+                Ok(Some(MailServer { url, from }))
+            }
+            // The value may hold a password, so it is not repeated.
+            (Some(_), Some(_)) => Err(unfit(
+                "mail.server",
+                "…",
+                "it must begin with smtp:// or smtps://",
+            )),
+            (None, Some(_)) => Err(unfit("mail.server", "", "mail.from needs it")),
+            (Some(_), None) => Err(unfit("mail.from", "", "mail.server needs it")),
         }
     }
 }
@@ -744,7 +818,7 @@ mod tests {
         for (file, says) in [
             ("lisen = 'x'", "lisen"),
             ("[delivery]\nallow = true", "allow"),
-            ("[mail]\n", "mail"),
+            ("[post]\n", "post"),
         ] {
             let error = load(file, &[], &[]).unwrap_err();
             assert!(error.contains(says) && error.contains("line"), "{error}");
@@ -766,7 +840,15 @@ mod tests {
             ("trusted_proxies = ['10.0.0.0/33']", "trusted_proxies"),
             ("[log]\nformat = 'xml'", "log.format"),
             ("[flow]\ndefault_days = 0", "flow.default_days"),
-            ("[code]\nchannel = 'http'", "code.http_url"),
+            ("[sms]\nurl = 'https://sms.example/'", "sms.body"),
+            (
+                "[sms]\nurl = 'https://sms.example/'\nbody = '{to}'",
+                "sms.body",
+            ),
+            (
+                "[mail]\nserver = 'imap://x'\nfrom = 'a@b.example'",
+                "mail.server",
+            ),
         ] {
             let error = load(file, &[], &[]).unwrap_err();
             assert!(error.contains(says), "{error}");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::api::time;
 use crate::app::App;
 use crate::cli::{master_secret, print_json, print_line};
-use crate::config::{Code, Config};
+use crate::config::Config;
 use crate::problem::Chain;
 use crate::secrets::SECRET_FILE;
 
@@ -201,15 +201,30 @@ impl Examination {
     }
 
     fn codes(&mut self, config: &Config) {
-        match &config.code {
-            Code::Log => self.mind(
-                "code",
-                "signing codes are written to the log: for trying out only".to_owned(),
+        let notify = &config.notify;
+        if notify.to_log {
+            self.mind(
+                "codes",
+                "codes.to_log: signing codes are written to the log: for trying out only"
+                    .to_owned(),
+            );
+        }
+        match &notify.sms {
+            Some(gateway) => self.good("sms", format!("codes and reminders go by {}", gateway.url)),
+            None => self.good(
+                "sms",
+                "no gateway: no flow can ask for a code by SMS".to_owned(),
             ),
-            Code::Http { url, .. } => self.good("code", format!("signing codes go by {url}")),
-            Code::Smtp { server, .. } => {
-                self.good("code", format!("signing codes go by mail through {server}"))
-            }
+        }
+        match &notify.mail {
+            Some(mail) => self.good(
+                "mail",
+                format!("codes and reminders come from {}", mail.from),
+            ),
+            None => self.good(
+                "mail",
+                "no server: no flow can ask for a code by mail".to_owned(),
+            ),
         }
     }
 

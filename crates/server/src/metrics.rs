@@ -1,7 +1,7 @@
 //! What `/metrics` shows (OpenMetrics text): counters that this process keeps, and gauges read when they are asked for.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -28,7 +28,24 @@ pub struct Metrics {
     deliveries: Family<Label, Gauge>,
     oldest_due: Gauge<f64, AtomicU64>,
     oldest_sealing: Gauge<f64, AtomicU64>,
+    sealing_failing: Gauge,
     dispatcher: Gauge<i64, AtomicI64>,
+    engine: EngineMetrics,
+}
+
+/// What the delivery engine says of itself. Its totals are its own; here they are only copied.
+#[derive(Default)]
+struct EngineMetrics {
+    acknowledged: Counter,
+    failed: Family<Label, Counter>,
+    given_up: Counter,
+    fenced: Counter,
+    store_errors: Counter,
+    lanes: Gauge,
+    breakers_open: Gauge,
+    resting: Gauge,
+    held: Gauge,
+    running: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -131,6 +148,13 @@ impl Metrics {
             "1 while callbacks are being delivered",
             dispatcher.clone(),
         );
+        let sealing_failing = Gauge::default();
+        registry.register(
+            "sealing_failing",
+            "Sign flows whose last attempt to seal failed",
+            sealing_failing.clone(),
+        );
+        let engine = EngineMetrics::register(&mut registry);
         Self {
             registry,
             requests,
@@ -143,7 +167,9 @@ impl Metrics {
             deliveries,
             oldest_due,
             oldest_sealing,
+            sealing_failing,
             dispatcher,
+            engine,
         }
     }
 
@@ -189,20 +215,103 @@ impl Metrics {
         for (state, count) in &snapshot.flows {
             self.flows
                 .get_or_create(&Label("state", (*state).to_owned()))
-                .set(*count as i64);
+                .set(gauge(*count));
         }
         for (state, count) in &snapshot.deliveries {
             self.deliveries
                 .get_or_create(&Label("state", (*state).to_owned()))
-                .set(*count as i64);
+                .set(gauge(*count));
         }
         self.oldest_due.set(snapshot.oldest_due_seconds);
         self.oldest_sealing.set(snapshot.oldest_sealing_seconds);
+        self.sealing_failing.set(gauge(snapshot.sealing_failing));
         self.dispatcher.set(snapshot.dispatcher_alive.into());
+        if let Some(health) = &snapshot.engine {
+            self.engine.copy(health);
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+impl EngineMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let own = Self::default();
+        registry.register(
+            "attempts_acknowledged",
+            "Attempts that acknowledged",
+            own.acknowledged.clone(),
+        );
+        registry.register(
+            "attempts_failed",
+            "Attempts that failed, by reason",
+            own.failed.clone(),
+        );
+        registry.register(
+            "callbacks_given_up",
+            "Callbacks given up after the last attempt",
+            own.given_up.clone(),
+        );
+        registry.register(
+            "outcomes_fenced",
+            "Outcomes that did not count because the lease was lost",
+            own.fenced.clone(),
+        );
+        registry.register(
+            "delivery_store_errors",
+            "Errors of the store that delivery met",
+            own.store_errors.clone(),
+        );
+        registry.register(
+            "lanes",
+            "Endpoints with something to deliver or to remember",
+            own.lanes.clone(),
+        );
+        registry.register(
+            "breakers_open",
+            "Endpoints that are left alone because they only fail",
+            own.breakers_open.clone(),
+        );
+        registry.register(
+            "lanes_resting",
+            "Endpoints whose channel is paused",
+            own.resting.clone(),
+        );
+        registry.register("callbacks_held", "Callbacks in memory", own.held.clone());
+        registry.register(
+            "attempts_running",
+            "Attempts being made",
+            own.running.clone(),
+        );
+        own
+    }
+
+    fn copy(&self, health: &sealpost_delivery::Health) {
+        let totals = &health.totals;
+        let set = |counter: &Counter, total| counter.inner().store(total, Ordering::Relaxed);
+        set(&self.acknowledged, totals.acknowledged);
+        set(&self.given_up, totals.given_up);
+        set(&self.fenced, totals.fenced);
+        set(&self.store_errors, totals.store_errors);
+        for (reason, total) in &totals.failed {
+            set(
+                &self
+                    .failed
+                    .get_or_create(&Label("reason", (*reason).to_owned())),
+                *total,
+            );
+        }
+        self.lanes.set(gauge(health.lanes as u64));
+        self.breakers_open.set(gauge(health.breakers_open as u64));
+        self.resting.set(gauge(health.resting as u64));
+        self.held.set(gauge(health.held as u64));
+        self.running.set(gauge(health.running as u64));
+    }
+}
+
+fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 impl fmt::Debug for Metrics {

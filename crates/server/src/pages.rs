@@ -9,6 +9,7 @@ mod lang;
 mod present;
 mod reader;
 pub(crate) mod signing;
+mod verify;
 mod view;
 
 use axum::Router;
@@ -21,5 +22,6 @@ pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/assets/{file}", get(assets::serve_asset))
         .route("/s/{token}/stage", get(signing::stage))
+        .route("/verify", get(verify::show).post(verify::check))
         .merge(console::routes())
 }

@@ -52,6 +52,7 @@ pub(crate) fn api() -> Vec<Route> {
         route("get",  "/s/{token}", get(pages::signing::show)),
         route("get",  "/s/{token}/pages/{page}", get(pages::signing::page_image)),
         route("post", "/s/{token}/sign", post(pages::signing::sign)),
+        route("post", "/s/{token}/code", post(pages::signing::send_code)),
         route("post", "/s/{token}/reject", post(pages::signing::reject)),
         route("get",  "/f/{token}", get(files::fetch_signed_file)),
         route("get",  "/healthz", get(health::healthz)),

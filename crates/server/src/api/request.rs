@@ -7,6 +7,7 @@ use sealpost_pdf::Receipt;
 
 use crate::app::App;
 use crate::app::flows::{NewDocument, NewSignFlow, NewSigner};
+use crate::app::notify::Contact;
 use crate::app::paper::MAX_PDF;
 use crate::problem::{FieldError, Kind, Problem};
 use crate::web::body::{MIB, bounded, content_type};
@@ -89,7 +90,7 @@ fn read_fields(app: &App, mut body: Fields, file: Option<Bytes>) -> Result<NewSi
         None => read_document(&mut body),
     };
     let drawn = matches!(document, Some(NewDocument::Receipt(_)));
-    let signers = read_signers(&mut body, document.is_some() && !drawn);
+    let signers = read_signers(app, &mut body, document.is_some() && !drawn);
     let expires_at = body.find_time("expires_at");
     if expires_at.is_some_and(|at| at <= app.now()) {
         body.refuse("expires_at", "not_in_future", "it must be in the future");
@@ -168,7 +169,7 @@ fn read_receipt(document: &mut Fields) -> Option<NewDocument> {
 }
 
 /// `placed`: each needs a place, because the document has none of its own.
-fn read_signers(body: &mut Fields, placed: bool) -> Vec<NewSigner> {
+fn read_signers(app: &App, body: &mut Fields, placed: bool) -> Vec<NewSigner> {
     let mut signers = Vec::new();
     for mut signer in body.objects("signers", 1..=limits::SIGNERS) {
         if !signer.has("type") {
@@ -188,6 +189,18 @@ fn read_signers(body: &mut Fields, placed: bool) -> Vec<NewSigner> {
             );
         }
         let place = read_place(&mut signer, placed);
+        let contact = read_contact(&mut signer);
+        let code = signer.find_word("verify", &[("link", false), ("code", true)]) == Some(true);
+        if code && automatic {
+            signer.refuse(
+                "verify",
+                "not_permitted",
+                "an automatic seal enters no code",
+            );
+        } else if code && !contact.as_ref().is_some_and(|contact| app.reaches(contact)) {
+            let message = "a code needs a mobile number or mail address, and a gateway or mail server that this installation has configured";
+            signer.refuse("verify", "no_way", message);
+        }
         body.absorb(signer);
         let party = if is_person == Some(false) {
             Party::Organization { name, automatic }
@@ -198,9 +211,35 @@ fn read_signers(body: &mut Fields, placed: bool) -> Vec<NewSigner> {
             order: u8::try_from(order).unwrap_or(1),
             party,
             place,
+            contact,
+            code,
         });
     }
     signers
+}
+
+/// A mobile number or a mail address, whichever is given.
+fn read_contact(signer: &mut Fields) -> Option<Contact> {
+    let mobile = signer
+        .find_text("mobile", 1..=20)
+        .map(|text| Contact::mobile(&text));
+    let email = signer
+        .find_text("email", 1..=254)
+        .map(|text| Contact::email(&text));
+    if mobile == Some(None) {
+        signer.refuse(
+            "mobile",
+            "bad_format",
+            "it must be a number of 5 to 15 digits, with an optional + in front",
+        );
+    }
+    if email == Some(None) {
+        signer.refuse("email", "bad_format", "it must be a mail address");
+    }
+    if mobile.is_some() && email.is_some() {
+        signer.refuse("email", "one_of", "it must be either mobile or email");
+    }
+    mobile.flatten().or(email.flatten())
 }
 
 fn read_place(signer: &mut Fields, placed: bool) -> Option<Place> {

@@ -166,12 +166,7 @@ pub(crate) async fn remind_signers(
     let stored = own_flow(&app, &caller, id).await?;
     let key = caller.idempotency(&call, &bytes, app.now())?;
     let outcome = app
-        .change_flow(
-            &stored.flow.id,
-            &caller.actor(&origin),
-            |_| Operation::Remind,
-            key.as_ref(),
-        )
+        .remind(&stored.flow.id, &caller.actor(&origin), key.as_ref())
         .await?;
     Ok(answer(&app, &outcome).into_response())
 }

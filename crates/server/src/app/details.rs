@@ -19,6 +19,22 @@ pub(crate) struct Details {
     /// Where the places to sign are seen.
     #[serde(default)]
     pub(crate) layout: Layout,
+    /// How signers are reached; those without a contact are not in it.
+    #[serde(default)]
+    pub(crate) contacts: Vec<KeptContact>,
+}
+
+/// How one signer is reached.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct KeptContact {
+    /// The signer's number.
+    pub(crate) signer: u8,
+    /// The contact, encrypted, in base64.
+    pub(crate) sealed: String,
+    /// The contact as people may see it.
+    pub(crate) masked: String,
+    /// Whether the signer must enter a code that is sent there.
+    pub(crate) code: bool,
 }
 
 /// The pages as they are shown, in points.
@@ -105,7 +121,15 @@ impl Details {
             facts,
             pages,
             layout,
+            contacts: Vec::new(),
         }
+    }
+
+    /// How a signer is reached.
+    pub(crate) fn contact_of(&self, signer: u8) -> Option<&KeptContact> {
+        self.contacts
+            .iter()
+            .find(|contact| contact.signer == signer)
     }
 
     /// As kept; what cannot be read is as good as nothing, because nothing depends on it but what people are shown.

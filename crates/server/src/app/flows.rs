@@ -13,6 +13,7 @@ use sealpost_store::{
 };
 
 use super::details::{self, Details};
+use super::notify::Contact;
 use super::view::{EndView, FlowState, FlowView, PlaceView, SignerKind, SignerView, StepView};
 use super::{App, paper};
 use crate::problem::{FieldError, Kind, Problem};
@@ -44,6 +45,9 @@ pub(crate) struct NewSigner {
     pub(crate) order: u8,
     pub(crate) party: Party,
     pub(crate) place: Option<Place>,
+    pub(crate) contact: Option<Contact>,
+    /// Whether the signer must enter a code that is sent to the contact.
+    pub(crate) code: bool,
 }
 
 /// Who asks: a channel, by one of its keys.
@@ -80,7 +84,8 @@ impl App {
             .expires_at
             .unwrap_or(now + self.config().flow.default_life.as_millis() as i64);
         self.check_deadline(expires_at, now)?;
-        let (prepared, details, labels) = self.prepare(&id, &new, now).await?;
+        let (prepared, mut details, labels) = self.prepare(&id, &new, now).await?;
+        details.contacts = self.kept_contacts(&id, &new.signers)?;
         let document = self.store().put_document(prepared.pdf).await?;
         let signers = new.signers.into_iter().zip(prepared.places);
         let signers = signers.map(|(signer, place)| sealpost_flow::NewSigner {
@@ -488,6 +493,7 @@ fn operation_name(operation: &Operation) -> &'static str {
     match operation {
         Operation::Start => "start",
         Operation::View => "view",
+        Operation::Agree { .. } => "agree",
         Operation::Sign { .. } => "sign",
         Operation::Reject { .. } => "reject",
         Operation::Revoke { .. } => "revoke",

@@ -6,6 +6,7 @@ use sealpost_pdf::{RenderError, SignatureImageError, render, signature};
 use sealpost_store::{StoredFlow, Token};
 
 use super::App;
+use super::details::Details;
 use super::view::{Origin, SigningView};
 use crate::problem::{Kind, Problem};
 use crate::secrets::{TOKEN_LENGTH, sha256};
@@ -20,6 +21,15 @@ pub struct PagePng {
     pub png: Bytes,
     /// SHA-256 of the document that was rendered, in hex: the image of (digest, page, width) never changes.
     pub document: String,
+}
+
+/// What a signer shows beside the signature.
+#[derive(Debug, Clone, Default)]
+pub struct Proof {
+    /// The code that was sent to them.
+    pub code: Option<String>,
+    /// The words that they agreed to, as the page showed them; programs that sign for a signer may have shown none.
+    pub consent: Option<&'static str>,
 }
 
 impl App {
@@ -62,12 +72,33 @@ impl App {
         }
     }
 
-    /// Signs with the drawn signature (a PNG within the limits of [`sealpost_pdf::signature`]), and waits up to two seconds
-    /// until it is in the PDF, so that the view shows the newest state. Signing again with the same drawing changes nothing and is no error.
+    /// Sends the signer a code, if the flow asks them for one and it is their turn; answers where it went, masked.
+    pub async fn send_code(&self, token: &str, origin: &Origin) -> Result<String, Problem> {
+        let (stored, signer) = self.find_signer(token).await?.ok_or_else(no_link)?;
+        let details = Details::parse(stored.details.as_deref());
+        let Some(kept) = details.contact_of(signer).filter(|kept| kept.code) else {
+            return Err(
+                Problem::new(Kind::Refused, "No code is needed to sign here.")
+                    .code("no_code_needed"),
+            );
+        };
+        if !is_open(&stored.flow, signer) {
+            return Err(
+                Problem::new(Kind::Refused, "It is not this signer's turn.").code("not_your_turn")
+            );
+        }
+        self.issue_code(&stored.flow, signer, kept, origin).await?;
+        Ok(kept.masked.clone())
+    }
+
+    /// Signs with the drawn signature (a PNG within the limits of [`sealpost_pdf::signature`]) and, where the flow asks for
+    /// one, the code that was sent; and waits up to two seconds until it is in the PDF, so that the view shows the newest
+    /// state. Signing again with the same drawing changes nothing and is no error.
     pub async fn sign(
         &self,
         token: &str,
         png: Bytes,
+        proof: &Proof,
         origin: Origin,
     ) -> Result<SigningView, Problem> {
         let (stored, signer) = self.find_signer(token).await?.ok_or_else(no_link)?;
@@ -79,6 +110,10 @@ impl App {
         self.on_paper(move || signature::appearance(&drawn).map(drop))
             .await?
             .map_err(|error| bad_mark(&error))?;
+        if is_open(&stored.flow, signer) {
+            self.check_code(&stored, signer, proof.code.as_deref())?;
+            self.note_consent(&stored, signer, proof, &origin).await?;
+        }
         self.store().put_document(png.to_vec()).await?;
         let sign = |flow: &Flow| Operation::Sign {
             mark,
@@ -89,6 +124,7 @@ impl App {
             .await
         {
             Ok(outcome) => {
+                self.spend_code(&outcome.stored.flow.id, signer);
                 let stored = self.seal_promptly(outcome.stored).await?;
                 self.signing_view(&stored, signer).await
             }
@@ -180,11 +216,50 @@ impl App {
     }
 
     async fn signing_view(&self, stored: &StoredFlow, signer: u8) -> Result<SigningView, Problem> {
+        let details = Details::parse(stored.details.as_deref());
+        let code = details
+            .contact_of(signer)
+            .filter(|kept| kept.code && is_open(&stored.flow, signer));
         Ok(SigningView {
             flow: self.view(stored).await?,
             me: signer.into(),
+            code_goes_to: code.map(|kept| kept.masked.clone()),
         })
     }
+}
+
+impl App {
+    /// Puts on record which words the signer agreed to, and where the code went that they entered. A refusal is left to
+    /// the signing that follows, which meets it too.
+    async fn note_consent(
+        &self,
+        stored: &StoredFlow,
+        signer: u8,
+        proof: &Proof,
+        origin: &Origin,
+    ) -> Result<(), Problem> {
+        let Some(consent) = proof.consent else {
+            return Ok(());
+        };
+        let details = Details::parse(stored.details.as_deref());
+        let kept = details.contact_of(signer).filter(|kept| kept.code);
+        let agree = |_: &Flow| Operation::Agree {
+            consent: consent.to_owned(),
+            verified: kept.map(|kept| format!("code sent to {}", kept.masked)),
+        };
+        let noted = self
+            .change_flow(&stored.flow.id, &actor(signer, origin), agree, None)
+            .await;
+        match noted {
+            Err(problem) if problem.kind() != Kind::Refused => Err(problem),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_open(flow: &Flow, signer: u8) -> bool {
+    flow.signer(signer)
+        .is_some_and(|signer| matches!(signer.step, Step::Open { .. }))
 }
 
 fn no_link() -> Problem {

@@ -20,6 +20,8 @@ pub struct SigningView {
     pub flow: FlowView,
     /// The number of the signer whose link it is; always one of `flow.signers`.
     pub me: u32,
+    /// Set when this signer must enter a code before signing: where it is sent to, masked (`138****5678`).
+    pub code_goes_to: Option<String>,
 }
 
 impl SigningView {

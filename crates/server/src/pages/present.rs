@@ -70,6 +70,7 @@ pub(crate) fn present(signing: &SigningView, token: &str, lang: Lang, zone: &Tim
             .flatten()
             .map(|at| words.time(at)),
         consent: consent(lang),
+        code_to: signing.code_goes_to.clone(),
         stage,
         base,
     }

@@ -7,9 +7,12 @@ use http::{HeaderMap, StatusCode, header};
 use sealpost_store::StoredFlow;
 use serde_json::{Value, json};
 
-use super::present::present;
+use super::lang::Lang;
+use super::present::{consent, present};
 use super::reader::Reader;
 use super::view::{SigningPage, View};
+use crate::app::codes::VALID as CODE_VALID;
+use crate::app::signing::Proof;
 use crate::app::view::{Origin, SigningView};
 use crate::app::{App, PagePng};
 use crate::problem::{FieldError, Kind, Problem};
@@ -157,9 +160,28 @@ pub(crate) async fn sign(
             "it is required",
         ));
     }
+    let proof = Proof {
+        code: fields.find_text("code", 6..=6),
+        consent: fields
+            .find_word("consent", &[("zh-CN", Lang::Zh), ("en", Lang::En)])
+            .map(consent),
+    };
     fields.finish()?;
-    let signing = app.sign(&token, png.unwrap_or_default(), origin).await?;
+    let signing = app
+        .sign(&token, png.unwrap_or_default(), &proof, origin)
+        .await?;
     Ok(answer(&app, &signing, &token, reader))
+}
+
+/// `POST /s/{token}/code`: sends the signer a code, where the flow asks for one.
+pub(crate) async fn send_code(
+    State(app): State<App>,
+    Path(token): Path<String>,
+    origin: Origin,
+) -> Result<Response, Problem> {
+    let sent_to = app.send_code(&token, &origin).await?;
+    let body = json!({ "sent_to": sent_to, "valid_seconds": CODE_VALID / 1000 });
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
 /// `POST /s/{token}/reject`.

@@ -33,6 +33,8 @@ pub(crate) struct View {
     pub(crate) deadline: Option<String>,
     /// The words agreed to; recorded with the signature.
     pub(crate) consent: &'static str,
+    /// Where the code goes that this signer must enter, masked.
+    pub(crate) code_to: Option<String>,
     /// Where the flow stands, as it concerns this signer.
     pub(crate) stage: Stage,
 }

@@ -2,7 +2,9 @@
 
 mod accessibility;
 mod browser;
+mod code;
 mod console;
 mod cut;
 mod signing;
 mod unhappy;
+mod verify;

@@ -17,7 +17,8 @@ pub(crate) const SERIES: [&str; 3] = ["s-done", "s-open", "s-stop"];
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 200.0;
 const BOTTOM: f64 = 24.0;
-const LEFT: f64 = 40.0;
+const LEFT: f64 = 44.0;
+const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
 
 /// Stacked bars, a day each, with three lines to read the height by. `names` are the series in words,
@@ -31,7 +32,7 @@ pub(crate) fn days(days: &[Day], names: [&str; 3], label: &str) -> String {
     let top = ceiling(highest);
     let height = HEIGHT - BOTTOM - TOP;
     let scale = height / top as f64;
-    let step = (WIDTH - LEFT) / days.len().max(1) as f64;
+    let step = (WIDTH - LEFT - RIGHT) / days.len().max(1) as f64;
     let mut svg = format!(
         "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
         escape(label)

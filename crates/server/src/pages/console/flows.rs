@@ -237,6 +237,12 @@ fn timeline(words: &Words<'_>, flow: &Flow, event: &Event) -> TimelineRow {
             words.say("催签", "Reminded"),
             signers.iter().map(name).collect::<Vec<_>>().join("、"),
         ),
+        Happening::Agreed {
+            signer, verified, ..
+        } => (
+            words.say("同意电子签署", "Agreed to sign"),
+            [name(signer), verified.as_deref().unwrap_or_default()].join(" "),
+        ),
         Happening::Signed { signer, .. } => (words.say("签署", "Signed"), name(signer).to_owned()),
         Happening::Applied { signer, .. } => (
             words.say("签名写入文件", "Signature applied"),

@@ -153,6 +153,10 @@ impl Signed {
     }
 
     /// Refuses those of a lesser role.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the refusal is the answer itself, made once and sent"
+    )]
     pub(crate) fn permit(&self, role: Role) -> Result<(), Response> {
         if self.operator.role >= role {
             return Ok(());

@@ -162,7 +162,7 @@ impl State {
             ),
             Broken::NoLimits => checks.examine(headers, &cut_members(body), now),
             Broken::AnyDate => checks.examine(headers, &with_a_date_that_exists(body), now),
-            Broken::TakesAnySize if body.len() > 1024 * 1024 => {
+            Broken::TakesAnySize if body.len() > 256 * 1024 => {
                 // Read in a stream, looking for what it knows.
                 checks.examine(headers, sample(), now)
             }

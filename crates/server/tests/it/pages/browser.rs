@@ -274,20 +274,27 @@ fn stop_driver(driver: &mut Child) {
     let _ = driver.wait();
 }
 
-/// ChromeDriver on a port of its own choice, and that port.
+/// ChromeDriver on a port of its own choice, and that port. It wants the same port for IPv4 and IPv6, and gives up when
+/// another test was faster with one of them.
 fn start_driver() -> (Child, u16) {
-    let mut driver = Command::new("chromedriver")
-        .arg("--port=0")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("chromedriver does not start; `apt-get install chromium chromium-driver` or `cargo xtask test` installs it");
-    let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-    let port = lines.map_while(Result::ok).find_map(|line| {
-        let port = line.split_once("successfully on port ")?.1;
-        port.trim_end_matches('.').parse().ok()
-    });
-    (driver, port.expect("chromedriver did not say its port"))
+    for _ in 0..10 {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver does not start; `apt-get install chromium chromium-driver` or `cargo xtask test` installs it");
+        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = lines.map_while(Result::ok).find_map(|line| {
+            let port = line.split_once("successfully on port ")?.1;
+            port.trim_end_matches('.').parse().ok()
+        });
+        match port {
+            Some(port) => return (driver, port),
+            None => stop_driver(&mut driver),
+        }
+    }
+    panic!("chromedriver finds no port");
 }
 
 /// ChromeDriver's own command for the browser's log.

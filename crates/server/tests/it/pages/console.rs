@@ -179,7 +179,7 @@ async fn an_administrator_makes_a_channel_and_operators_on_a_phone() {
         .type_into("#callback_url", "http://127.0.0.1:9/callback")
         .await;
     phone.click("form[action='/console/channels'] button").await;
-    let key = phone.text(".secret").await;
+    let key = phone.see(".secret").await.text().await.unwrap();
     phone.picture("console-phone-secret").await;
     let listed = app
         .http

@@ -1,7 +1,5 @@
 //! The signing page when all goes well.
 
-use serde_json::Value;
-
 use super::accessibility;
 use super::browser::{Browser, DESK, PHONE, SMALL_PHONE};
 use crate::support::{SELLER, TestApp, receipt, receipt_for};
@@ -160,7 +158,7 @@ async fn go_to(browser: &Browser, tab: &str, id: &str) {
         if browser
             .run("return document.activeElement.id;", vec![])
             .await
-            == Value::from(id)
+            == id
         {
             return;
         }
