@@ -9,6 +9,7 @@ mod bench_delivery;
 #[cfg(feature = "bench")]
 mod bench_pdf;
 mod lint;
+mod postgres;
 mod setup;
 mod test;
 

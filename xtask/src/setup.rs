@@ -141,7 +141,7 @@ pub(crate) fn cargo_deny() -> Result<Command> {
     Ok(Command::new(program))
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output();
     id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }

@@ -1,14 +1,16 @@
-//! `cargo xtask test`: every test of the workspace, with the tools that they call on the `PATH`.
+//! `cargo xtask test`: every test of the workspace, with the tools that they call on the `PATH` and a PostgreSQL server.
 
 use anyhow::Result;
 
-use crate::{cargo, setup};
+use crate::{cargo, postgres, setup};
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let tools = setup::tools()?;
+    let server = postgres::Server::start()?;
     let mut test = cargo();
     test.args(["test", "--locked", "--no-fail-fast"])
-        .env("PATH", &tools.path);
+        .env("PATH", &tools.path)
+        .env("SEALPOST_TEST_POSTGRES", server.url());
     match args {
         [] => test.arg("--workspace"),
         args => test.args(args),

@@ -16,7 +16,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::params;
 use sealpost_contract::{SignFlowId, UtcMillis};
 
 pub use claims::{Claim, Claimed, DueLane, Finished, Next, Outcome};
@@ -24,6 +24,7 @@ pub use lists::{Attempt, Backlog, CallbackFilter, StoredCallback};
 pub use redeliver::{FailedSince, Redelivered, RedeliveryStep};
 
 use crate::Store;
+use crate::database::{Connection, OptionalExtension as _};
 use crate::error::Result;
 
 /// The most that is kept of an answer, in bytes.
@@ -188,7 +189,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing; then nothing was kept.
     pub async fn accept_callback(&self, new: NewCallback) -> Result<Accepted> {
-        self.sqlite
+        self.database
             .write(move |connection| accept(connection, &new))
             .await
     }
@@ -196,7 +197,29 @@ impl Store {
 
 fn accept(connection: &Connection, new: &NewCallback) -> Result<Accepted> {
     let channel_lane = lane(connection, &new.channel_id, "")?;
-    let known: Option<(i64, bool)> = connection
+    if let Some(accepted) = known(connection, new, channel_lane)? {
+        return Ok(accepted);
+    }
+    let own_flow = connection
+        .prepare_cached("SELECT 1 FROM flows WHERE id = ?1")?
+        .exists([new.sign_flow_id.as_str()])?;
+    if own_flow {
+        return Ok(Accepted::Conflict);
+    }
+    match insert_in(connection, new, channel_lane)? {
+        Some(placed) => Ok(Accepted::New(placed)),
+        // Another node was faster by a moment.
+        None => Ok(known(connection, new, channel_lane)?.unwrap_or(Accepted::Conflict)),
+    }
+}
+
+/// What the flow's callback, if it was handed over before, makes of this one.
+fn known(
+    connection: &Connection,
+    new: &NewCallback,
+    channel_lane: LaneId,
+) -> Result<Option<Accepted>> {
+    let found = connection
         .prepare_cached(
             "SELECT id, body = ?3 FROM callbacks WHERE sign_flow_id = ?1 AND channel_lane = ?2",
         )?
@@ -205,27 +228,29 @@ fn accept(connection: &Connection, new: &NewCallback) -> Result<Accepted> {
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .optional()?;
-    match known {
-        Some((id, true)) => return Ok(Accepted::Before(CallbackId(id))),
-        Some((_, false)) => return Ok(Accepted::Conflict),
-        None => {}
-    }
-    let own_flow = connection
-        .prepare_cached("SELECT 1 FROM flows WHERE id = ?1")?
-        .exists([new.sign_flow_id.as_str()])?;
-    if own_flow {
-        return Ok(Accepted::Conflict);
-    }
-    insert_in(connection, new, channel_lane).map(Accepted::New)
+    Ok(found.map(|(id, same)| {
+        if same {
+            Accepted::Before(CallbackId(id))
+        } else {
+            Accepted::Conflict
+        }
+    }))
 }
 
 /// Inserts a callback within the caller's transaction: the one that ends its sign flow.
 pub(crate) fn insert(connection: &Connection, new: &NewCallback) -> Result<Placed> {
     let channel_lane = lane(connection, &new.channel_id, "")?;
-    insert_in(connection, new, channel_lane)
+    // A flow of ours ends once, and its id cannot be handed over from elsewhere.
+    let placed = insert_in(connection, new, channel_lane)?;
+    placed.ok_or_else(|| rusqlite::Error::StatementChangedRows(0).into())
 }
 
-fn insert_in(connection: &Connection, new: &NewCallback, channel_lane: LaneId) -> Result<Placed> {
+/// `None`: the flow has a callback to this channel.
+fn insert_in(
+    connection: &Connection,
+    new: &NewCallback,
+    channel_lane: LaneId,
+) -> Result<Option<Placed>> {
     let lane = match &new.url {
         None => channel_lane,
         Some(url) => lane(connection, &new.channel_id, origin(url))?,
@@ -234,7 +259,7 @@ fn insert_in(connection: &Connection, new: &NewCallback, channel_lane: LaneId) -
     let mut insert = connection.prepare_cached(
         "INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, url, body, state, round, attempts, due_at, holder, fence)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 1, 0, ?7, ?8, ?9)
-         ON CONFLICT (id) DO NOTHING",
+         ON CONFLICT DO NOTHING",
     )?;
     let mut id = new.id;
     loop {
@@ -250,7 +275,13 @@ fn insert_in(connection: &Connection, new: &NewCallback, channel_lane: LaneId) -
             fence,
         ])?;
         if inserted == 1 {
-            return Ok(Placed { id, lane, fence });
+            return Ok(Some(Placed { id, lane, fence }));
+        }
+        let taken = connection
+            .prepare_cached("SELECT 1 FROM callbacks WHERE id = ?1")?
+            .exists([id.0])?;
+        if !taken {
+            return Ok(None);
         }
         // Two callbacks of one millisecond drew the same bits; the next number is free or the one after it.
         id = CallbackId(id.0 + 1);
@@ -266,10 +297,14 @@ fn lane(connection: &Connection, channel_id: &str, origin: &str) -> Result<LaneI
     if let Some(id) = found {
         return Ok(LaneId(id));
     }
-    connection
-        .prepare_cached("INSERT INTO lanes (channel_id, origin) VALUES (?1, ?2)")?
-        .execute([channel_id, origin])?;
-    Ok(LaneId(connection.last_insert_rowid()))
+    // Another node may be making the same one: then this waits for it, and finds it.
+    let made = connection
+        .prepare_cached(
+            "INSERT INTO lanes (channel_id, origin) VALUES (?1, ?2)
+             ON CONFLICT (channel_id, origin) DO UPDATE SET origin = excluded.origin RETURNING id",
+        )?
+        .query_row([channel_id, origin], |row| row.get(0))?;
+    Ok(LaneId(made))
 }
 
 /// Scheme, host and port of a normalised URL.

@@ -1,10 +1,11 @@
 //! Channels (渠道参与方), their webhook secrets and API keys.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::params;
 use sealpost_contract::{Schedule, UtcMillis};
 use sealpost_flow::Digest;
 
 use crate::Store;
+use crate::database::{Connection, OptionalExtension as _, Row};
 use crate::error::Result;
 use crate::rows::parsed;
 
@@ -77,7 +78,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing.
     pub async fn create_channel(&self, channel: Channel, key: ApiKey) -> Result<bool> {
-        self.sqlite
+        self.database
             .write(move |connection| create(connection, &channel, &key))
             .await
     }
@@ -109,7 +110,7 @@ impl Store {
             let rows = statement.query_and_then([], |row| channel(connection, row))?;
             rows.collect()
         };
-        self.sqlite.read(read).await
+        self.database.read(read).await
     }
 
     /// Changes where and when a channel is told; `false` if there is no such channel.
@@ -124,7 +125,7 @@ impl Store {
     ) -> Result<bool> {
         let id = id.to_owned();
         let sql = "UPDATE channels SET callback_url = ?2, schedule = ?3 WHERE id = ?1";
-        self.sqlite
+        self.database
             .write(move |connection| {
                 let row = params![id, callback_url, schedule.to_string()];
                 Ok(connection.prepare_cached(sql)?.execute(row)? > 0)
@@ -143,7 +144,7 @@ impl Store {
         retire_at: UtcMillis,
     ) -> Result<bool> {
         let id = channel_id.to_owned();
-        self.sqlite
+        self.database
             .write(move |connection| rotate(connection, &id, &secret, retire_at))
             .await
     }
@@ -154,9 +155,9 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn pause_channel(&self, id: &str, pause: Pause) -> Result<bool> {
         let id = id.to_owned();
-        let sql = "UPDATE channels SET pause_reason = iif(paused_at IS NULL, ?3, pause_reason), paused_at = ifnull(paused_at, ?2)
+        let sql = "UPDATE channels SET pause_reason = coalesce(pause_reason, ?3), paused_at = coalesce(paused_at, ?2)
             WHERE id = ?1";
-        self.sqlite
+        self.database
             .write(move |connection| {
                 Ok(connection
                     .prepare_cached(sql)?
@@ -173,7 +174,7 @@ impl Store {
     pub async fn resume_channel(&self, id: &str) -> Result<bool> {
         let id = id.to_owned();
         let sql = "UPDATE channels SET paused_at = NULL, pause_reason = NULL WHERE id = ?1";
-        self.sqlite
+        self.database
             .write(move |connection| Ok(connection.prepare_cached(sql)?.execute([id])? > 0))
             .await
     }
@@ -183,7 +184,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing, and a channel that does not exist.
     pub async fn add_api_key(&self, key: ApiKey) -> Result<()> {
-        self.sqlite
+        self.database
             .write(move |connection| insert_key(connection, &key))
             .await
     }
@@ -197,9 +198,9 @@ impl Store {
         let find = move |connection: &Connection| {
             let mut statement =
                 connection.prepare_cached("SELECT * FROM api_keys WHERE hash = ?1")?;
-            Ok(statement.query_row([hash.as_bytes()], api_key).optional()?)
+            statement.query_row([hash.as_bytes()], api_key).optional()
         };
-        self.sqlite.read(find).await
+        self.database.read(find).await
     }
 
     /// The keys of a channel, the oldest first.
@@ -214,7 +215,7 @@ impl Store {
             let rows = statement.query_map([id], api_key)?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         };
-        self.sqlite.read(read).await
+        self.database.read(read).await
     }
 
     /// Revokes a key; one that is revoked keeps its time. `false` if there is no such key.
@@ -223,8 +224,8 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn revoke_api_key(&self, id: &str, now: UtcMillis) -> Result<bool> {
         let id = id.to_owned();
-        let sql = "UPDATE api_keys SET revoked_at = ifnull(revoked_at, ?2) WHERE id = ?1";
-        self.sqlite
+        let sql = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1";
+        self.database
             .write(move |connection| {
                 Ok(connection.prepare_cached(sql)?.execute(params![id, now])? > 0)
             })
@@ -245,7 +246,7 @@ impl Store {
                 .optional()?;
             found.transpose()
         };
-        self.sqlite.read(find).await
+        self.database.read(find).await
     }
 }
 
@@ -313,7 +314,8 @@ fn rotate(
     connection
         .prepare_cached(expired)?
         .execute(params![channel_id, secret.created_at])?;
-    let retire = "UPDATE channel_secrets SET retires_at = min(ifnull(retires_at, ?2), ?2) WHERE channel_id = ?1";
+    let retire = "UPDATE channel_secrets SET retires_at = CASE WHEN retires_at < ?2 THEN retires_at ELSE ?2 END
+        WHERE channel_id = ?1";
     connection
         .prepare_cached(retire)?
         .execute(params![channel_id, retire_at])?;

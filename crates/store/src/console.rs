@@ -6,11 +6,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::params;
 use sealpost_contract::UtcMillis;
 use sealpost_flow::Digest;
 
 use crate::Store;
+use crate::database::{Connection, OptionalExtension as _, Row};
 use crate::error::Result;
 use crate::rows::{digest, parsed};
 
@@ -153,7 +154,7 @@ impl Store {
             }
             Ok(created)
         };
-        self.sqlite.write(create).await
+        self.database.write(create).await
     }
 
     /// Keeps an operator as changed (all but the id, the name and the time of adding) together with the audit entry, if the
@@ -185,7 +186,7 @@ impl Store {
             }
             Ok(found)
         };
-        self.sqlite.write(update).await
+        self.database.write(update).await
     }
 
     /// Uses up a time step of an operator's second factor; `false` if it, or a later one, has been used.
@@ -195,7 +196,7 @@ impl Store {
     pub async fn use_totp_step(&self, operator_id: &str, step: i64) -> Result<bool> {
         let id = operator_id.to_owned();
         let sql = "UPDATE operators SET totp_step = ?2 WHERE id = ?1 AND totp_step < ?2";
-        self.sqlite
+        self.database
             .write(move |connection| {
                 Ok(connection.prepare_cached(sql)?.execute(params![id, step])? > 0)
             })
@@ -213,15 +214,15 @@ impl Store {
         lock_until: UtcMillis,
     ) -> Result<()> {
         let id = operator_id.to_owned();
-        let sql = "UPDATE operators SET locked_until = iif(failures + 1 >= ?2, ?3, locked_until),
-                failures = iif(failures + 1 >= ?2, 0, failures + 1) WHERE id = ?1";
+        let sql = "UPDATE operators SET locked_until = CASE WHEN failures + 1 >= ?2 THEN ?3 ELSE locked_until END,
+                failures = CASE WHEN failures + 1 >= ?2 THEN 0 ELSE failures + 1 END WHERE id = ?1";
         let count = move |connection: &Connection| {
             connection
                 .prepare_cached(sql)?
                 .execute(params![id, limit, lock_until])?;
             Ok(())
         };
-        self.sqlite.write(count).await
+        self.database.write(count).await
     }
 
     /// The operator of this name.
@@ -238,7 +239,7 @@ impl Store {
                 .optional()?;
             found.transpose()
         };
-        self.sqlite.read(find).await
+        self.database.read(find).await
     }
 
     /// All operators by name; disabled ones too.
@@ -252,7 +253,7 @@ impl Store {
             let rows = statement.query_and_then([], operator)?;
             rows.collect()
         };
-        self.sqlite.read(read).await
+        self.database.read(read).await
     }
 
     /// Begins a session, resets the operator's failures, and forgets sessions that have ended by themselves.
@@ -281,7 +282,7 @@ impl Store {
             connection.prepare_cached(sql)?.execute(row)?;
             log(connection, &audit)
         };
-        self.sqlite.write(begin).await
+        self.database.write(begin).await
     }
 
     /// A session that has not ended, with its operator, who is not disabled.
@@ -312,7 +313,7 @@ impl Store {
                 .transpose()?;
             Ok(owner.map(|owner| (session, owner)))
         };
-        self.sqlite.read(find).await
+        self.database.read(find).await
     }
 
     /// Notes that a session was used.
@@ -328,7 +329,7 @@ impl Store {
                 .execute(params![hash.as_bytes(), now])?;
             Ok(())
         };
-        self.sqlite.write(touch).await
+        self.database.write(touch).await
     }
 
     /// The sessions of an operator that have not ended, the newest first.
@@ -347,7 +348,7 @@ impl Store {
             let rows = statement.query_and_then(params![id, now], session)?;
             rows.collect()
         };
-        self.sqlite.read(read).await
+        self.database.read(read).await
     }
 
     /// Ends an operator's sessions: all, or all but one.
@@ -358,8 +359,8 @@ impl Store {
         let id = operator_id.to_owned();
         let but = but.map(|hash| hash.as_bytes().to_vec());
         let sql =
-            "DELETE FROM operator_sessions WHERE operator_id = ?1 AND (?2 IS NULL OR hash <> ?2)";
-        self.sqlite
+            "DELETE FROM operator_sessions WHERE operator_id = ?1 AND (hash <> ?2) IS NOT FALSE";
+        self.database
             .write(move |connection| {
                 Ok(connection.prepare_cached(sql)?.execute(params![id, but])? as u64)
             })
@@ -378,7 +379,7 @@ impl Store {
                 .execute([hash.as_bytes()])?;
             Ok(())
         };
-        self.sqlite.write(end).await
+        self.database.write(end).await
     }
 
     /// Adds an entry to the audit log.
@@ -386,7 +387,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing.
     pub async fn log_audit(&self, entry: AuditEntry) -> Result<()> {
-        self.sqlite
+        self.database
             .write(move |connection| log(connection, &entry))
             .await
     }
@@ -410,7 +411,7 @@ impl Store {
             })?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         };
-        self.sqlite.read(read).await
+        self.database.read(read).await
     }
 }
 

@@ -1,8 +1,9 @@
 //! Private keys and the like by name, encrypted by the server. They are in the database so that several nodes share them.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::params;
 use sealpost_contract::UtcMillis;
 
+use crate::database::{Connection, OptionalExtension as _};
 use crate::{Result, Store};
 
 impl Store {
@@ -12,7 +13,7 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn find_credential(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let name = name.to_owned();
-        self.sqlite
+        self.database
             .read(move |connection| find(connection, &name))
             .await
     }
@@ -36,7 +37,7 @@ impl Store {
                 .execute(params![name, ciphertext, now])?;
             Ok(find(connection, &name)?.unwrap_or(ciphertext))
         };
-        self.sqlite.write(keep).await
+        self.database.write(keep).await
     }
 
     /// Replaces the ciphertext kept under a name.
@@ -51,18 +52,19 @@ impl Store {
     ) -> Result<()> {
         let name = name.to_owned();
         let replace = move |connection: &Connection| {
-            let sql = "INSERT OR REPLACE INTO credentials (name, ciphertext, created_at) VALUES (?1, ?2, ?3)";
+            let sql = "INSERT INTO credentials (name, ciphertext, created_at) VALUES (?1, ?2, ?3)
+                ON CONFLICT (name) DO UPDATE SET ciphertext = excluded.ciphertext, created_at = excluded.created_at";
             connection
                 .prepare_cached(sql)?
                 .execute(params![name, ciphertext, now])?;
             Ok(())
         };
-        self.sqlite.write(replace).await
+        self.database.write(replace).await
     }
 }
 
 fn find(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>> {
     let mut statement =
         connection.prepare_cached("SELECT ciphertext FROM credentials WHERE name = ?1")?;
-    Ok(statement.query_row([name], |row| row.get(0)).optional()?)
+    statement.query_row([name], |row| row.get(0)).optional()
 }

@@ -1,9 +1,13 @@
 //! What can go wrong when keeping or finding something.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sealpost_flow::Digest;
+use tokio_postgres::error::SqlState;
+
+/// An error of a database or a decoder, shared by all who waited for the same commit.
+pub type Source = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Why the store could not do what it was asked.
 ///
@@ -14,16 +18,19 @@ use sealpost_flow::Digest;
 pub enum Error {
     /// The disk (or the database's page limit) is full. Nothing of the operation was kept.
     #[error("the disk is full")]
-    Full(#[source] Arc<rusqlite::Error>),
+    Full(#[source] Source),
     /// The database or its folder cannot be written. Nothing of the operation was kept.
     #[error("the database is read-only")]
-    ReadOnly(#[source] Arc<rusqlite::Error>),
-    /// Another process held the database for longer than the time limit. Worth trying again.
+    ReadOnly(#[source] Source),
+    /// The database was held by others, or too loaded, for longer than the time limit. Worth trying again.
     #[error("the database is busy")]
-    Busy(#[source] Arc<rusqlite::Error>),
+    Busy(#[source] Source),
+    /// The database server does not answer. Worth trying again; an operation under way when it went may have been kept.
+    #[error("the database cannot be reached")]
+    Unreachable(#[source] Source),
     /// Any other error of the database.
     #[error("the database failed")]
-    Database(#[source] Arc<rusqlite::Error>),
+    Database(#[source] Source),
     /// The database was written by a newer Sealpost; this one would misread it.
     #[error("the database has schema version {found}, this program knows only up to {known}")]
     TooNew {
@@ -59,7 +66,7 @@ pub enum Error {
         what: &'static str,
         /// The decoder's answer.
         #[source]
-        source: Arc<dyn std::error::Error + Send + Sync>,
+        source: Source,
     },
     /// The store's own thread has ended; the program should stop and be started again.
     #[error("the store has stopped")]
@@ -82,11 +89,7 @@ impl Error {
     }
 
     /// Says which file operation failed.
-    pub(crate) fn file(
-        action: &'static str,
-        path: &std::path::Path,
-        source: std::io::Error,
-    ) -> Error {
+    pub(crate) fn file(action: &'static str, path: &Path, source: std::io::Error) -> Error {
         Error::File {
             action,
             path: path.to_owned(),
@@ -106,6 +109,32 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::ReadOnly) => Error::ReadOnly(source),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Busy(source),
             _ => Error::Database(source),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Error {
+        const WORTH_RETRYING: [SqlState; 5] = [
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::LOCK_NOT_AVAILABLE,
+            SqlState::QUERY_CANCELED,
+            SqlState::TOO_MANY_CONNECTIONS,
+        ];
+        let code = error.code().cloned();
+        let source = Arc::new(error);
+        match code {
+            Some(SqlState::DISK_FULL) => Error::Full(source),
+            Some(SqlState::READ_ONLY_SQL_TRANSACTION) => Error::ReadOnly(source),
+            Some(code) if WORTH_RETRYING.contains(&code) => Error::Busy(source),
+            // Classes 57P (shutting down, crashed, not yet up) and 08 (connection).
+            Some(code) if code.code().starts_with("57P") || code.code().starts_with("08") => {
+                Error::Unreachable(source)
+            }
+            Some(_) => Error::Database(source),
+            // What the server did not say, the connection did.
+            None => Error::Unreachable(source),
         }
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Every question reads a bounded stretch of an index, so that a console cannot slow down what it watches.
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use sealpost_contract::UtcMillis;
 use sealpost_flow::Status;
 
 use crate::Store;
 use crate::callbacks::CallbackId;
+use crate::database::Connection;
 use crate::error::Result;
 use crate::rows::parsed;
 
@@ -66,7 +67,7 @@ impl Store {
             })?;
             rows.collect()
         };
-        self.sqlite.read(read).await
+        self.database.read(read).await
     }
 
     /// How the callbacks kept since `since` went, by channel.
@@ -74,7 +75,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn channel_figures(&self, since: UtcMillis) -> Result<Vec<ChannelFigures>> {
-        self.sqlite
+        self.database
             .read(move |connection| channel_figures(connection, since))
             .await
     }
@@ -83,7 +84,8 @@ impl Store {
 fn channel_figures(connection: &Connection, since: UtcMillis) -> Result<Vec<ChannelFigures>> {
     let first = CallbackId::first_at(since).number();
     let mut all: Vec<ChannelFigures> = Vec::new();
-    let sql = "SELECT lanes.channel_id, sum(state = 0), sum(state = 1), sum(state = 2)
+    let sql = "SELECT lanes.channel_id, count(*) FILTER (WHERE state = 0),
+            count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 2)
         FROM callbacks JOIN lanes ON lanes.id = channel_lane WHERE callbacks.id >= ?1 GROUP BY lanes.channel_id";
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map([first], |row| {

@@ -4,11 +4,12 @@
 //! they read; if another was faster they are told [`Committed::Conflict`], read again and apply again. So of several ends
 //! that race, exactly one is kept.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
+use rusqlite::{named_params, params};
 use sealpost_contract::{SignFlowId, UtcMillis};
 use sealpost_flow::{Change, Digest, Event, Flow, SignerNo, Status, event};
 
 use crate::callbacks::{self, NewCallback, Placed};
+use crate::database::{Connection, OptionalExtension as _, Row};
 use crate::error::{Error, Result};
 use crate::idempotency::{self, IdempotencyKey, Remembered};
 use crate::rows::{digest, json, parsed};
@@ -165,7 +166,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing; then nothing was kept.
     pub async fn create_flow(&self, new: NewStoredFlow) -> Result<Created> {
-        self.sqlite
+        self.database
             .write(move |connection| create(connection, new))
             .await
     }
@@ -175,7 +176,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing; then nothing was kept.
     pub async fn commit_flow(&self, commit: FlowCommit) -> Result<Committed> {
-        self.sqlite
+        self.database
             .write(move |connection| commit_change(connection, &commit))
             .await
     }
@@ -188,12 +189,12 @@ impl Store {
         let id = id.clone();
         let sql = "SELECT * FROM flows WHERE id = ?1";
         let find = move |connection: &Connection| {
-            Ok(connection
+            connection
                 .prepare_cached(sql)?
                 .query_row([id.as_str()], |row| Ok(stored(row)))
-                .optional()?)
+                .optional()
         };
-        self.sqlite.read(find).await?.transpose()
+        self.database.read(find).await?.transpose()
     }
 
     /// The events of a flow, in order; none if there is no such flow.
@@ -208,7 +209,7 @@ impl Store {
             let rows = statement.query_and_then([id.as_str()], stored_event)?;
             rows.collect()
         };
-        self.sqlite.read(read).await
+        self.database.read(read).await
     }
 
     /// Flows that are being signed and whose deadline has passed, the longest overdue first, `limit` at most.
@@ -221,7 +222,7 @@ impl Store {
             let rows = statement.query_and_then(params![now, limit], |row| parsed(row, "id"))?;
             rows.collect()
         };
-        self.sqlite.read(read).await
+        self.database.read(read).await
     }
 
     /// Claims flows whose sealing is due, the longest waiting first, `limit` at most: until `lease_until` nobody else is given
@@ -236,12 +237,13 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<SignFlowId>> {
         let claim = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached(CLAIM_TO_SEAL)?;
+            let mut statement =
+                connection.prepare_cached(&claim_to_seal(connection.skip_locked()))?;
             let rows = statement
                 .query_and_then(params![now, lease_until, limit], |row| parsed(row, "id"))?;
             rows.collect()
         };
-        self.sqlite.write(claim).await
+        self.database.write(claim).await
     }
 
     /// How much sealing waits, and how much of it fails.
@@ -257,11 +259,11 @@ impl Store {
                     oldest_at: row.get(2)?,
                 })
             };
-            Ok(connection
+            connection
                 .prepare_cached(SEALING_BACKLOG)?
-                .query_row([], backlog)?)
+                .query_row([], backlog)
         };
-        self.sqlite.read(read).await
+        self.database.read(read).await
     }
 
     /// How many flows there are of each status; one that none has is left out.
@@ -276,7 +278,7 @@ impl Store {
                 statement.query_and_then([], |row| Ok((parsed(row, "status")?, row.get("n")?)))?;
             rows.collect()
         };
-        self.sqlite.read(read).await
+        self.database.read(read).await
     }
 }
 
@@ -294,10 +296,13 @@ const UPDATE: &str = "
 const DUE_TO_EXPIRE: &str = "
     SELECT id FROM flows WHERE status = 'signing' AND expires_at <= ?1 ORDER BY expires_at, id LIMIT ?2";
 
-const CLAIM_TO_SEAL: &str = "
-    UPDATE flows SET next_sealing_at = ?2 WHERE id IN (
-        SELECT id FROM flows WHERE next_sealing_at <= ?1 ORDER BY next_sealing_at, id LIMIT ?3)
-    RETURNING id";
+fn claim_to_seal(skip_locked: &str) -> String {
+    format!(
+        "WITH due AS MATERIALIZED (
+            SELECT id FROM flows WHERE next_sealing_at <= ?1 ORDER BY next_sealing_at, id LIMIT ?3 {skip_locked})
+        UPDATE flows SET next_sealing_at = ?2 WHERE id IN (SELECT id FROM due) RETURNING id"
+    )
+}
 
 const SEALING_BACKLOG: &str = "
     SELECT count(*), count(*) FILTER (WHERE sealing_failures > 0), min(next_sealing_at)
@@ -366,7 +371,7 @@ fn commit_change(connection: &Connection, commit: &FlowCommit) -> Result<Committ
     let head = Digest::from_bytes(chain_head);
     let chained = chained(head, events);
     let chain_head = chained.last().map_or(head, |(_, chain)| *chain);
-    connection.prepare_cached(UPDATE)?.execute(named_params! {
+    let changed = connection.prepare_cached(UPDATE)?.execute(named_params! {
         ":id": flow.id.as_str(),
         ":version": version,
         ":status": flow.state.status().as_str(),
@@ -377,6 +382,10 @@ fn commit_change(connection: &Connection, commit: &FlowCommit) -> Result<Committ
         ":chain_head": chain_head.as_bytes(),
         ":body": json(flow)?,
     })?;
+    if changed == 0 {
+        // Another node was faster by a moment.
+        return Ok(Committed::Conflict);
+    }
     insert_events(connection, flow, events, &chained)?;
     let callback = commit
         .callback

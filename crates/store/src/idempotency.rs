@@ -1,9 +1,10 @@
 //! Idempotency keys: a request that is sent again within 24 hours is answered as before and does nothing twice.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::params;
 use sealpost_contract::UtcMillis;
 use sealpost_flow::Digest;
 
+use crate::database::{Connection, OptionalExtension as _, Row};
 use crate::rows::digest;
 use crate::{Result, Store};
 
@@ -41,7 +42,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn find_idempotency_key(&self, key: IdempotencyKey) -> Result<Option<Remembered>> {
-        self.sqlite
+        self.database
             .read(move |connection| find(connection, &key))
             .await
     }
@@ -56,7 +57,7 @@ impl Store {
         key: IdempotencyKey,
         resource: String,
     ) -> Result<Option<Remembered>> {
-        self.sqlite
+        self.database
             .write(move |connection| remember(connection, &key, &resource))
             .await
     }
@@ -69,18 +70,18 @@ impl Store {
         let forget = move |connection: &Connection| {
             let sql = "DELETE FROM idempotency_keys WHERE (channel_id, key) IN (
                 SELECT channel_id, key FROM idempotency_keys WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2)";
-            Ok(connection
+            connection
                 .prepare_cached(sql)?
-                .execute(params![now - IDEMPOTENCY_MILLIS, FORGET_LIMIT])?)
+                .execute(params![now - IDEMPOTENCY_MILLIS, FORGET_LIMIT])
         };
-        self.sqlite.write(forget).await
+        self.database.write(forget).await
     }
 }
 
 pub(crate) fn find(connection: &Connection, key: &IdempotencyKey) -> Result<Option<Remembered>> {
     let sql = "SELECT request_digest, resource FROM idempotency_keys
         WHERE channel_id = ?1 AND key = ?2 AND created_at > ?3";
-    let remembered = |row: &rusqlite::Row<'_>| {
+    let remembered = |row: &Row<'_>| {
         Ok(digest(row, "request_digest").and_then(|request| {
             Ok(Remembered {
                 request,
@@ -105,16 +106,25 @@ pub(crate) fn remember(
     if let Some(remembered) = find(connection, key)? {
         return Ok(Some(remembered));
     }
-    // One that is older than 24 hours and was not yet removed is replaced.
-    let sql = "INSERT OR REPLACE INTO idempotency_keys (channel_id, key, request_digest, resource, created_at)
-        VALUES (?1, ?2, ?3, ?4, ?5)";
+    // One that is older than 24 hours and was not yet removed is replaced. If another node uses the key at this moment, this
+    // waits for its commit and then changes nothing.
+    let sql = "INSERT INTO idempotency_keys AS kept (channel_id, key, request_digest, resource, created_at)
+        VALUES (?1, ?2, ?3, ?4, ?5)
+        ON CONFLICT (channel_id, key) DO UPDATE SET
+            request_digest = excluded.request_digest, resource = excluded.resource, created_at = excluded.created_at
+        WHERE kept.created_at <= ?6";
     let row = params![
         key.channel_id,
         key.key,
         key.request.as_bytes(),
         resource,
-        key.at
+        key.at,
+        key.at - IDEMPOTENCY_MILLIS,
     ];
-    connection.prepare_cached(sql)?.execute(row)?;
-    Ok(None)
+    let noted = connection.prepare_cached(sql)?.execute(row)? > 0;
+    if noted {
+        Ok(None)
+    } else {
+        find(connection, key)
+    }
 }

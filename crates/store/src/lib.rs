@@ -11,12 +11,14 @@ mod callbacks;
 mod channels;
 mod console;
 mod credentials;
+mod database;
 mod documents;
 mod error;
 mod figures;
 mod flows;
 mod idempotency;
 mod pages;
+mod postgres;
 mod rows;
 mod sqlite;
 mod tokens;
@@ -32,8 +34,9 @@ pub use callbacks::{
 };
 pub use channels::{ApiKey, Channel, Pause, SealedSecret};
 pub use console::{AuditEntry, NotARole, Operator, OperatorSession, Role};
+use database::Database;
 use documents::Documents;
-pub use error::{Error, Result};
+pub use error::{Error, Result, Source};
 pub use figures::{ChannelFigures, DayCount};
 pub use flows::{
     Committed, Created, FlowCommit, Labels, NewStoredFlow, NewToken, SealingBacklog, StoredEvent,
@@ -41,13 +44,13 @@ pub use flows::{
 };
 pub use idempotency::{IDEMPOTENCY_MILLIS, IdempotencyKey, Remembered};
 pub use pages::{Cursor, FlowFilter, NotACursor, PAGE_LIMIT, Page};
-use sqlite::Sqlite;
+pub use postgres::PostgresOptions;
 pub use tokens::Token;
 
 /// Everything that Sealpost keeps, in one data folder. Cheap to clone; the clones share one writer.
 #[derive(Debug, Clone)]
 pub struct Store {
-    sqlite: Arc<Sqlite>,
+    database: Arc<Database>,
     documents: Arc<Documents>,
 }
 
@@ -60,9 +63,25 @@ impl Store {
     pub fn open(folder: &Path) -> Result<Store> {
         create_private_folder(folder).map_err(|error| Error::file("create", folder, error))?;
         let documents = Documents::open(&folder.join("documents"))?;
-        let sqlite = Sqlite::open(&folder.join("sealpost.sqlite"))?;
+        let database = Database::sqlite(&folder.join("sealpost.sqlite"))?;
         Ok(Store {
-            sqlite: Arc::new(sqlite),
+            database: Arc::new(database),
+            documents: Arc::new(documents),
+        })
+    }
+}
+
+impl Store {
+    /// Opens the store in a PostgreSQL database, with its documents in a folder that all nodes share. Blocks on both.
+    ///
+    /// # Errors
+    /// The server does not answer or refuses, the folder cannot be written, or the database is newer than this program.
+    pub fn open_postgres(options: PostgresOptions, folder: &Path) -> Result<Store> {
+        create_private_folder(folder).map_err(|error| Error::file("create", folder, error))?;
+        let documents = Documents::open(&folder.join("documents"))?;
+        let database = Database::postgres(options)?;
+        Ok(Store {
+            database: Arc::new(database),
             documents: Arc::new(documents),
         })
     }

@@ -6,10 +6,11 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rusqlite::{Connection, named_params};
+use rusqlite::named_params;
 use sealpost_contract::UtcMillis;
 use sealpost_flow::Status;
 
+use crate::database::Connection;
 use crate::flows::{StoredFlow, stored};
 use crate::{Result, Store};
 
@@ -91,7 +92,7 @@ impl Store {
     ) -> Result<Page<StoredFlow>> {
         let list =
             move |connection: &Connection| list_flows(connection, &filter, after.as_ref(), limit);
-        self.sqlite.read(list).await
+        self.database.read(list).await
     }
 }
 
@@ -102,7 +103,7 @@ fn list_flows(
     limit: u32,
 ) -> Result<Page<StoredFlow>> {
     let limit = limit.clamp(1, PAGE_LIMIT);
-    let mut statement = connection.prepare_cached(&list_sql(filter))?;
+    let mut statement = connection.prepare_cached(&list_sql(filter, connection.is_postgres()))?;
     // What is before the cursor and before the moment asked for is before the earlier of the two.
     let before = (filter.created_before.unwrap_or(UtcMillis::MAX), "");
     let (before_at, before_id) = after.map_or(before, |cursor| before.min((cursor.at, &cursor.id)));
@@ -130,35 +131,51 @@ fn list_flows(
     Ok(Page { items, next })
 }
 
-/// The statement for a filter. Without statistics SQLite guesses which index is best, and guesses badly, so it is told. A
-/// condition that is not asked for still names its parameter, since the statement must have them all, and is always true.
-fn list_sql(filter: &FlowFilter) -> String {
+/// The statement for a filter. A condition that is not asked for still names its parameter, since the statement must have
+/// them all, and is always true.
+fn list_sql(filter: &FlowFilter, is_postgres: bool) -> String {
     let (channel, code, reference) = (
         filter.channel_id.is_some(),
         filter.status.is_some(),
         filter.reference.is_some(),
     );
+    // Without statistics SQLite guesses which index is best, and guesses badly, so it is told. PostgreSQL has statistics.
     let index = match (channel, reference, code) {
-        (true, true, _) => "flows_of_channel_by_reference",
-        (true, false, true) => "flows_of_channel_by_code",
-        (true, false, false) => "flows_of_channel",
-        (false, true, _) => "flows_by_reference",
-        (false, false, true) => "flows_by_code",
-        (false, false, false) => "flows_by_time",
+        _ if is_postgres => "",
+        (true, true, _) => "INDEXED BY flows_of_channel_by_reference",
+        (true, false, true) => "INDEXED BY flows_of_channel_by_code",
+        (true, false, false) => "INDEXED BY flows_of_channel",
+        (false, true, _) => "INDEXED BY flows_by_reference",
+        (false, false, true) => "INDEXED BY flows_by_code",
+        (false, false, false) => "INDEXED BY flows_by_time",
     };
-    let channel = condition(channel, "channel_id = :channel_id", ":channel_id IS NULL");
-    let code = condition(code, "code = :code", ":code IS NULL");
-    let reference = condition(reference, "reference = :reference", ":reference IS NULL");
-    let text = condition(filter.text.is_some(), CONTAINS_TEXT, ":text IS NULL");
+    let channel = condition(
+        channel,
+        "channel_id = :channel_id",
+        "CAST(:channel_id AS TEXT) IS NULL",
+    );
+    let code = condition(code, "code = :code", "CAST(:code AS TEXT) IS NULL");
+    let reference = condition(
+        reference,
+        "reference = :reference",
+        "CAST(:reference AS TEXT) IS NULL",
+    );
+    let text = condition(
+        filter.text.is_some(),
+        CONTAINS_TEXT,
+        "CAST(:text AS TEXT) IS NULL",
+    );
     format!(
-        "SELECT * FROM flows INDEXED BY {index} WHERE {channel} AND {code} AND {reference} AND {text}
+        "SELECT * FROM flows {index} WHERE {channel} AND {code} AND {reference} AND {text}
             AND created_at >= :from AND (created_at, id) < (:before_at, :before_id)
         ORDER BY created_at DESC, id DESC LIMIT :limit"
     )
 }
 
-const CONTAINS_TEXT: &str = "(instr(reference, :text) OR ifnull(instr(project, :text), 0)
-    OR ifnull(instr(room, :text), 0) OR ifnull(instr(payer_masked, :text), 0))";
+/// Text that something is taken out of contained it. (SQLite and PostgreSQL have no other way to ask in common.)
+const CONTAINS_TEXT: &str =
+    "(replace(reference, :text, '') <> reference OR replace(project, :text, '') <> project
+    OR replace(room, :text, '') <> room OR replace(payer_masked, :text, '') <> payer_masked)";
 
 fn condition(asked: bool, when_asked: &'static str, otherwise: &'static str) -> &'static str {
     if asked { when_asked } else { otherwise }
@@ -166,7 +183,9 @@ fn condition(asked: bool, when_asked: &'static str, otherwise: &'static str) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use rusqlite::Connection;
+
+    use super::{Cursor, FlowFilter, NotACursor, Status, Store, list_sql};
 
     #[test]
     fn a_cursor_is_read_as_it_was_written() {
@@ -194,7 +213,7 @@ mod tests {
                 ..FlowFilter::default()
             };
             let mut explain = connection
-                .prepare(&format!("EXPLAIN QUERY PLAN {}", list_sql(&filter)))
+                .prepare(&format!("EXPLAIN QUERY PLAN {}", list_sql(&filter, false)))
                 .unwrap();
             let mut rows = explain.raw_query();
             let mut plan = String::new();

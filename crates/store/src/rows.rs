@@ -2,10 +2,10 @@
 
 use std::str::FromStr;
 
-use rusqlite::Row;
 use sealpost_flow::Digest;
 use serde::Serialize;
 
+use crate::database::Row;
 use crate::error::{Error, Result};
 
 /// A value that is kept as text.
@@ -13,10 +13,7 @@ pub(crate) fn parsed<T>(row: &Row<'_>, column: &'static str) -> Result<T>
 where
     T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
-    let text = row
-        .get_ref(column)?
-        .as_str()
-        .map_err(|error| Error::undecodable(column, error))?;
+    let text: String = row.get(column)?;
     text.parse()
         .map_err(|error| Error::undecodable(column, error))
 }

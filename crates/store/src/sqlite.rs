@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{OpenFlags, TransactionBehavior};
 use tokio::sync::Semaphore;
 
+use crate::database::Connection;
 use crate::error::{Error, Result};
 use crate::writer::Writer;
 
@@ -57,7 +58,7 @@ impl Sqlite {
         connection.pragma_update(None, "cache_size", -32_768)?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
         migrate(&mut connection, MIGRATIONS)?;
-        let writer = Writer::start(connection)
+        let writer = Writer::start(Connection::Sqlite(connection))
             .map_err(|error| Error::file("start the writer of", path, error))?;
         Ok(Sqlite {
             writer,
@@ -117,12 +118,12 @@ impl Readers {
             .pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+            None => Connection::Sqlite(connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?),
         };
         // A snapshot over all of the work's statements, so that it never sees half of a commit.
-        let transaction = connection.unchecked_transaction()?;
-        let result = work(&transaction);
-        transaction.finish()?;
+        connection.run("BEGIN")?;
+        let result = work(&connection);
+        connection.run("COMMIT")?;
         self.idle
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -131,8 +132,9 @@ impl Readers {
     }
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+fn connect(path: &Path, flags: OpenFlags) -> Result<rusqlite::Connection> {
+    let connection =
+        rusqlite::Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -141,7 +143,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
 }
 
 /// Refuses a database that has content but not our mark.
-fn check_owner(connection: &Connection, path: &Path) -> Result<()> {
+fn check_owner(connection: &rusqlite::Connection, path: &Path) -> Result<()> {
     let owner: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -154,7 +156,7 @@ fn check_owner(connection: &Connection, path: &Path) -> Result<()> {
 
 /// Takes the steps that the database lacks, in one transaction. Of several processes that start at once one does it, and
 /// the others find it done.
-fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<()> {
+fn migrate(connection: &mut rusqlite::Connection, steps: &[&str]) -> Result<()> {
     let known = steps.len() as i64;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;

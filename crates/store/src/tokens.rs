@@ -1,10 +1,11 @@
 //! What the tokens in links open. Tokens are derived from the master secret by the server and never kept; here are only
 //! their digests.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::params;
 use sealpost_contract::SignFlowId;
 use sealpost_flow::{Digest, Flow, SignerNo};
 
+use crate::database::{Connection, OptionalExtension as _, Row};
 use crate::flows::NewToken;
 use crate::rows::parsed;
 use crate::{Result, Store};
@@ -28,7 +29,7 @@ impl Store {
         let find = move |connection: &Connection| {
             let mut statement =
                 connection.prepare_cached("SELECT flow_id, signer FROM tokens WHERE hash = ?1")?;
-            let token = |row: &rusqlite::Row<'_>| {
+            let token = |row: &Row<'_>| {
                 Ok(parsed(row, "flow_id").and_then(|flow_id| {
                     Ok(Token {
                         flow_id,
@@ -41,7 +42,7 @@ impl Store {
                 .optional()?
                 .transpose()
         };
-        self.sqlite.read(find).await
+        self.database.read(find).await
     }
 }
 

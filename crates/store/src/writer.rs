@@ -11,9 +11,9 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::database::Connection;
 use crate::error::{Error, Result};
 
 /// Operations in one commit at most, so that no answer waits long for strangers.
@@ -134,7 +134,7 @@ fn write_batch(
     waiting: &mpsc::Receiver<Box<dyn Job>>,
     expected: usize,
 ) -> usize {
-    if let Err(error) = execute(connection, "BEGIN IMMEDIATE") {
+    if let Err(error) = connection.run("BEGIN IMMEDIATE") {
         first.refuse(error);
         return 1;
     }
@@ -157,11 +157,11 @@ fn write_batch(
     }
     let committed = match lost {
         Some(error) => Err(error),
-        None => execute(connection, "COMMIT"),
+        None => connection.run("COMMIT"),
     };
-    if committed.is_err() && !connection.is_autocommit() {
+    if committed.is_err() && connection.is_in_transaction() {
         // A rollback that fails leaves the transaction open, and the next BEGIN reports it.
-        let _ = execute(connection, "ROLLBACK");
+        let _ = connection.run("ROLLBACK");
     }
     let size = batch.len();
     for done in batch {
@@ -192,19 +192,20 @@ fn run_in_savepoint(
     connection: &Connection,
     job: Box<dyn Job>,
 ) -> std::result::Result<Done, (Option<Done>, Error)> {
-    if let Err(error) = execute(connection, "SAVEPOINT operation") {
+    if let Err(error) = connection.run("SAVEPOINT operation") {
         job.refuse(error.clone());
         return Err((None, error));
     }
     let done = job.run(connection);
-    if connection.is_autocommit() {
+    if !connection.is_in_transaction() {
         return Err((Some(done), rolled_back()));
     }
     let closed = if done.keep {
-        execute(connection, "RELEASE operation")
+        connection.run("RELEASE operation")
     } else {
-        execute(connection, "ROLLBACK TO operation")
-            .and_then(|()| execute(connection, "RELEASE operation"))
+        connection
+            .run("ROLLBACK TO operation")
+            .and_then(|()| connection.run("RELEASE operation"))
     };
     match closed {
         Ok(()) => Ok(done),
@@ -216,9 +217,4 @@ fn rolled_back() -> Error {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT_ROLLBACK);
     let text = "an operation of the same commit met an error that undoes all of it".to_owned();
     Error::from(rusqlite::Error::SqliteFailure(code, Some(text)))
-}
-
-fn execute(connection: &Connection, sql: &str) -> Result<()> {
-    connection.prepare_cached(sql)?.execute([])?;
-    Ok(())
 }

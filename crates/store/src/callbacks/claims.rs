@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use sealpost_contract::UtcMillis;
 
 use super::{CallbackId, CallbackState, Holder, LaneId, Lease, MAX_KEPT_ANSWER};
 use crate::Store;
+use crate::database::Connection;
 use crate::error::Result;
 
 /// A lane that has callbacks waiting.
@@ -98,7 +99,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn due_lanes(&self) -> Result<Vec<DueLane>> {
-        self.sqlite.read(due_lanes).await
+        self.database.read(due_lanes).await
     }
 
     /// Takes callbacks that are due at `now`, the longest due first, under a lease until `lease_until`: of each lane asked for
@@ -112,7 +113,7 @@ impl Store {
         lease: Lease,
         now: UtcMillis,
     ) -> Result<Vec<Claim>> {
-        self.sqlite
+        self.database
             .write(move |connection| {
                 asks.iter()
                     .map(|(lane, limit)| claim(connection, *lane, *limit, lease, now))
@@ -127,7 +128,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing; then none was recorded.
     pub async fn finish(&self, holder: Holder, outcomes: Arc<[Outcome]>) -> Result<Vec<bool>> {
-        self.sqlite
+        self.database
             .write(move |connection| {
                 outcomes
                     .iter()
@@ -143,7 +144,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing.
     pub async fn release_others(&self, holder: Holder, now: UtcMillis) -> Result<usize> {
-        self.sqlite
+        self.database
             .write(move |connection| release_others(connection, holder, now))
             .await
     }
@@ -181,11 +182,14 @@ fn claim(
     lease: Lease,
     now: UtcMillis,
 ) -> Result<Claim> {
-    let mut statement = connection.prepare_cached(
-        "UPDATE callbacks SET due_at = ?1, holder = ?2, fence = fence + 1
-         WHERE id IN (SELECT id FROM callbacks WHERE state = 0 AND lane_id = ?3 AND due_at <= ?4 ORDER BY due_at LIMIT ?5)
+    let sql = format!(
+        "WITH due AS MATERIALIZED (
+             SELECT id FROM callbacks WHERE state = 0 AND lane_id = ?3 AND due_at <= ?4 ORDER BY due_at LIMIT ?5 {lock})
+         UPDATE callbacks SET due_at = ?1, holder = ?2, fence = fence + 1 WHERE id IN (SELECT id FROM due)
          RETURNING id, url, body, attempts, fence",
-    )?;
+        lock = connection.skip_locked()
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(
         params![lease.until, lease.holder.0, lane.0, now, limit as i64],
         |row| {

@@ -1,10 +1,11 @@
 //! Reading callbacks: one, a page of them, their attempts, how many wait.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::params;
 use sealpost_contract::{SignFlowId, UtcMillis};
 
 use super::{CallbackId, CallbackState, LaneId, claims};
 use crate::Store;
+use crate::database::{Connection, OptionalExtension as _, Row};
 use crate::error::{Error, Result};
 
 /// A callback as it is kept.
@@ -89,7 +90,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn find_callback(&self, id: CallbackId) -> Result<Option<StoredCallback>> {
-        self.sqlite
+        self.database
             .read(move |connection| {
                 let sql = format!("SELECT {COLUMNS} FROM callbacks JOIN lanes ON lanes.id = channel_lane WHERE callbacks.id = ?1");
                 let row = connection.prepare_cached(&sql)?.query_row([id.number()], |row| Ok(read(row))).optional()?;
@@ -107,7 +108,7 @@ impl Store {
         channel_id: String,
         flow_id: SignFlowId,
     ) -> Result<Option<StoredCallback>> {
-        self.sqlite
+        self.database
             .read(move |connection| {
                 let sql = format!(
                     "SELECT {COLUMNS} FROM callbacks JOIN lanes ON lanes.id = channel_lane
@@ -133,7 +134,7 @@ impl Store {
         before: Option<CallbackId>,
         limit: usize,
     ) -> Result<Vec<StoredCallback>> {
-        self.sqlite
+        self.database
             .read(move |connection| page(connection, &filter, before, limit))
             .await
     }
@@ -143,7 +144,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn attempts(&self, id: CallbackId) -> Result<Vec<Attempt>> {
-        self.sqlite
+        self.database
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(
                     "SELECT round, number, at, duration_ms, http_status, reason, detail, answer
@@ -171,11 +172,11 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn find_lane_channel(&self, lane: LaneId) -> Result<Option<String>> {
-        self.sqlite
+        self.database
             .read(move |connection| {
                 let mut statement =
                     connection.prepare_cached("SELECT channel_id FROM lanes WHERE id = ?1")?;
-                Ok(statement.query_row([lane.0], |row| row.get(0)).optional()?)
+                statement.query_row([lane.0], |row| row.get(0)).optional()
             })
             .await
     }
@@ -185,7 +186,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn backlog(&self, now: UtcMillis) -> Result<Backlog> {
-        self.sqlite
+        self.database
             .read(move |connection| backlog(connection, now))
             .await
     }
@@ -205,7 +206,7 @@ fn page(
         Some(CallbackState::Failed) => "AND state = 2",
     };
     let channel = match &filter.channel_id {
-        None => "AND ?3 IS NULL",
+        None => "AND CAST(?3 AS TEXT) IS NULL",
         Some(_) => {
             "AND channel_lane = (SELECT id FROM lanes WHERE channel_id = ?3 AND origin = '')"
         }

@@ -1,10 +1,11 @@
 //! New rounds of attempts, started by a person.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::params;
 use sealpost_contract::UtcMillis;
 
 use super::CallbackId;
 use crate::Store;
+use crate::database::{Connection, OptionalExtension as _};
 use crate::error::Result;
 
 /// Looked at in one step of redelivering many, so that no step keeps others waiting.
@@ -47,7 +48,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing.
     pub async fn redeliver(&self, id: CallbackId, now: UtcMillis) -> Result<Redelivered> {
-        self.sqlite
+        self.database
             .write(move |connection| {
                 let state: Option<i64> = connection
                     .prepare_cached("SELECT state FROM callbacks WHERE id = ?1")?
@@ -73,7 +74,7 @@ impl Store {
         after: Option<(UtcMillis, CallbackId)>,
         now: UtcMillis,
     ) -> Result<RedeliveryStep> {
-        self.sqlite
+        self.database
             .write(move |connection| redeliver_failed(connection, &which, after, now))
             .await
     }
@@ -97,7 +98,7 @@ fn redeliver_failed(
     now: UtcMillis,
 ) -> Result<RedeliveryStep> {
     let mut statement = connection.prepare_cached(
-        "SELECT callbacks.id, ended_at, ?4 IS NULL OR channel_id = ?4
+        "SELECT callbacks.id, ended_at, CAST(?4 AS TEXT) IS NULL OR channel_id = ?4
          FROM callbacks JOIN lanes ON lanes.id = channel_lane
          WHERE state = 2 AND (ended_at, callbacks.id) > (?1, ?2) AND ended_at <= ?3
          ORDER BY ended_at, callbacks.id LIMIT ?5",

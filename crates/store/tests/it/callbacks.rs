@@ -73,9 +73,7 @@ async fn fail(store: &Store, lane: LaneId, at: i64) {
     );
 }
 
-#[tokio::test]
-async fn the_same_again_answers_as_before_and_another_end_conflicts() {
-    let world = World::new().await;
+async fn the_same_again_answers_as_before_and_another_end_conflicts(world: World) {
     let (id, _) = keep_callback(&world, 1, NOW).await;
     assert_eq!(
         world.accept_callback(new(1, NOW + 5)).await.unwrap(),
@@ -107,9 +105,7 @@ async fn the_same_again_answers_as_before_and_another_end_conflicts() {
     );
 }
 
-#[tokio::test]
-async fn ids_are_ordered_unique_and_readable() {
-    let world = World::new().await;
+async fn ids_are_ordered_unique_and_readable(world: World) {
     let mut ids = Vec::new();
     for number in 0..5 {
         let same = NewCallback {
@@ -138,9 +134,7 @@ async fn ids_are_ordered_unique_and_readable() {
     }
 }
 
-#[tokio::test]
-async fn a_lease_hides_a_callback_until_it_ends() {
-    let world = World::new().await;
+async fn a_lease_hides_a_callback_until_it_ends(world: World) {
     let (id, lane) = keep_callback(&world, 1, NOW).await;
     assert!(
         claim(&world, lane, 10, ME, NOW - 1).await.taken.is_empty(),
@@ -183,9 +177,7 @@ async fn a_lease_hides_a_callback_until_it_ends() {
     assert_eq!(world.attempts(id).await.unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn an_expired_lease_that_nobody_took_still_counts() {
-    let world = World::new().await;
+async fn an_expired_lease_that_nobody_took_still_counts(world: World) {
     let (id, lane) = keep_callback(&world, 1, NOW).await;
     let claimed = claim(&world, lane, 1, ME, NOW).await.taken.remove(0);
     let late = outcome(&claimed, Next::Acknowledged(NOW + 10 * LEASE));
@@ -200,9 +192,7 @@ async fn an_expired_lease_that_nobody_took_still_counts() {
     );
 }
 
-#[tokio::test]
-async fn attempts_are_counted_and_kept_and_giving_back_is_not_one() {
-    let world = World::new().await;
+async fn attempts_are_counted_and_kept_and_giving_back_is_not_one(world: World) {
     let (id, lane) = keep_callback(&world, 1, NOW).await;
     let claimed = claim(&world, lane, 1, ME, NOW).await.taken.remove(0);
     let back = Outcome {
@@ -241,9 +231,7 @@ async fn attempts_are_counted_and_kept_and_giving_back_is_not_one() {
     );
 }
 
-#[tokio::test]
-async fn the_longest_due_is_claimed_first_and_lanes_do_not_mix() {
-    let world = World::new().await;
+async fn the_longest_due_is_claimed_first_and_lanes_do_not_mix(world: World) {
     let (first, lane) = keep_callback(&world, 1, NOW).await;
     for number in 2..=10 {
         keep_callback(&world, number, NOW + i64::from(number)).await;
@@ -281,9 +269,7 @@ async fn the_longest_due_is_claimed_first_and_lanes_do_not_mix() {
     );
 }
 
-#[tokio::test]
-async fn lanes_rest_with_their_channel() {
-    let world = World::new().await;
+async fn lanes_rest_with_their_channel(world: World) {
     keep_callback(&world, 1, NOW).await;
     assert!(!world.due_lanes().await.unwrap()[0].resting);
     let pause = sealpost_store::Pause {
@@ -308,9 +294,7 @@ async fn lanes_rest_with_their_channel() {
     );
 }
 
-#[tokio::test]
-async fn a_new_run_releases_what_others_held() {
-    let world = World::new().await;
+async fn a_new_run_releases_what_others_held(world: World) {
     let (_, lane) = keep_callback(&world, 1, NOW).await;
     keep_callback(&world, 2, NOW).await;
     keep_callback(&world, 3, NOW + 5000).await;
@@ -341,9 +325,7 @@ async fn a_new_run_releases_what_others_held() {
     );
 }
 
-#[tokio::test]
-async fn one_is_redelivered_in_a_new_round() {
-    let world = World::new().await;
+async fn one_is_redelivered_in_a_new_round(world: World) {
     let (id, lane) = keep_callback(&world, 1, NOW).await;
     assert_eq!(
         world.redeliver(id, NOW).await.unwrap(),
@@ -376,9 +358,7 @@ async fn one_is_redelivered_in_a_new_round() {
     );
 }
 
-#[tokio::test]
-async fn all_failed_since_are_redelivered_step_by_step() {
-    let world = World::new().await;
+async fn all_failed_since_are_redelivered_step_by_step(world: World) {
     world
         .create_channel(channel("ch-2", "贝壳"), api_key("k2", "ch-2"))
         .await
@@ -436,9 +416,7 @@ async fn all_failed_since_are_redelivered_step_by_step() {
     assert_eq!(world.backlog(NOW).await.unwrap().failed, 0);
 }
 
-#[tokio::test]
-async fn lists_show_what_was_asked_for_page_by_page() {
-    let world = World::new().await;
+async fn lists_show_what_was_asked_for_page_by_page(world: World) {
     world
         .create_channel(channel("ch-2", "贝壳"), api_key("k2", "ch-2"))
         .await
@@ -539,4 +517,18 @@ async fn lists_show_what_was_asked_for_page_by_page() {
             .unwrap(),
         None
     );
+}
+
+on_every_database! {
+    the_same_again_answers_as_before_and_another_end_conflicts,
+    ids_are_ordered_unique_and_readable,
+    a_lease_hides_a_callback_until_it_ends,
+    an_expired_lease_that_nobody_took_still_counts,
+    attempts_are_counted_and_kept_and_giving_back_is_not_one,
+    the_longest_due_is_claimed_first_and_lanes_do_not_mix,
+    lanes_rest_with_their_channel,
+    a_new_run_releases_what_others_held,
+    one_is_redelivered_in_a_new_round,
+    all_failed_since_are_redelivered_step_by_step,
+    lists_show_what_was_asked_for_page_by_page,
 }

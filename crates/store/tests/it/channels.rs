@@ -5,9 +5,7 @@ use sealpost_store::{Pause, SealedSecret};
 
 use crate::world::{CHANNEL, DAY, NOW, World, api_key, channel};
 
-#[tokio::test]
-async fn a_channel_is_found_by_id_and_by_name() {
-    let world = World::new().await;
+async fn a_channel_is_found_by_id_and_by_name(world: World) {
     let expected = channel(CHANNEL, "链家");
     assert_eq!(
         world.find_channel(CHANNEL).await.unwrap(),
@@ -21,9 +19,7 @@ async fn a_channel_is_found_by_id_and_by_name() {
     assert_eq!(world.channels().await.unwrap(), [expected]);
 }
 
-#[tokio::test]
-async fn a_name_is_taken_once() {
-    let world = World::new().await;
+async fn a_name_is_taken_once(world: World) {
     let second = world
         .create_channel(channel("ch-2", "链家"), api_key("k2", "ch-2"))
         .await
@@ -33,9 +29,7 @@ async fn a_name_is_taken_once() {
     assert_eq!(world.find_api_key(&Digest::of(b"k2")).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn address_and_schedule_can_be_changed() {
-    let world = World::new().await;
+async fn address_and_schedule_can_be_changed(world: World) {
     let schedule = "1s,2s,3s".parse().unwrap();
     assert!(
         world
@@ -53,9 +47,7 @@ async fn address_and_schedule_can_be_changed() {
     assert_eq!((found.callback_url, found.schedule), (None, schedule));
 }
 
-#[tokio::test]
-async fn an_old_secret_signs_along_until_it_retires() {
-    let world = World::new().await;
+async fn an_old_secret_signs_along_until_it_retires(world: World) {
     let secret = |name: &str, at| SealedSecret {
         created_at: at,
         retires_at: None,
@@ -105,9 +97,7 @@ async fn an_old_secret_signs_along_until_it_retires() {
     );
 }
 
-#[tokio::test]
-async fn a_pause_keeps_its_first_reason() {
-    let world = World::new().await;
+async fn a_pause_keeps_its_first_reason(world: World) {
     let pause = |at, reason: &str| Pause {
         at,
         reason: reason.into(),
@@ -131,9 +121,7 @@ async fn a_pause_keeps_its_first_reason() {
     assert!(!world.resume_channel("no such channel").await.unwrap());
 }
 
-#[tokio::test]
-async fn keys_are_found_by_their_digest_also_when_revoked() {
-    let world = World::new().await;
+async fn keys_are_found_by_their_digest_also_when_revoked(world: World) {
     world.add_api_key(api_key("k2", CHANNEL)).await.unwrap();
     assert!(world.revoke_api_key("k1", NOW + 1).await.unwrap());
     assert!(world.revoke_api_key("k1", NOW + 2).await.unwrap());
@@ -155,9 +143,7 @@ async fn keys_are_found_by_their_digest_also_when_revoked() {
         .unwrap_err();
 }
 
-#[tokio::test]
-async fn of_two_who_make_a_credential_both_use_the_first() {
-    let world = World::new().await;
+async fn of_two_who_make_a_credential_both_use_the_first(world: World) {
     assert_eq!(world.find_credential("ca").await.unwrap(), None);
     assert_eq!(
         world
@@ -195,4 +181,14 @@ fn a_sealed_secret_is_not_printed() {
         format!("{secret:?}"),
         "SealedSecret { created_at: 1790000000000, retires_at: None, .. }"
     );
+}
+
+on_every_database! {
+    a_channel_is_found_by_id_and_by_name,
+    a_name_is_taken_once,
+    address_and_schedule_can_be_changed,
+    an_old_secret_signs_along_until_it_retires,
+    a_pause_keeps_its_first_reason,
+    keys_are_found_by_their_digest_also_when_revoked,
+    of_two_who_make_a_credential_both_use_the_first,
 }

@@ -36,7 +36,7 @@ fn path(world: &World, digest: &Digest) -> PathBuf {
 
 #[tokio::test]
 async fn a_document_is_kept_once_under_its_digest() {
-    let world = World::new().await;
+    let world = World::sqlite().await;
     let digest = world.put_document(b"%PDF-1.7".to_vec()).await.unwrap();
     assert_eq!(digest, Digest::of(b"%PDF-1.7"));
     assert_eq!(
@@ -53,7 +53,7 @@ async fn a_document_is_kept_once_under_its_digest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_document_from_many_at_once() {
-    let world = World::new().await;
+    let world = World::sqlite().await;
     let bytes = vec![7; 300_000];
     let stores = [world.another(), world.another()];
     let puts: Vec<_> = (0..16)
@@ -70,7 +70,7 @@ async fn the_same_document_from_many_at_once() {
 
 #[tokio::test]
 async fn a_damaged_document_is_an_error_until_it_is_kept_again() {
-    let world = World::new().await;
+    let world = World::sqlite().await;
     let digest = world.put_document(b"signed".to_vec()).await.unwrap();
     fs::write(path(&world, &digest), b"sighed").unwrap();
     assert!(
@@ -82,7 +82,7 @@ async fn a_damaged_document_is_an_error_until_it_is_kept_again() {
 
 #[tokio::test]
 async fn a_missing_document_is_an_error() {
-    let world = World::new().await;
+    let world = World::sqlite().await;
     let digest = Digest::of(b"never kept");
     assert!(
         matches!(world.document(&digest).await, Err(Error::DocumentMissing(missing)) if missing == digest)
@@ -91,7 +91,7 @@ async fn a_missing_document_is_an_error() {
 
 #[tokio::test]
 async fn a_torn_temporary_file_is_ignored() {
-    let world = World::new().await;
+    let world = World::sqlite().await;
     let documents = world.folder().join("documents");
     // What a crash leaves: of this process's number too, should the system give it out again.
     for number in 0..20 {
@@ -111,7 +111,7 @@ async fn a_torn_temporary_file_is_ignored() {
 
 #[tokio::test]
 async fn a_failing_write_leaves_nothing_and_says_where() {
-    let world = World::new().await;
+    let world = World::sqlite().await;
     let digest = Digest::of(b"in the way");
     let folder = path(&world, &digest).parent().unwrap().to_owned();
     fs::write(&folder, b"a file where a folder should be").unwrap();

@@ -24,9 +24,7 @@ fn seal(base: Digest) -> Operation {
     }
 }
 
-#[tokio::test]
-async fn a_flow_is_found_as_it_was_kept() {
-    let world = World::new().await;
+async fn a_flow_is_found_as_it_was_kept(world: World) {
     let kept = world.keep(1, NOW).await;
     assert_eq!(kept.version, 1);
     assert_eq!(kept.flow, change(1, NOW).flow);
@@ -38,9 +36,7 @@ async fn a_flow_is_found_as_it_was_kept() {
     );
 }
 
-#[tokio::test]
-async fn a_change_keeps_its_events_and_its_callback() {
-    let world = World::new().await;
+async fn a_change_keeps_its_events_and_its_callback(world: World) {
     let kept = world.keep(1, NOW).await;
     let committed = world
         .commit_flow(commit_of(&kept, revoke(), &initiator(), NOW + 5))
@@ -77,9 +73,7 @@ async fn a_change_keeps_its_events_and_its_callback() {
     assert_eq!(head, chain_head);
 }
 
-#[tokio::test]
-async fn a_change_of_what_is_no_longer_there_is_a_conflict_and_leaves_nothing() {
-    let world = World::new().await;
+async fn a_change_of_what_is_no_longer_there_is_a_conflict_and_leaves_nothing(world: World) {
     let read = world.keep(1, NOW).await;
     advance(&world, &read, revoke(), &initiator(), NOW).await;
 
@@ -109,9 +103,7 @@ async fn a_change_of_what_is_no_longer_there_is_a_conflict_and_leaves_nothing() 
     );
 }
 
-#[tokio::test]
-async fn a_callback_that_cannot_be_kept_takes_the_whole_change_back() {
-    let world = World::new().await;
+async fn a_callback_that_cannot_be_kept_takes_the_whole_change_back(world: World) {
     let kept = world.keep(1, NOW).await;
     let mut elsewhere = callback(&kept.flow.id, "3", NOW);
     elsewhere.channel_id = "no such channel".into();
@@ -121,9 +113,7 @@ async fn a_callback_that_cannot_be_kept_takes_the_whole_change_back() {
     assert_eq!(world.events(&kept.flow.id).await.unwrap().len(), 3);
 }
 
-#[tokio::test]
-async fn a_flow_that_cannot_be_kept_leaves_nothing() {
-    let world = World::new().await;
+async fn a_flow_that_cannot_be_kept_leaves_nothing(world: World) {
     world.keep(1, NOW).await;
     let mut new = new_flow(2, NOW);
     new.tokens[1].hash = token(1, "file");
@@ -133,9 +123,7 @@ async fn a_flow_that_cannot_be_kept_leaves_nothing() {
     assert_eq!(world.find_token(&token(2, "file")).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn tokens_open_a_signers_page_or_the_file() {
-    let world = World::new().await;
+async fn tokens_open_a_signers_page_or_the_file(world: World) {
     world.keep(1, NOW).await;
     let opened = |signer| {
         Some(Token {
@@ -154,9 +142,7 @@ async fn tokens_open_a_signers_page_or_the_file() {
     assert_eq!(world.find_token(&token(1, "signer 2")).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn flows_are_due_to_expire_from_their_deadline_on() {
-    let world = World::new().await;
+async fn flows_are_due_to_expire_from_their_deadline_on(world: World) {
     let late = world.keep(1, NOW + DAY).await;
     let early = world.keep(2, NOW).await;
     let revoked = world.keep(3, NOW).await;
@@ -175,9 +161,7 @@ async fn flows_are_due_to_expire_from_their_deadline_on() {
     assert_eq!(due(DEADLINE + DAY, 10).await, [late.flow.id]);
 }
 
-#[tokio::test]
-async fn sealing_is_claimed_by_one_until_the_claim_ends() {
-    let world = World::new().await;
+async fn sealing_is_claimed_by_one_until_the_claim_ends(world: World) {
     let kept = world.keep(1, NOW).await;
     world.keep(2, NOW).await;
     let claim = async |now| {
@@ -221,9 +205,7 @@ async fn sealing_is_claimed_by_one_until_the_claim_ends() {
     assert_eq!(claim(i64::MAX - 30_000).await, [] as [SignFlowId; 0]);
 }
 
-#[tokio::test]
-async fn what_waits_and_what_fails_is_counted() {
-    let world = World::new().await;
+async fn what_waits_and_what_fails_is_counted(world: World) {
     assert_eq!(
         world.sealing_backlog().await.unwrap(),
         SealingBacklog::default()
@@ -256,33 +238,22 @@ async fn what_waits_and_what_fails_is_counted() {
     assert_eq!(counts, [(Status::Signing, 1), (Status::Sealing, 2)]);
 }
 
-#[tokio::test]
-async fn nothing_can_rewrite_an_event() {
-    let world = World::new().await;
+async fn nothing_can_rewrite_an_event(world: World) {
     world.keep(1, NOW).await;
-    let database = rusqlite::Connection::open(world.folder().join("sealpost.sqlite")).unwrap();
     for sql in ["UPDATE events SET at = 0", "DELETE FROM events"] {
-        let error = database.execute(sql, []).unwrap_err();
-        assert!(error.to_string().contains("append-only"), "{error}");
+        assert_eq!(world.tamper(sql), Err("events are append-only".into()));
     }
 }
 
-#[tokio::test]
-async fn a_row_that_was_tampered_with_is_an_error_and_no_panic() {
-    let world = World::new().await;
+async fn a_row_that_was_tampered_with_is_an_error_and_no_panic(world: World) {
     let kept = world.keep(1, NOW).await;
-    let database = rusqlite::Connection::open(world.folder().join("sealpost.sqlite")).unwrap();
-    database
-        .execute("UPDATE flows SET body = '{}'", [])
-        .unwrap();
+    world.tamper("UPDATE flows SET body = '{}'").unwrap();
     let error = world.find_flow(&kept.flow.id).await.unwrap_err();
     assert_eq!(error.to_string(), "a stored flow cannot be read");
     keep(&world, new_flow(2, NOW)).await;
 }
 
-#[tokio::test]
-async fn a_change_without_events_is_no_change_but_does_no_harm() {
-    let world = World::new().await;
+async fn a_change_without_events_is_no_change_but_does_no_harm(world: World) {
     let kept = world.keep(1, NOW).await;
     advance(&world, &kept, Operation::View, &buyer(), NOW).await;
     let viewed = world.find(&kept).await;
@@ -293,4 +264,19 @@ async fn a_change_without_events_is_no_change_but_does_no_harm() {
         .await
         .unwrap();
     assert_eq!(world.find(&kept).await.chain_head, viewed.chain_head);
+}
+
+on_every_database! {
+    a_flow_is_found_as_it_was_kept,
+    a_change_keeps_its_events_and_its_callback,
+    a_change_of_what_is_no_longer_there_is_a_conflict_and_leaves_nothing,
+    a_callback_that_cannot_be_kept_takes_the_whole_change_back,
+    a_flow_that_cannot_be_kept_leaves_nothing,
+    tokens_open_a_signers_page_or_the_file,
+    flows_are_due_to_expire_from_their_deadline_on,
+    sealing_is_claimed_by_one_until_the_claim_ends,
+    what_waits_and_what_fails_is_counted,
+    nothing_can_rewrite_an_event,
+    a_row_that_was_tampered_with_is_an_error_and_no_panic,
+    a_change_without_events_is_no_change_but_does_no_harm,
 }

@@ -21,9 +21,7 @@ fn remembered(request: &str, resource: &str) -> Remembered {
     }
 }
 
-#[tokio::test]
-async fn a_repeated_creation_creates_nothing() {
-    let world = World::new().await;
+async fn a_repeated_creation_creates_nothing(world: World) {
     let create = async |number, request, at| {
         let mut new = new_flow(number, NOW);
         new.idempotency = Some(key(at, request));
@@ -47,9 +45,7 @@ async fn a_repeated_creation_creates_nothing() {
     );
 }
 
-#[tokio::test]
-async fn a_repeated_change_changes_nothing() {
-    let world = World::new().await;
+async fn a_repeated_change_changes_nothing(world: World) {
     let kept = world.keep(1, NOW).await;
     let revoke = Operation::Revoke {
         reason: "填错金额".into(),
@@ -64,9 +60,7 @@ async fn a_repeated_change_changes_nothing() {
     assert_eq!(world.find(&kept).await.version, 2);
 }
 
-#[tokio::test]
-async fn a_conflict_uses_no_key() {
-    let world = World::new().await;
+async fn a_conflict_uses_no_key(world: World) {
     let kept = world.keep(1, NOW).await;
     let revoke = Operation::Revoke {
         reason: "填错金额".into(),
@@ -84,9 +78,7 @@ async fn a_conflict_uses_no_key() {
     );
 }
 
-#[tokio::test]
-async fn keys_are_forgotten_after_a_day() {
-    let world = World::new().await;
+async fn keys_are_forgotten_after_a_day(world: World) {
     let forget = async |now| world.forget_idempotency_keys(now).await.unwrap();
     assert_eq!(
         world
@@ -106,4 +98,11 @@ async fn keys_are_forgotten_after_a_day() {
         world.find_idempotency_key(key(NOW, "a")).await.unwrap(),
         None
     );
+}
+
+on_every_database! {
+    a_repeated_creation_creates_nothing,
+    a_repeated_change_changes_nothing,
+    a_conflict_uses_no_key,
+    keys_are_forgotten_after_a_day,
 }

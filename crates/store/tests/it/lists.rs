@@ -34,9 +34,7 @@ async fn listed(world: &World, filter: FlowFilter) -> Vec<String> {
     pages(world, &filter, 100).await.concat()
 }
 
-#[tokio::test]
-async fn pages_are_newest_first_and_neither_repeat_nor_skip() {
-    let world = World::new().await;
+async fn pages_are_newest_first_and_neither_repeat_nor_skip(world: World) {
     // Two share each moment: then the id decides.
     for number in 1..=7 {
         world.keep(number, NOW + i64::from(number / 2)).await;
@@ -70,9 +68,7 @@ async fn pages_are_newest_first_and_neither_repeat_nor_skip() {
     );
 }
 
-#[tokio::test]
-async fn filters_combine() {
-    let world = World::new().await;
+async fn filters_combine(world: World) {
     assert!(
         world
             .create_channel(channel("ch-other", "贝壳"), api_key("k2", "ch-other"))
@@ -151,9 +147,7 @@ async fn filters_combine() {
     );
 }
 
-#[tokio::test]
-async fn a_page_has_a_limit() {
-    let world = World::new().await;
+async fn a_page_has_a_limit(world: World) {
     for number in 0..=PAGE_LIMIT {
         world.keep(number, NOW).await;
     }
@@ -167,4 +161,10 @@ async fn a_page_has_a_limit() {
         .await
         .unwrap();
     assert_eq!((page.items.len(), page.next), (1, None));
+}
+
+on_every_database! {
+    pages_are_newest_first_and_neither_repeat_nor_skip,
+    filters_combine,
+    a_page_has_a_limit,
 }

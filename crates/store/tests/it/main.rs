@@ -1,14 +1,18 @@
-//! The store over a real database and a real folder.
+//! The store over real databases and a real folder. Every test of what is kept runs on SQLite and on PostgreSQL.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[macro_use]
+mod world;
+
 mod callbacks;
 mod channels;
+mod console;
 mod documents;
 mod flows;
 mod idempotency;
 mod lists;
+mod nodes;
 mod opening;
 mod processes;
 mod races;
-mod world;

@@ -9,7 +9,7 @@ use crate::world::{NOW, World, flow_id};
 
 #[tokio::test]
 async fn what_was_kept_is_there_after_opening_again() {
-    let world = World::new().await;
+    let world = World::sqlite().await;
     let kept = world.keep(1, NOW).await;
     assert_eq!(
         world.another().find_flow(&flow_id(1)).await.unwrap(),

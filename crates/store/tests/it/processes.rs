@@ -70,7 +70,7 @@ fn run_in_namespace(mount: &str, role: &str, folder: &Path) {
 
 #[tokio::test]
 async fn what_was_answered_survives_a_kill() {
-    let world = World::new().await;
+    let world = World::sqlite().await;
     for _ in 0..8 {
         let mut child = child_command(&[], "writer", world.folder())
             .stdout(Stdio::piped())

@@ -30,9 +30,7 @@ async fn insist(
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_ends_exactly_one_is_kept() {
-    let world = World::new().await;
+async fn of_many_ends_exactly_one_is_kept(world: World) {
     let stores = [world.another(), world.another()];
     for number in 1..=20 {
         world.keep(number, NOW).await;
@@ -83,9 +81,7 @@ async fn of_many_ends_exactly_one_is_kept() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_operation_that_fails_takes_no_other_of_its_commit_along() {
-    let world = World::new().await;
+async fn an_operation_that_fails_takes_no_other_of_its_commit_along(world: World) {
     let tasks = (0..200).map(|number| {
         let store = Store::clone(&world);
         tokio::spawn(async move {
@@ -105,4 +101,9 @@ async fn an_operation_that_fails_takes_no_other_of_its_commit_along() {
             kept
         );
     }
+}
+
+on_every_database! {
+    of_many_ends_exactly_one_is_kept,
+    an_operation_that_fails_takes_no_other_of_its_commit_along,
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use sealpost_contract::{Schedule, SignFlowId, UtcMillis};
@@ -10,7 +11,7 @@ use sealpost_flow::{
 };
 use sealpost_store::{
     ApiKey, CallbackId, Channel, Committed, Created, FlowCommit, Labels, NewCallback,
-    NewStoredFlow, NewToken, SealedSecret, Store, StoredFlow,
+    NewStoredFlow, NewToken, PostgresOptions, SealedSecret, Store, StoredFlow,
 };
 use tempfile::TempDir;
 
@@ -19,23 +20,62 @@ pub(crate) const DAY: i64 = 24 * 3_600_000;
 pub(crate) const DEADLINE: UtcMillis = NOW + 7 * DAY;
 pub(crate) const CHANNEL: &str = "ch-lianjia";
 
+/// The URL of a PostgreSQL server for tests, in which each of them makes a schema of its own. `cargo xtask test` starts one.
+const POSTGRES: &str = "SEALPOST_TEST_POSTGRES";
+
+/// Makes of each `async fn(world: World)` a test on either database.
+macro_rules! on_every_database {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $name() {
+                    super::$name(crate::world::World::sqlite().await).await;
+                }
+            )*
+        }
+
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $name() {
+                    super::$name(crate::world::World::postgres().await).await;
+                }
+            )*
+        }
+    };
+}
+
 /// A store that has the channel 链家 and vanishes with the test.
 pub(crate) struct World {
     store: Store,
     folder: TempDir,
+    schema: Option<Schema>,
 }
 
 impl World {
-    pub(crate) async fn new() -> World {
+    /// Over an SQLite file.
+    pub(crate) async fn sqlite() -> World {
+        World::with(None).await
+    }
+
+    /// Over a schema of the PostgreSQL server for tests.
+    pub(crate) async fn postgres() -> World {
+        World::with(Some(Schema::new())).await
+    }
+
+    async fn with(schema: Option<Schema>) -> World {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        assert!(
-            store
-                .create_channel(channel(CHANNEL, "链家"), api_key("k1", CHANNEL))
-                .await
-                .unwrap()
-        );
-        World { store, folder }
+        let store = open(folder.path(), schema.as_ref());
+        let created = store
+            .create_channel(channel(CHANNEL, "链家"), api_key("k1", CHANNEL))
+            .await;
+        assert!(created.unwrap());
+        World {
+            store,
+            folder,
+            schema,
+        }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -44,7 +84,33 @@ impl World {
 
     /// The same database opened once more, as another process would.
     pub(crate) fn another(&self) -> Store {
-        Store::open(self.folder.path()).unwrap()
+        open(self.folder.path(), self.schema.as_ref())
+    }
+
+    /// Runs a statement behind the store's back; an error is the database's text.
+    pub(crate) fn tamper(&self, sql: &str) -> Result<(), String> {
+        match &self.schema {
+            Some(schema) => schema.run(sql),
+            None => {
+                let database =
+                    rusqlite::Connection::open(self.folder().join("sealpost.sqlite")).unwrap();
+                database
+                    .execute_batch(sql)
+                    .map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// Ends the store's sessions with the server, as a restart of it would.
+    pub(crate) fn lose_sessions(&self) {
+        let schema = self.schema.as_ref().unwrap();
+        let others =
+            "pid <> pg_backend_pid() AND application_name = current_setting('application_name')";
+        schema
+            .run(&format!(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}"
+            ))
+            .unwrap();
     }
 
     /// Keeps a started flow of a buyer who may sign.
@@ -66,6 +132,80 @@ impl Deref for World {
 
     fn deref(&self) -> &Store {
         &self.store
+    }
+}
+
+fn open(folder: &Path, schema: Option<&Schema>) -> Store {
+    match schema {
+        Some(schema) => Store::open_postgres(schema.options(), folder).unwrap(),
+        None => Store::open(folder).unwrap(),
+    }
+}
+
+/// A schema of the PostgreSQL server for tests, which vanishes with the value.
+pub(crate) struct Schema {
+    url: String,
+    name: String,
+}
+
+impl Schema {
+    pub(crate) fn new() -> Schema {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let url = std::env::var(POSTGRES).unwrap_or_else(|_| {
+            panic!("{POSTGRES} names no PostgreSQL server; run: cargo xtask test")
+        });
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let schema = Schema {
+            url,
+            name: format!("test_{}_{number}", std::process::id()),
+        };
+        schema
+            .run(&format!("CREATE SCHEMA {}", schema.name))
+            .unwrap();
+        schema
+    }
+
+    pub(crate) fn options(&self) -> PostgresOptions {
+        let sign = if self.url.contains('?') { '&' } else { '?' };
+        let mut options = PostgresOptions::new(format!(
+            "{}{sign}options=-csearch_path%3D{name}&application_name={name}",
+            self.url,
+            name = self.name
+        ));
+        options.sessions = 4;
+        options
+    }
+
+    /// Runs a statement; an error is the server's text.
+    pub(crate) fn run(&self, sql: &str) -> Result<(), String> {
+        let (url, sql) = (self.options().url, sql.to_owned());
+        // A thread of its own, for the caller may be inside a runtime already.
+        let running = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+                    .await
+                    .unwrap();
+                tokio::spawn(connection);
+                let done = client.batch_execute(&sql).await;
+                done.map_err(|error| {
+                    error
+                        .as_db_error()
+                        .map_or_else(|| error.to_string(), |error| error.message().to_owned())
+                })
+            })
+        });
+        running.join().unwrap()
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        // A test that fails has more to say than what could not be cleaned up after it.
+        let _ = self.run(&format!("DROP SCHEMA {} CASCADE", self.name));
     }
 }
 
