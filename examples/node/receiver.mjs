@@ -157,6 +157,7 @@ const server = http.createServer({ requestTimeout: 10_000, headersTimeout: 10_00
     await keepAndHandle(parse(body));
     answer(response, 200, "000");
   } catch (error) {
+    if (request.destroyed && !request.complete) return; // nobody to answer any more
     if (error instanceof Refused) return answer(response, error.code, String(error.code));
     console.error("not handled:", error); // the platform will send it again
     answer(response, 500, "500");

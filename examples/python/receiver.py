@@ -131,7 +131,7 @@ class Endpoint(BaseHTTPRequestHandler):
             self.answer(200, "000")
         except Refused as refused:
             self.answer(refused.args[0], str(refused.args[0]))
-        except TimeoutError:
+        except (TimeoutError, ConnectionError):  # nobody to answer any more
             self.close_connection = True
         except Exception as error:  # the platform will send it again
             print("not handled:", repr(error), flush=True)
@@ -147,8 +147,11 @@ class Endpoint(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", "application/json; charset=utf-8")
         self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        try:
+            self.end_headers()
+            self.wfile.write(body)
+        except ConnectionError:  # the platform has gone; it will send it again
+            self.close_connection = True
 
     def log_message(self, *_):
         pass

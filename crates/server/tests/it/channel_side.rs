@@ -7,3 +7,4 @@ mod examples;
 mod kill;
 mod listen;
 mod receive;
+mod story;
