@@ -1,8 +1,9 @@
-//! What runs beside requests: sealing, expiry, and the cleaning up of what nobody needs any more.
+//! What runs beside requests: sealing, expiry, reminders, and the cleaning up of what nobody needs any more.
 //!
 //! Each worker takes no input: it drains what the database says is due, so that a restart and a steady state are one path.
 
 mod expiry;
+mod reminders;
 mod sealing;
 
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub(crate) fn start(app: &App, stop: &CancellationToken) -> TaskTracker {
     let workers = TaskTracker::new();
     workers.spawn(sealing::run(app.clone(), stop.clone()));
     workers.spawn(expiry::run(app.clone(), stop.clone()));
+    workers.spawn(reminders::run(app.clone(), stop.clone()));
     workers.spawn(clean(app.clone(), stop.clone()));
     workers.close();
     workers

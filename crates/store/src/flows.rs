@@ -225,6 +225,28 @@ impl Store {
         self.database.read(read).await
     }
 
+    /// Flows that are being signed and whose deadline is at `until` or earlier, in the order of their deadlines: those after
+    /// the deadline and id of `after`, `limit` at most. Reads an index and no flow.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn flows_expiring(
+        &self,
+        after: (UtcMillis, Option<SignFlowId>),
+        until: UtcMillis,
+        limit: u32,
+    ) -> Result<Vec<(UtcMillis, SignFlowId)>> {
+        let read = move |connection: &Connection| {
+            let mut statement = connection.prepare_cached(EXPIRING)?;
+            let id = after.1.as_ref().map_or("", SignFlowId::as_str);
+            let row = params![after.0, id, until, limit];
+            let rows = statement
+                .query_and_then(row, |row| Ok((row.get("expires_at")?, parsed(row, "id")?)))?;
+            rows.collect()
+        };
+        self.database.read(read).await
+    }
+
     /// Claims flows whose sealing is due, the longest waiting first, `limit` at most: until `lease_until` nobody else is given
     /// them. Whoever takes longer loses nothing, for a commit names the version it read.
     ///
@@ -295,6 +317,10 @@ const UPDATE: &str = "
 
 const DUE_TO_EXPIRE: &str = "
     SELECT id FROM flows WHERE status = 'signing' AND expires_at <= ?1 ORDER BY expires_at, id LIMIT ?2";
+
+const EXPIRING: &str = "
+    SELECT id, expires_at FROM flows WHERE status = 'signing' AND (expires_at, id) > (?1, ?2) AND expires_at <= ?3
+    ORDER BY expires_at, id LIMIT ?4";
 
 fn claim_to_seal(skip_locked: &str) -> String {
     format!(

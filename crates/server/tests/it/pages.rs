@@ -5,6 +5,7 @@ mod browser;
 mod code;
 mod console;
 mod cut;
+mod reminders;
 mod signing;
 mod unhappy;
 mod verify;

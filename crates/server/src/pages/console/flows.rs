@@ -366,11 +366,22 @@ pub(crate) async fn revoke(
     Path(id): Path<String>,
     action: Action,
 ) -> Result<Response, Response> {
+    let signed = &action.signed;
+    signed.permit(Role::Operator)?;
+    let stored = find(&app, &id)
+        .await
+        .map_err(|problem| signed.problem(&problem))?;
     let reason = action.text("reason").to_owned();
+    signed
+        .log(&app, "flow.revoke", Some(&id), Some(&reason))
+        .await?;
     let operation = |_: &Flow| Operation::Revoke {
         reason: reason.clone(),
     };
-    change(&app, &id, &action, "flow.revoke", Some(&reason), operation).await
+    app.change_flow(&stored.flow.id, &signed.actor(), operation, None)
+        .await
+        .map_err(|problem| signed.problem(&problem))?;
+    Ok(Redirect::to(&format!("/console/flows/{id}?done=revoke")).into_response())
 }
 
 /// `POST /console/flows/{id}/remind`.
@@ -379,33 +390,14 @@ pub(crate) async fn remind(
     Path(id): Path<String>,
     action: Action,
 ) -> Result<Response, Response> {
-    change(&app, &id, &action, "flow.remind", None, |_| {
-        Operation::Remind
-    })
-    .await
-}
-
-async fn change(
-    app: &App,
-    id: &str,
-    action: &Action,
-    name: &str,
-    detail: Option<&str>,
-    operation: impl Fn(&Flow) -> Operation,
-) -> Result<Response, Response> {
     let signed = &action.signed;
     signed.permit(Role::Operator)?;
-    let stored = find(app, id)
+    let stored = find(&app, &id)
         .await
         .map_err(|problem| signed.problem(&problem))?;
-    signed.log(app, name, Some(id), detail).await?;
-    let done = app
-        .change_flow(&stored.flow.id, &signed.actor(), operation, None)
-        .await;
-    done.map_err(|problem| signed.problem(&problem))?;
-    Ok(Redirect::to(&format!(
-        "/console/flows/{id}?done={}",
-        name.trim_start_matches("flow.")
-    ))
-    .into_response())
+    signed.log(&app, "flow.remind", Some(&id), None).await?;
+    app.remind(&stored.flow.id, &signed.actor(), None)
+        .await
+        .map_err(|problem| signed.problem(&problem))?;
+    Ok(Redirect::to(&format!("/console/flows/{id}?done=remind")).into_response())
 }

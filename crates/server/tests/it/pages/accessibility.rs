@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::browser::Browser;
 
-/// Where `cargo xtask test` puts it; npm's registry has it, this repository does not.
-const AXE: &str = "test-tools/node_modules/axe-core/axe.min.js";
+/// Where `cargo xtask test` puts it, within the target folder.
+const AXE: &str = "test-tools/axe.min.js";
 
 /// Has axe-core look at the page that is shown, and panics with what it finds.
 pub(crate) async fn check(browser: &Browser, what: &str) {
@@ -16,7 +16,7 @@ pub(crate) async fn check(browser: &Browser, what: &str) {
         .unwrap()
         .to_owned();
     let axe = std::fs::read_to_string(target.join(AXE)).unwrap_or_else(|error| {
-        panic!("axe-core is not there ({error}); `npm install --prefix {} axe-core` or `cargo xtask test` installs it", target.join("test-tools").display())
+        panic!("axe-core is not there ({error}); `cargo xtask test` installs it")
     });
     browser.run(&axe, vec![]).await;
     let found = browser

@@ -12,7 +12,7 @@ use super::browser::{Browser, PHONE};
 use crate::support::{TestApp, receipt};
 
 /// An SMS gateway that keeps what it is given.
-async fn gateway() -> (SmsGateway, Arc<Mutex<Vec<Value>>>) {
+pub(crate) async fn gateway() -> (SmsGateway, Arc<Mutex<Vec<Value>>>) {
     let sent = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&sent);
     let router = axum::Router::new().route(
