@@ -12,7 +12,10 @@ use sealpost_contract::UtcMillis;
 use sealpost_store::{LaneId, Store};
 
 use crate::attempt::Endpoint;
-use crate::engine::OpenSecret;
+use crate::client::{Client, Identity, Trust};
+use crate::connector::Resolver;
+use crate::engine::{FindIdentity, OpenSecret};
+use crate::error::Error;
 use crate::guard::{Policy, Refused};
 
 /// How long what was read is believed.
@@ -26,10 +29,11 @@ const MOST: usize = 10_000;
 pub(crate) struct LaneEndpoint {
     pub(crate) channel_id: Arc<str>,
     pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) client: Client,
 }
 
 #[derive(Debug)]
-struct Known {
+pub(crate) struct Known {
     /// `None`: the channel rests, or has no address, or is gone.
     endpoint: Option<LaneEndpoint>,
     channel_id: Arc<str>,
@@ -37,22 +41,79 @@ struct Known {
 }
 
 pub(crate) struct Channels {
-    store: Store,
+    pub(crate) store: Store,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) open_secret: OpenSecret,
+    pub(crate) clients: Clients,
+    pub(crate) known: Mutex<HashMap<LaneId, Known>>,
+}
+
+/// The HTTP clients: one for all channels, and one for each that wants to see a certificate of ours.
+pub(crate) struct Clients {
+    shared: Client,
     policy: Arc<Policy>,
-    open_secret: OpenSecret,
-    known: Mutex<HashMap<LaneId, Known>>,
+    resolver: Resolver,
+    trust: Trust,
+    find_identity: Option<FindIdentity>,
+    /// Kept by channel, so that its connections stay open.
+    own: Mutex<HashMap<Arc<str>, (Identity, Client)>>,
+}
+
+impl Clients {
+    pub(crate) fn new(
+        policy: Arc<Policy>,
+        resolver: Resolver,
+        trust: Trust,
+        find_identity: Option<FindIdentity>,
+    ) -> Result<Self, Error> {
+        let shared = Client::new(Arc::clone(&policy), resolver.clone(), &trust, None)?;
+        Ok(Self {
+            shared,
+            policy,
+            resolver,
+            trust,
+            find_identity,
+            own: Mutex::default(),
+        })
+    }
+
+    async fn client(&self, channel_id: &Arc<str>) -> Client {
+        let identity = match &self.find_identity {
+            Some(find) => find(channel_id).await,
+            None => None,
+        };
+        let Some(identity) = identity else {
+            return self.shared.clone();
+        };
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, client)) = own.get(channel_id)
+            && *known == identity
+        {
+            return client.clone();
+        }
+        match Client::new(
+            Arc::clone(&self.policy),
+            self.resolver.clone(),
+            &self.trust,
+            Some(&identity),
+        ) {
+            Ok(client) => {
+                if own.len() >= MOST {
+                    own.clear();
+                }
+                own.insert(Arc::clone(channel_id), (identity, client.clone()));
+                client
+            }
+            // Without it the endpoint refuses the handshake, and the attempts say so.
+            Err(error) => {
+                tracing::error!(channel = %channel_id, %error, "a channel's client certificate cannot be used");
+                self.shared.clone()
+            }
+        }
+    }
 }
 
 impl Channels {
-    pub(crate) fn new(store: Store, policy: Arc<Policy>, open_secret: OpenSecret) -> Self {
-        Self {
-            store,
-            policy,
-            open_secret,
-            known: Mutex::default(),
-        }
-    }
-
     /// Where a callback of this lane goes; `url` is its own address, if it has one. `None` while the channel rests.
     pub(crate) async fn endpoint(
         &self,
@@ -109,6 +170,7 @@ impl Channels {
             return Ok(None);
         };
         let channel_id: Arc<str> = channel_id.into();
+        let client = self.clients.client(&channel_id).await;
         let endpoint = channel.paused.is_none().then(|| {
             let secrets = channel
                 .secrets
@@ -128,6 +190,7 @@ impl Channels {
             LaneEndpoint {
                 channel_id: Arc::clone(&channel_id),
                 endpoint: Arc::new(endpoint),
+                client,
             }
         });
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,6 +12,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -27,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::alerts::Alerts;
-use crate::channels::Channels;
-use crate::client::{Client, Trust};
+use crate::channels::{Channels, Clients};
+use crate::client::{Client, Identity, Trust};
 use crate::connector::Resolver;
 use crate::error::Error;
 use crate::guard::{Policy, Target};
@@ -43,8 +44,13 @@ pub type Clock = Arc<dyn Fn() -> UtcMillis + Send + Sync>;
 /// opened, which leaves that secret out of the signature.
 pub type OpenSecret = Arc<dyn Fn(&str, &[u8]) -> Option<Secret> + Send + Sync>;
 
+/// Finds the certificate that a channel wants to see of us (mTLS), given the channel's id; asked every other second while the
+/// channel is being delivered to.
+pub type FindIdentity =
+    Arc<dyn Fn(&str) -> Pin<Box<dyn Future<Output = Option<Identity>> + Send>> + Send + Sync>;
+
 /// How the engine works. The defaults are those of the contract.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// What may be called.
     pub policy: Policy,
@@ -64,10 +70,27 @@ pub struct Config {
     pub held: usize,
     /// How often the database is asked for what other processes put there.
     pub poll: Duration,
+    /// Finds a channel's client certificate; `None`: no channel has one.
+    pub find_identity: Option<FindIdentity>,
     /// Where alerts are told (see the source of `alerts` for the form); checked with [`Policy::unrestricted`].
     pub alert_url: Option<Target>,
     /// Whether this is the only process that delivers from this database; then leases of earlier runs end at the start.
     pub sole: bool,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("policy", &self.policy)
+            .field("deadline", &self.deadline)
+            .field("lease", &self.lease)
+            .field("attempts", &self.attempts)
+            .field("attempts_per_lane", &self.attempts_per_lane)
+            .field("held", &self.held)
+            .field("poll", &self.poll)
+            .field("sole", &self.sole)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Config {
@@ -83,6 +106,7 @@ impl Config {
             attempts_per_lane: 128,
             held: 8192,
             poll: Duration::from_millis(500),
+            find_identity: None,
             alert_url: None,
             sole: true,
         }
@@ -104,7 +128,6 @@ pub(crate) struct Inner {
     store: Store,
     config: Config,
     clock: Clock,
-    client: Client,
     channels: Channels,
     holder: Holder,
     lanes: Mutex<Lanes>,
@@ -145,11 +168,11 @@ impl Engine {
         seed: u64,
     ) -> Result<Self, Error> {
         let policy = Arc::new(config.policy.clone());
-        let client = Client::new(
+        let clients = Clients::new(
             Arc::clone(&policy),
             config.resolver.clone(),
-            &config.trust,
-            None,
+            config.trust.clone(),
+            config.find_identity.clone(),
         )?;
         let holder = Holder(i64::from_ne_bytes(mix(seed).to_ne_bytes()));
         if config.sole {
@@ -170,10 +193,15 @@ impl Engine {
         let alert_client = Client::new(unrestricted, Resolver::System, &config.trust, None)?;
         let (alerts, telling) = Alerts::new(config.alert_url.as_ref(), alert_client, stop.clone());
         let inner = Arc::new(Inner {
-            channels: Channels::new(store.clone(), policy, open_secret),
+            channels: Channels {
+                store: store.clone(),
+                policy,
+                open_secret,
+                clients,
+                known: Mutex::default(),
+            },
             store,
             clock,
-            client,
             holder,
             lanes: Mutex::new(Lanes::new(limits)),
             own_lanes: RwLock::default(),

@@ -94,7 +94,7 @@ async fn attempt_one(inner: &Inner, claimed: Claimed) -> (Settling, Effect, Dura
     };
     let deadline = inner.config.deadline;
     let attempt = attempt::make(
-        &inner.client,
+        &endpoint.client,
         &endpoint.endpoint,
         claimed.id,
         claimed.body.clone(),

@@ -8,3 +8,4 @@ mod engine;
 mod guard;
 mod simulation;
 mod support;
+mod tls;
