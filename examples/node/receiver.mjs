@@ -35,7 +35,7 @@ function parse(body) {
     const callback = {};
     for (const [name, limit] of Object.entries(LIMITS)) {
       const member = Object.hasOwn(value, name) ? value[name] : undefined;
-      if (typeof member !== "string" || !member.isWellFormed()) throw new Error(name);
+      if (typeof member !== "string" || /\p{Surrogate}/u.test(member)) throw new Error(name);
       const characters = [...member].length; // characters, neither bytes nor UTF-16 units
       if (characters < 1 || characters > limit) throw new Error(name);
       callback[name] = member;

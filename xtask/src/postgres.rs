@@ -1,6 +1,7 @@
 //! A PostgreSQL server of our own for the tests: a fresh cluster in a temporary folder, reached by a Unix socket in it, without
 //! a port, and gone afterwards. The machine's own clusters are left alone.
 
+use std::fs::DirBuilder;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,7 +20,9 @@ impl Server {
     pub(crate) fn start() -> Result<Server> {
         let programs = programs().context("the Debian package postgresql did not bring initdb")?;
         let folder = std::env::temp_dir().join(format!("sealpost-postgres-{}", std::process::id()));
-        std::fs::create_dir(&folder)
+        // Who can reach the socket is the server's master, so nobody else may.
+        std::os::unix::fs::DirBuilderExt::mode(&mut DirBuilder::new(), 0o700)
+            .create(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
         let server = Server { folder, programs };
         if setup::is_root() {

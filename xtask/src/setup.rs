@@ -22,7 +22,7 @@ const TOOLS: &[Tool] = &[
     tool(&["mutool", "-v"], "mupdf-tools"),
     // pyHanko, one more of them, comes from PyPI into a virtual environment.
     tool(&["python3", "-c", "import venv, ensurepip"], "python3-venv"),
-    // The signing page is used in a real browser.
+    // The pages are used in a real browser.
     tool(&["chromium", "--version"], "chromium"),
     tool(&["chromedriver", "--version"], "chromium-driver"),
     // The tests start servers of their own; Debian does not put its programs on the PATH.
@@ -106,10 +106,32 @@ fn python_packages() -> Result<PathBuf> {
     let list = venv.join("wanted.txt");
     std::fs::write(&list, PYTHON_REQUIREMENTS).context("could not write the list for pip")?;
     run(Command::new(bin.join("pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
+        .args([
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "-r",
+        ])
         .arg(&list))?;
+    place_axe(&bin)?;
     std::fs::rename(&list, &stamp).context("could not note that pip is done")?;
     Ok(bin)
+}
+
+/// Puts axe-core, which judges whether the pages are accessible, where the tests look for it.
+fn place_axe(bin: &Path) -> Result<()> {
+    const FIND: &str = "import importlib.util as i; print(i.find_spec('axe_playwright_python').submodule_search_locations[0])";
+    let found = Command::new(bin.join("python"))
+        .args(["-c", FIND])
+        .output()
+        .context("python does not start")?;
+    let package = PathBuf::from(String::from_utf8_lossy(&found.stdout).trim());
+    let folder = target_dir().join("test-tools");
+    std::fs::create_dir_all(&folder).context("could not make the folder of test tools")?;
+    std::fs::copy(package.join("axe.min.js"), folder.join("axe.min.js"))
+        .context("axe-core is not in its package")?;
+    Ok(())
 }
 
 /// The `PATH` with `bin` before everything else.
