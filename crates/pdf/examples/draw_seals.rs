@@ -6,7 +6,7 @@ mod paper;
 
 use std::error::Error;
 
-use sealpost_pdf::RoundSeal;
+use sealpost_pdf::{NameSeal, OvalSeal, RoundSeal};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args()
@@ -31,17 +31,47 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{name}: {} bytes", appearance.content.len());
         seals.push(appearance);
     }
+    for (organization, number) in [
+        ("杭州翡翠湾房地产开发有限公司", Some("91330108MA2ABCDE7X")),
+        ("翠湾置业", None),
+        (
+            "内蒙古自治区呼和浩特市新城区翡翠湾房地产开发集团有限责任公司",
+            Some("91150102MA0ABCDE7X"),
+        ),
+    ] {
+        let seal = OvalSeal {
+            organization: organization.to_owned(),
+            number: number.map(str::to_owned),
+            legend: Some("收款专用章".to_owned()),
+        };
+        seals.push(seal.draw()?);
+    }
+    for name in [
+        "张三",
+        "李晓梅",
+        "欧阳娜娜",
+        "阿依古丽·买",
+        "阿依古丽·买买提",
+        "䶮𬱖",
+    ] {
+        seals.push(
+            NameSeal {
+                name: name.to_owned(),
+            }
+            .draw()?,
+        );
+    }
     let placed: Vec<_> = seals
         .iter()
         .enumerate()
         .map(|(i, seal)| {
             (
-                20.0 + 130.0 * (i % 3) as f64,
-                150.0 - 130.0 * (i / 3) as f64,
+                20.0 + 140.0 * (i % 3) as f64,
+                540.0 - 120.0 * (i / 3) as f64,
                 seal,
             )
         })
         .collect();
-    std::fs::write(&path, paper::sheet(420.0, 280.0, &placed))?;
+    std::fs::write(&path, paper::sheet(450.0, 660.0, &placed))?;
     Ok(())
 }

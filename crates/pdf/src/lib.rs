@@ -8,10 +8,12 @@ mod canvas;
 mod cms;
 pub mod document;
 pub mod draw;
+pub mod find;
 mod font;
 mod form;
 mod increment;
 pub mod mark;
+mod picture;
 pub mod pki;
 pub mod receipt;
 pub mod render;
@@ -32,7 +34,7 @@ pub use mark::{MarkError, Void, VoidKind};
 pub use pki::{Authority, Credential, KeyAlgorithm, Revocation, Subject, Validity};
 pub use receipt::{FieldError, Payer, Receipt};
 pub use render::RenderError;
-pub use seal::{RoundSeal, SealError};
+pub use seal::{NameSeal, OvalSeal, PictureSeal, RoundSeal, SealError};
 pub use sign::{
     Field, Pending, PendingArchive, SignError, SignRequest, add_evidence, add_fields, prepare,
     prepare_archive, sign,

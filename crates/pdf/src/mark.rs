@@ -6,6 +6,7 @@
 
 mod balance;
 mod stamp;
+mod straddle;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
@@ -20,6 +21,8 @@ use crate::sight::Sight;
 use crate::syntax::{Dict, Id, Value};
 use crate::text;
 use stamp::Stamp;
+
+pub use straddle::straddle;
 
 /// The most pages of a document that is marked.
 const MAX_PAGES: usize = 20_000;
@@ -56,6 +59,9 @@ pub enum MarkError {
     /// A text of the mark is too long or cannot be drawn.
     #[error("the mark's {0} is too long or has a character that the font cannot draw")]
     Text(&'static str),
+    /// A seal has too much content, too many images or too large ones.
+    #[error("the seal cannot be put on the pages: {0}")]
+    Seal(String),
 }
 
 /// A copy of the unsigned document with every page marked as void and no signature fields left.
@@ -196,7 +202,7 @@ fn open_states(document: &Document<'_>, page: &Dict) -> Option<usize> {
     balance::open_states(&content)
 }
 
-/// The page's annotations but for those given, as the beginning of an array.
+/// A page's annotations but for those given, as the beginning of an array.
 fn other_annotations(
     document: &Document<'_>,
     page: &Object,

@@ -22,10 +22,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::canvas;
 use crate::document::{Document, Unreadable};
+use crate::find;
 use crate::font;
 use crate::sight::Sight;
 use crate::syntax::Id;
 
+use worker::Request;
 pub use worker::isolate;
 
 /// The widest page image, in pixels.
@@ -116,9 +118,18 @@ pub fn page_frames(pdf: &[u8]) -> Result<Vec<PageFrame>, RenderError> {
 /// If it cannot be read, there is no such page, or it is too large.
 pub fn page_png(pdf: &[u8], page: usize, width: u32) -> Result<Vec<u8>, RenderError> {
     match worker::program() {
-        Some(program) => worker::ask(program, pdf, page, width),
+        Some(program) => worker::ask(program, &Request::Page { page, width }, pdf),
         None => page_png_here(pdf, page, width),
     }
+}
+
+/// [`find::find_word`], where it is to be done.
+pub(crate) fn find_word(pdf: &[u8], word: &str) -> Result<Vec<find::Found>, RenderError> {
+    let Some(program) = worker::program() else {
+        return find::find_word_here(pdf, word);
+    };
+    let answer = worker::ask(program, &Request::Word(word.to_owned()), pdf)?;
+    serde_json::from_slice(&answer).map_err(|error| RenderError::Exhausted(error.to_string()))
 }
 
 fn page_png_here(pdf: &[u8], page: usize, width: u32) -> Result<Vec<u8>, RenderError> {
@@ -196,7 +207,7 @@ fn unreadable(error: Unreadable) -> RenderError {
 }
 
 /// Fonts that are not embedded: ours for Chinese, Japanese and Korean, the standard ones for the rest.
-fn interpreter_settings() -> InterpreterSettings {
+pub(crate) fn interpreter_settings() -> InterpreterSettings {
     let resolve = |query: &FontQuery| -> Option<(FontData, u32)> {
         let fallback = match query {
             FontQuery::Standard(standard) => return Some(standard.get_font_data()),

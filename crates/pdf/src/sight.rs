@@ -71,6 +71,16 @@ impl Sight {
         }
     }
 
+    /// The `/Matrix` of a form that is to stand upright on this page.
+    pub(crate) fn upright(&self) -> &'static str {
+        match self.turns {
+            0 => "[ 1 0 0 1 0 0 ]",
+            1 => "[ 0 1 -1 0 0 0 ]",
+            2 => "[ -1 0 0 -1 0 0 ]",
+            _ => "[ 0 -1 1 0 0 0 ]",
+        }
+    }
+
     /// From what is seen, its lower left corner at the origin, to the page's own coordinates.
     pub(crate) fn seen_to_page(&self) -> Affine {
         let [left, bottom, right, top] = self.corners();

@@ -8,7 +8,7 @@ mod archive;
 mod blank;
 mod error;
 mod fields;
-mod picture;
+pub(crate) mod picture;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use blank::{Blank, Dictionary};

@@ -1,11 +1,8 @@
 //! A hand-drawn signature: from the PNG that the signing page sends to what is put on the paper.
 
-use std::io::Cursor;
-
-use png::{ColorType, Transformations};
-
 use crate::appearance::{Appearance, RgbaImage};
 use crate::canvas::Canvas;
+use crate::picture::{Limits, Picture, Refused};
 
 /// The largest PNG that is taken, in bytes.
 pub const MAX_BYTES: usize = 512 * 1024;
@@ -15,14 +12,13 @@ pub const MAX_WIDTH: u32 = 2000;
 pub const MAX_HEIGHT: u32 = 1000;
 
 /// What the image on the paper is reduced to, in pixels: 350 dpi at the size of a signature's place.
-const KEPT_WIDTH: u32 = 800;
-const KEPT_HEIGHT: u32 = 400;
+const KEPT: (usize, usize) = (800, 400);
 /// The least that counts as ink: this many pixels' worth, and this long in one direction (in pixels).
 const LEAST_INK: u64 = 40;
-const LEAST_EXTENT: u32 = 12;
+const LEAST_EXTENT: usize = 12;
 /// Fainter than this is paper: the noise of a photograph, not a pen.
 const FAINTEST: u8 = 24;
-/// How wide a signature is on paper if its place allows, in points.
+/// How large a signature is on paper if its place allows, in points.
 const WIDEST_PT: f64 = 160.0;
 const HIGHEST_PT: f64 = 60.0;
 
@@ -51,18 +47,38 @@ pub enum SignatureImageError {
     NoInk,
 }
 
+impl From<Refused> for SignatureImageError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooManyBytes(bytes) => Self::TooManyBytes(bytes),
+            Refused::TooLarge { width, height } => Self::TooLarge { width, height },
+            Refused::NotPng(reason) => Self::NotPng(reason),
+        }
+    }
+}
+
 /// Makes the appearance of a signature: the ink of the PNG, cropped, in its average colour, with white made transparent.
 ///
 /// # Errors
 /// If the PNG is over a limit, damaged or empty.
 pub fn appearance(png: &[u8]) -> Result<Appearance, SignatureImageError> {
-    let ink = Ink::read(png)?.crop()?.reduce();
-    let image = ink.to_image();
-    let scale = (WIDEST_PT / f64::from(image.width)).min(HIGHEST_PT / f64::from(image.height));
-    let (width_pt, height_pt) = (
-        f64::from(image.width) * scale,
-        f64::from(image.height) * scale,
-    );
+    let limits = Limits {
+        bytes: MAX_BYTES,
+        width: MAX_WIDTH,
+        height: MAX_HEIGHT,
+    };
+    let mut picture = Picture::read(png, &limits)?;
+    let color = to_ink(&mut picture);
+    let ink = picture.cropped().ok_or(SignatureImageError::NoInk)?;
+    let amount: u64 = ink.pixels.iter().map(|pixel| u64::from(pixel[3])).sum();
+    if amount < LEAST_INK * 255 || ink.width.max(ink.height) < LEAST_EXTENT {
+        return Err(SignatureImageError::NoInk);
+    }
+    let image = in_one_color(&ink.reduced(KEPT.0, KEPT.1), color);
+
+    let (width, height) = (f64::from(image.width), f64::from(image.height));
+    let scale = (WIDEST_PT / width).min(HIGHEST_PT / height);
+    let (width_pt, height_pt) = (width * scale, height * scale);
     let mut canvas = Canvas::new();
     canvas.image("Im0", width_pt, height_pt);
     Ok(Appearance {
@@ -73,155 +89,41 @@ pub fn appearance(png: &[u8]) -> Result<Appearance, SignatureImageError> {
     })
 }
 
-/// A drawing in one ink: how much of it there is at each pixel, and its colour.
-struct Ink {
-    width: usize,
-    height: usize,
-    cover: Vec<u8>,
-    color: [u8; 3],
+/// Makes each pixel as opaque as it is dark on white paper, and returns the average colour of the ink.
+fn to_ink(picture: &mut Picture) -> [u8; 3] {
+    let mut sums = [0_u64; 3];
+    let mut total = 0_u64;
+    for [red, green, blue, alpha] in &mut picture.pixels {
+        let darkest = (*red).min(*green).min(*blue);
+        let ink = (u16::from(255 - darkest) * u16::from(*alpha) / 255) as u8;
+        *alpha = if ink < FAINTEST { 0 } else { ink };
+        let weight = u64::from(*alpha) * u64::from(*alpha);
+        for (sum, channel) in sums.iter_mut().zip([*red, *green, *blue]) {
+            *sum += u64::from(channel) * weight;
+        }
+        total += weight;
+    }
+    sums.map(|sum| (sum / total.max(1)) as u8)
 }
 
-impl Ink {
-    fn read(png: &[u8]) -> Result<Self, SignatureImageError> {
-        if png.len() > MAX_BYTES {
-            return Err(SignatureImageError::TooManyBytes(png.len()));
-        }
-        let broken = |error: png::DecodingError| SignatureImageError::NotPng(error.to_string());
-        let mut decoder = png::Decoder::new_with_limits(
-            Cursor::new(png),
-            png::Limits {
-                bytes: 4 * (MAX_WIDTH * MAX_HEIGHT) as usize * 2,
-            },
-        );
-        decoder.set_transformations(Transformations::normalize_to_color8());
-        let mut reader = decoder.read_info().map_err(broken)?;
-        let (width, height) = reader.info().size();
-        if width > MAX_WIDTH || height > MAX_HEIGHT {
-            return Err(SignatureImageError::TooLarge { width, height });
-        }
-        let size = reader
-            .output_buffer_size()
-            .ok_or_else(|| SignatureImageError::NotPng("its size overflows".to_owned()))?;
-        let mut pixels = vec![0; size];
-        let frame = reader.next_frame(&mut pixels).map_err(broken)?;
-        // A file cut short after its last row is damaged too.
-        reader.finish().map_err(broken)?;
-
-        let (channels, gray, alpha) = match frame.color_type {
-            ColorType::Grayscale => (1, true, false),
-            ColorType::GrayscaleAlpha => (2, true, true),
-            ColorType::Rgb => (3, false, false),
-            ColorType::Rgba => (4, false, true),
-            ColorType::Indexed => {
-                return Err(SignatureImageError::NotPng(
-                    "its palette is missing".to_owned(),
-                ));
-            }
-        };
-        let mut cover = Vec::with_capacity(width as usize * height as usize);
-        let mut sums = [0_u64; 3];
-        let mut total = 0_u64;
-        for pixel in pixels[..frame.buffer_size()].chunks_exact(channels) {
-            let rgb = if gray {
-                [pixel[0]; 3]
-            } else {
-                [pixel[0], pixel[1], pixel[2]]
-            };
-            let opacity = if alpha {
-                u16::from(pixel[channels - 1])
-            } else {
-                255
-            };
-            // How dark the pixel is on white paper, in its darkest channel.
-            let darkest = rgb.into_iter().min().unwrap_or(255);
-            let ink = (u16::from(255 - darkest) * opacity / 255) as u8;
-            let ink = if ink < FAINTEST { 0 } else { ink };
-            cover.push(ink);
-            for (sum, channel) in sums.iter_mut().zip(rgb) {
-                *sum += u64::from(channel) * u64::from(ink) * u64::from(ink);
-            }
-            total += u64::from(ink) * u64::from(ink);
-        }
-        let color = sums.map(|sum| (sum / total.max(1)) as u8);
-        Ok(Ink {
-            width: width as usize,
-            height: height as usize,
-            cover,
-            color,
-        })
-    }
-
-    /// Down to the rectangle that has ink in it.
-    fn crop(self) -> Result<Self, SignatureImageError> {
-        let inked = |x: usize, y: usize| self.cover[y * self.width + x] > 0;
-        let mut rows = (0..self.height).filter(|&y| (0..self.width).any(|x| inked(x, y)));
-        let mut columns = (0..self.width).filter(|&x| (0..self.height).any(|y| inked(x, y)));
-        let (Some(top), Some(left)) = (rows.next(), columns.next()) else {
-            return Err(SignatureImageError::NoInk);
-        };
-        let bottom = rows.next_back().unwrap_or(top);
-        let right = columns.next_back().unwrap_or(left);
-        let (width, height) = (right - left + 1, bottom - top + 1);
-        let amount: u64 = self.cover.iter().map(|&ink| u64::from(ink)).sum();
-        if amount < LEAST_INK * 255 || width.max(height) < LEAST_EXTENT as usize {
-            return Err(SignatureImageError::NoInk);
-        }
-        let cover = (top..=bottom)
-            .flat_map(|y| &self.cover[y * self.width + left..=y * self.width + right])
-            .copied()
-            .collect();
-        Ok(Ink {
-            width,
-            height,
-            cover,
-            color: self.color,
-        })
-    }
-
-    /// Halves the drawing until it is no larger than is kept.
-    fn reduce(mut self) -> Self {
-        while self.width > KEPT_WIDTH as usize || self.height > KEPT_HEIGHT as usize {
-            let (width, height) = (self.width.div_ceil(2), self.height.div_ceil(2));
-            let at = |x: usize, y: usize| {
-                let (x, y) = (x.min(self.width - 1), y.min(self.height - 1));
-                u16::from(self.cover[y * self.width + x])
-            };
-            let mut cover = Vec::with_capacity(width * height);
-            for y in 0..height {
-                for x in 0..width {
-                    let (x, y) = (2 * x, 2 * y);
-                    let sum = at(x, y) + at(x + 1, y) + at(x, y + 1) + at(x + 1, y + 1);
-                    cover.push((sum / 4) as u8);
-                }
-            }
-            self = Ink {
-                width,
-                height,
-                cover,
-                color: self.color,
-            };
-        }
-        self
-    }
-
-    /// One colour throughout; the drawing is in the alpha channel. So the colour planes compress to nothing.
-    fn to_image(&self) -> RgbaImage {
-        // The strongest ink is opaque: what was drawn in light blue is light blue, not transparent.
-        let strongest = self.cover.iter().copied().max().unwrap_or(255).max(1);
-        let [red, green, blue] = self.color;
-        let pixels = self
-            .cover
-            .iter()
-            .flat_map(|&ink| {
-                // In sixteen steps, which is smooth enough and packs into half as many bytes.
-                let alpha = (u16::from(ink) * 15 + u16::from(strongest) / 2) / u16::from(strongest);
-                [red, green, blue, alpha.min(15) as u8 * 17]
-            })
-            .collect();
-        RgbaImage {
-            width: self.width as u32,
-            height: self.height as u32,
-            pixels,
-        }
+/// The drawing in the alpha channel over a single colour, whose planes pack to nothing.
+fn in_one_color(ink: &Picture, [red, green, blue]: [u8; 3]) -> RgbaImage {
+    // The strongest ink is opaque: what was drawn in light blue is light blue, not transparent.
+    let strongest = ink
+        .pixels
+        .iter()
+        .map(|pixel| u16::from(pixel[3]))
+        .max()
+        .unwrap_or(255)
+        .max(1);
+    let pixel = |pixel: &[u8; 4]| {
+        // In sixteen steps, which is smooth enough and packs into half as many bytes.
+        let step = (u16::from(pixel[3]) * 15 + strongest / 2) / strongest;
+        [red, green, blue, step.min(15) as u8 * 17]
+    };
+    RgbaImage {
+        width: ink.width as u32,
+        height: ink.height as u32,
+        pixels: ink.pixels.iter().flat_map(pixel).collect(),
     }
 }

@@ -5,7 +5,7 @@
 //! request and the document on its standard input and answers on its standard output.
 
 use std::ffi::OsString;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::OnceLock;
@@ -14,8 +14,10 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::{Deserialize, Serialize};
 
 use super::{RenderError, page_png_here};
+use crate::find::find_word_here;
 
 /// The processor time that a page is given.
 const PROCESSOR_SECONDS: u64 = 10;
@@ -58,6 +60,15 @@ pub(super) fn program() -> Option<&'static Path> {
     PROGRAM.get().map(PathBuf::as_path)
 }
 
+/// What is asked of the process; a line of JSON before the document.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Request {
+    /// A page as a PNG.
+    Page { page: usize, width: u32 },
+    /// The places of a word, as JSON.
+    Word(String),
+}
+
 /// In the process that renders: one request, one answer.
 fn serve() -> io::Result<()> {
     for (resource, most) in [
@@ -73,34 +84,30 @@ fn serve() -> io::Result<()> {
             },
         )?;
     }
-    let mut head = [0; 12];
     let mut input = io::stdin().lock();
-    input.read_exact(&mut head)?;
-    let (page, width) = split(head);
+    let mut head = String::new();
+    input.read_line(&mut head)?;
     let mut pdf = Vec::new();
     input.read_to_end(&mut pdf)?;
-    let answer = page_png_here(&pdf, page as usize, width);
+    let answer = match serde_json::from_str(&head)? {
+        Request::Page { page, width } => page_png_here(&pdf, page, width),
+        Request::Word(word) => match find_word_here(&pdf, &word) {
+            Ok(found) => Ok(serde_json::to_vec(&found)?),
+            Err(error) => Err(error),
+        },
+    };
+    let (sign, answer) = match answer {
+        Ok(answer) => (b"+", answer),
+        Err(error) => (b"-", serde_json::to_vec(&error)?),
+    };
     let mut output = io::stdout().lock();
-    match answer {
-        Ok(png) => {
-            output.write_all(b"+")?;
-            output.write_all(&png)?;
-        }
-        Err(error) => {
-            output.write_all(b"-")?;
-            serde_json::to_writer(&mut output, &error)?;
-        }
-    }
+    output.write_all(sign)?;
+    output.write_all(&answer)?;
     output.flush()
 }
 
-/// Has a page rendered by another process.
-pub(super) fn ask(
-    program: &Path,
-    pdf: &[u8],
-    page: usize,
-    width: u32,
-) -> Result<Vec<u8>, RenderError> {
+/// Has a request answered by another process.
+pub(super) fn ask(program: &Path, request: &Request, pdf: &[u8]) -> Result<Vec<u8>, RenderError> {
     let failed = |error: io::Error| RenderError::Exhausted(format!("rendering failed: {error}"));
     let child = Command::new(program)
         // Nothing of what this process was told, such as its secrets, is for that one.
@@ -111,7 +118,7 @@ pub(super) fn ask(
         .stderr(Stdio::null())
         .spawn()
         .map_err(failed)?;
-    let answer = converse(child, pdf, page, width).map_err(failed)?;
+    let answer = converse(child, request, pdf).map_err(failed)?;
     match answer.split_first() {
         Some((b'+', png)) => Ok(png.to_vec()),
         Some((b'-', error)) => Err(serde_json::from_slice(error)
@@ -124,7 +131,9 @@ pub(super) fn ask(
 }
 
 /// Everything that the process answers before it ends, which it does in time or is ended.
-fn converse(mut child: Child, pdf: &[u8], page: usize, width: u32) -> io::Result<Vec<u8>> {
+fn converse(mut child: Child, request: &Request, pdf: &[u8]) -> io::Result<Vec<u8>> {
+    let mut head = serde_json::to_vec(request)?;
+    head.push(b'\n');
     let (input, output) = (child.stdin.take(), child.stdout.take());
     let (done, waited_for) = mpsc::channel::<()>();
     thread::scope(|scope| {
@@ -136,9 +145,6 @@ fn converse(mut child: Child, pdf: &[u8], page: usize, width: u32) -> io::Result
             let _ = child.wait();
         });
         if let Some(mut input) = input {
-            let mut head = [0; 12];
-            head[..8].copy_from_slice(&(page as u64).to_be_bytes());
-            head[8..].copy_from_slice(&width.to_be_bytes());
             // A process that has died does not listen; its answer tells.
             let _ = input.write_all(&head).and_then(|()| input.write_all(pdf));
         }
@@ -148,12 +154,4 @@ fn converse(mut child: Child, pdf: &[u8], page: usize, width: u32) -> io::Result
         read.transpose()?;
         Ok(answer)
     })
-}
-
-fn split(head: [u8; 12]) -> (u64, u32) {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = head;
-    (
-        u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-        u32::from_be_bytes([i, j, k, l]),
-    )
 }

@@ -18,7 +18,7 @@ const MAX_PIXELS: usize = 4 << 20;
 
 /// Adds the picture; `rotation` is that of the page it goes on (0, 90, 180 or 270), against which it is turned so that it
 /// stands upright on the screen.
-pub(super) fn add(
+pub(crate) fn add(
     increment: &mut Increment<'_, '_>,
     picture: &Appearance,
     rotation: u16,

@@ -1,6 +1,6 @@
 //! Void and preview copies.
 
-use sealpost_pdf::{Void, VoidKind, draw, mark, render};
+use sealpost_pdf::{RoundSeal, Void, VoidKind, draw, mark, render};
 
 use crate::paper;
 use crate::samples::{meta, receipt, signers};
@@ -195,4 +195,78 @@ fn what_is_no_pdf_is_refused() {
         ..void(VoidKind::Revoked)
     };
     assert!(mark::void_copy(&base(), &long).is_err());
+}
+
+/// A document of so many pages, whose boxes and rotation are given.
+fn pages(count: usize, entries: &str) -> Vec<u8> {
+    let kids: String = (0..count)
+        .map(|page| format!("{} 0 R ", page + 3))
+        .collect();
+    let mut objects = vec![
+        b"<</Type/Catalog/Pages 2 0 R>>".to_vec(),
+        format!("<</Type/Pages/Kids[{kids}]/Count {count}{entries}/Resources<<>>>>").into_bytes(),
+    ];
+    objects.extend((0..count).map(|_| b"<</Type/Page/Parent 2 0 R>>".to_vec()));
+    paper::file(&objects)
+}
+
+/// The strips of a seal across the edges, put side by side, are the seal again.
+#[test]
+fn a_seal_is_split_across_the_edges_of_all_pages() {
+    let seal = RoundSeal {
+        organization: "翠湾置业有限公司".to_owned(),
+        legend: None,
+    }
+    .draw()
+    .unwrap();
+    for entries in [
+        "/MediaBox[0 0 400 300]",
+        "/MediaBox[0 0 300 400]/Rotate 90",
+        "/MediaBox[-50 -50 400 300]/CropBox[0 0 400 300]/Rotate 180",
+        "/MediaBox[0 0 300 400]/Rotate 270",
+    ] {
+        let sealed = mark::straddle(&pages(4, entries), &seal).unwrap();
+        assert_sound(&sealed);
+        let mut red = 0;
+        for page in 0..4 {
+            let strip = pixels_like(&sealed, page, [0xd7, 0x14, 0x1a]);
+            red += strip.len();
+            // A quarter of 108 points, at the right edge of 400, half way up.
+            assert!(strip.len() > 300, "{entries}: page {page}: {}", strip.len());
+            for (x, y) in strip {
+                assert!(
+                    x > 1.0 - 27.5 / 400.0 && (0.3..0.7).contains(&y),
+                    "{entries}: {x} {y}"
+                );
+            }
+        }
+        let whole = paper::sheet(400.0, 300.0, &[(200.0, 100.0, &seal)]);
+        let whole = pixels_like(&whole, 0, [0xd7, 0x14, 0x1a]).len();
+        assert!(
+            (red as f64 / whole as f64 - 1.0).abs() < 0.05,
+            "{entries}: {red} of {whole}"
+        );
+    }
+}
+
+#[test]
+fn a_long_document_has_several_seals_and_a_single_page_none() {
+    let seal = RoundSeal {
+        organization: "翠湾置业有限公司".to_owned(),
+        legend: None,
+    }
+    .draw()
+    .unwrap();
+    let long = pages(41, "/MediaBox[0 0 400 300]");
+    let sealed = mark::straddle(&long, &seal).unwrap();
+    assert_sound(&sealed);
+    // 14, 14 and 13 pages.
+    for page in [0, 13, 14, 28, 40] {
+        assert!(
+            !pixels_like(&sealed, page, [0xd7, 0x14, 0x1a]).is_empty(),
+            "page {page}"
+        );
+    }
+    let single = pages(1, "/MediaBox[0 0 400 300]");
+    assert_eq!(mark::straddle(&single, &seal).unwrap(), single);
 }

@@ -1,6 +1,6 @@
 //! Seals, rendered and measured.
 
-use sealpost_pdf::{RoundSeal, SealError, render};
+use sealpost_pdf::{Appearance, NameSeal, OvalSeal, PictureSeal, RoundSeal, SealError, render};
 
 use crate::paper;
 use crate::tools::assert_sound;
@@ -109,6 +109,150 @@ fn fitting_keeps_the_proportions() {
     let left = red.iter().map(|(x, _)| *x).fold(f64::MAX, f64::min);
     let right = red.iter().map(|(x, _)| *x).fold(0.0, f64::max);
     assert!((right - left - 240.0).abs() < 3.0 && (left + right - 1600.0).abs() < 3.0);
+}
+
+/// Least x, least y, greatest x, greatest y of what is red when a seal is shown alone, as shares of its size.
+fn red_bounds(seal: &Appearance) -> [f64; 4] {
+    let sheet = paper::sheet(seal.width_pt, seal.height_pt, &[(0.0, 0.0, seal)]);
+    let red = red_pixels(&sheet, 600);
+    let height = 600.0 * seal.height_pt / seal.width_pt;
+    let mut bounds = [f64::MAX, f64::MAX, 0.0, 0.0];
+    for (x, y) in red {
+        let (x, y) = (x / 600.0, y / height);
+        bounds = [
+            bounds[0].min(x),
+            bounds[1].min(y),
+            bounds[2].max(x),
+            bounds[3].max(y),
+        ];
+    }
+    bounds
+}
+
+fn assert_fills(seal: &Appearance) {
+    let [left, top, right, bottom] = red_bounds(seal);
+    assert!(
+        left < 0.01 && top < 0.01 && right > 0.99 && bottom > 0.99,
+        "{left} {top} {right} {bottom}"
+    );
+}
+
+#[test]
+fn oval_seals_fill_45_by_30_mm() {
+    let name = "内蒙古自治区呼和浩特市新城区翡翠湾房地产开发集团有限责任公司第一百二十三分公司";
+    for length in [2, 9, 23, 40] {
+        for number in [None, Some("91330108MA2ABCDE7X".to_owned())] {
+            let organization = name.chars().cycle().take(length).collect();
+            let legend = Some("收款专用章".to_owned());
+            let seal = OvalSeal {
+                organization,
+                number,
+                legend,
+            }
+            .draw()
+            .unwrap();
+            assert!((seal.width_pt / 72.0 * 25.4 - 45.0).abs() < 1e-9);
+            assert!((seal.height_pt / 72.0 * 25.4 - 30.0).abs() < 1e-9);
+            assert_fills(&seal);
+            assert_sound(&paper::sheet(140.0, 100.0, &[(5.0, 5.0, &seal)]));
+        }
+    }
+}
+
+#[test]
+fn name_seals_fill_their_square() {
+    for name in [
+        "张三",
+        "李晓梅",
+        "欧阳娜娜",
+        "阿依古丽·买买提",
+        "䶮𬱖",
+        "一二三四五六七八九",
+    ] {
+        let seal = NameSeal {
+            name: name.to_owned(),
+        }
+        .draw()
+        .unwrap();
+        assert_eq!(seal.width_pt, seal.height_pt);
+        assert_fills(&seal);
+    }
+    for name in ["张", "一二三四五六七八九十", "张😀", " · "] {
+        assert!(
+            NameSeal {
+                name: name.to_owned()
+            }
+            .draw()
+            .is_err(),
+            "{name}"
+        );
+    }
+}
+
+/// A red disc on white or on nothing, as an operator may send it.
+fn disc(background: [u8; 4]) -> Vec<u8> {
+    let pixels: Vec<u8> = (0..200 * 100)
+        .flat_map(|i| {
+            let (x, y) = (f64::from(i % 200) - 99.5, f64::from(i / 200) - 49.5);
+            if x.hypot(y) < 40.0 {
+                [220, 30, 30, 255]
+            } else {
+                background
+            }
+        })
+        .collect();
+    let mut out = Vec::new();
+    let mut encoder = png::Encoder::new(&mut out, 200, 100);
+    encoder.set_color(png::ColorType::Rgba);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&pixels).unwrap();
+    writer.finish().unwrap();
+    out
+}
+
+#[test]
+fn a_picture_is_lifted_off_its_paper() {
+    for background in [[255; 4], [0; 4]] {
+        let png = disc(background);
+        let seal = PictureSeal {
+            png: &png,
+            width_mm: 40.0,
+        }
+        .draw()
+        .unwrap();
+        let image = &seal.images[0];
+        assert_eq!((image.width, image.height), (80, 80), "{background:?}");
+        assert!((seal.width_pt / 72.0 * 25.4 - 40.0).abs() < 1e-9);
+        assert_eq!(image.pixels[3], 0, "the corner is clear");
+        let sheet = paper::sheet(seal.width_pt, seal.height_pt, &[(0.0, 0.0, &seal)]);
+        assert_sound(&sheet);
+        // On white it looks as it did: the share of a disc in its square.
+        let share = red_pixels(&sheet, 400).len() as f64 / 160_000.0;
+        assert!((share - 0.785).abs() < 0.02, "{share}");
+    }
+}
+
+#[test]
+fn pictures_have_limits() {
+    let png = disc([255; 4]);
+    for (png, width_mm) in [
+        (&png[..], 4.0),
+        (&png[..], f64::NAN),
+        (&png[..60], 40.0),
+        (b"", 40.0),
+    ] {
+        let refused = PictureSeal { png, width_mm }.draw().unwrap_err();
+        assert!(matches!(refused, SealError::Picture(_)));
+    }
+    let long = vec![0; (1 << 20) + 1];
+    assert!(
+        PictureSeal {
+            png: &long,
+            width_mm: 40.0
+        }
+        .draw()
+        .is_err()
+    );
 }
 
 #[test]
