@@ -7,5 +7,6 @@ mod client;
 mod engine;
 mod guard;
 mod simulation;
+mod stopped;
 mod support;
 mod tls;

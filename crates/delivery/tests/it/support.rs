@@ -39,7 +39,7 @@ pub(crate) fn callback(flow: u64) -> Callback {
 /// A store in a folder of its own.
 pub(crate) struct TestStore {
     pub(crate) store: Store,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl TestStore {
@@ -47,8 +47,12 @@ impl TestStore {
         let folder = tempfile::tempdir().unwrap();
         Self {
             store: Store::open(folder.path()).unwrap(),
-            _folder: folder,
+            folder,
         }
+    }
+
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// Adds a channel that is called at `url`, with these waits before the retries.
