@@ -1,6 +1,5 @@
 //! `sealpost listen`: shows callbacks as they come, and passes them on to a program under development. It keeps nothing.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -59,10 +58,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (listener, address) = wire::listen(args.listen).await?;
     let stop = crate::web::serve::stop_on_signal();
     if !args.json {
-        println!("listening on http://{address} (any path); Ctrl-C ends");
+        values::print(format_args!(
+            "listening on http://{address} (any path); Ctrl-C ends"
+        ));
         match &forward {
-            Some((_, url)) => println!("forwarding to {url}"),
-            None => println!("answering 000 to each callback, without keeping it"),
+            Some((_, url)) => values::print(format_args!("forwarding to {url}")),
+            None => values::print(format_args!(
+                "answering 000 to each callback, without keeping it"
+            )),
         }
     }
     let checks = Checks {
@@ -177,8 +180,8 @@ impl Listener {
         if let Some(forwarded) = forwarded {
             out.push_str(&format!("  → {}\n", describe(forwarded)));
         }
-        // Written at once, so that two callbacks do not mix. A closed terminal is no reason to stop answering.
-        let _ = std::io::stdout().lock().write_all(out.as_bytes());
+        // At once, so that two callbacks do not mix.
+        values::print(out.trim_end_matches('\n'));
     }
 }
 
@@ -238,5 +241,5 @@ fn print_json(
         "body": String::from_utf8_lossy(body),
         "answer": answer,
     });
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    values::print(line);
 }

@@ -115,8 +115,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
     let (listener, address) = wire::listen(args.listen).await?;
     let stop = crate::web::serve::stop_on_signal();
-    println!("listening on http://{address}{}", args.path);
-    println!("keeping everything in {}", folder.root().display());
+    values::print(format_args!("listening on http://{address}{}", args.path));
+    values::print(format_args!(
+        "keeping everything in {}",
+        folder.root().display()
+    ));
 
     let work = tokio::spawn(receiver.clone().work(stop.clone().cancelled_owned()));
     let faults = Faults::new(args.faults);
@@ -163,7 +166,7 @@ async fn retry_failed(folder: &Folder, inbox: &SqliteInbox) -> anyhow::Result<()
             count += 1;
         }
     }
-    println!("fetching {count} files again");
+    values::print(format_args!("fetching {count} files again"));
     Ok(())
 }
 

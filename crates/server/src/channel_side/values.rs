@@ -1,5 +1,6 @@
 //! Values of the command line that several of the commands take, and the time.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -74,6 +75,13 @@ pub(crate) fn now() -> UtcMillis {
 pub(crate) fn rfc3339(at: UtcMillis) -> String {
     let at = jiff::Timestamp::from_millisecond(at).unwrap_or_default();
     format!("{at:.3}")
+}
+
+/// Writes to standard output. A pipe that was closed (`… | head`) is no reason to fail: the exit code is still wanted,
+/// and a command that serves goes on serving.
+pub(crate) fn print(text: impl std::fmt::Display) {
+    // Locked, so that what belongs together stays together.
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 /// Text from outside on its way to a terminal: control characters (escape sequences among them) and what is too long

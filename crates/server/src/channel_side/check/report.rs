@@ -1,12 +1,10 @@
 //! What `sealpost check` prints: a table for people, JSON and JUnit XML for programs.
 
-use std::io::Write as _;
-
 use bytes::Bytes;
 use http::{Method, Uri};
 
 use super::verdict::{Came, Contract, Verdict, code_in};
-use crate::channel_side::values::printable;
+use crate::channel_side::values::{self, printable};
 
 /// How much of a body is shown, in characters.
 const SHOWN_CHARS: usize = 400;
@@ -37,20 +35,17 @@ pub(super) enum Form {
 
 pub(super) fn begin(form: Form, url: &Uri) {
     if form == Form::Table {
-        println!("checking {url}\n");
-        println!(
+        values::print(format_args!("checking {url}\n"));
+        values::print(format_args!(
             "{:<7} {:<50} {:<16} {:<22}",
             "verdict", "what was sent", "contract says", "what came"
-        );
+        ));
     }
 }
 
 pub(super) fn line(form: Form, finding: &Finding) {
     if form == Form::Table {
-        let mut out = std::io::stdout().lock();
-        // A closed terminal does not stop the check; its exit code is still wanted.
-        let _ = writeln!(
-            out,
+        values::print(format_args!(
             "{:<7} {:<50} {:<16} {:<22}{}",
             finding.verdict.word(),
             printable(&finding.about, 50),
@@ -61,7 +56,7 @@ pub(super) fn line(form: Form, finding: &Finding) {
                 .as_ref()
                 .map(|remark| format!(" {}", printable(remark, 160)))
                 .unwrap_or_default(),
-        );
+        ));
     }
 }
 
@@ -86,23 +81,33 @@ pub(super) fn end(form: Form, url: &Uri, findings: &[Finding]) {
                 "verdict": if breaks == 0 { "keeps" } else { "breaks" },
                 "cases": cases,
             });
-            println!("{report:#}");
+            values::print(format_args!("{report:#}"));
         }
         Form::Table => {
-            println!("\n{keeps} keep, {may} may, {breaks} break");
+            values::print(format_args!("\n{keeps} keep, {may} may, {breaks} break"));
             for finding in findings
                 .iter()
                 .filter(|finding| finding.verdict == Verdict::Breaks)
             {
-                println!("\nbroken: {} ({})", finding.about, finding.rule);
-                println!("  sent  {} {}", finding.method, text(&finding.sent));
-                println!("  came  {}", came_in_full(&finding.came));
-                println!("  must  be answered {}", must(finding.contract));
+                values::print(format_args!(
+                    "\nbroken: {} ({})",
+                    finding.about, finding.rule
+                ));
+                values::print(format_args!(
+                    "  sent  {} {}",
+                    finding.method,
+                    text(&finding.sent)
+                ));
+                values::print(format_args!("  came  {}", came_in_full(&finding.came)));
+                values::print(format_args!(
+                    "  must  be answered {}",
+                    must(finding.contract)
+                ));
             }
             if breaks == 0 {
-                println!("the endpoint keeps the contract");
+                values::print(format_args!("the endpoint keeps the contract"));
             } else {
-                println!("\nthe endpoint breaks the contract");
+                values::print(format_args!("\nthe endpoint breaks the contract"));
             }
         }
     }

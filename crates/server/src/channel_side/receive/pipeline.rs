@@ -136,6 +136,12 @@ impl Pipeline {
             .as_str()
             .parse()
             .map_err(|_| NotFetched::Never("sign_file_url is no URL".to_owned()))?;
+        // What `sealpost check` makes up is not asked for in vain (RFC 6761, 6.4).
+        if url.host().is_some_and(|host| host.ends_with(".invalid")) {
+            return Err(NotFetched::Never(
+                "the host of sign_file_url never exists".to_owned(),
+            ));
+        }
         let reply = fetch.client.fetch(url, fetch.max_bytes, fetch.limit).await;
         let reply = reply.map_err(|failure| not_fetched(&failure))?;
         if reply.status != http::StatusCode::OK {

@@ -9,7 +9,7 @@ use sealpost_receiver::{Entry, SqliteInbox, State};
 
 use super::folder;
 use super::record::{File, Record};
-use crate::channel_side::values::{printable, rfc3339};
+use crate::channel_side::values::{self, printable, rfc3339};
 
 /// The most callbacks shown in the table; the counts are of all that are read.
 const SHOWN: usize = 50;
@@ -37,10 +37,10 @@ pub(super) fn print(root: &Path, json: bool) -> anyhow::Result<()> {
         .collect();
     if json {
         let shown: Vec<_> = rows.iter().map(Row::to_json).collect();
-        println!(
+        values::print(format_args!(
             "{:#}",
             serde_json::json!({ "counts": counts(&rows), "callbacks": shown })
-        );
+        ));
     } else {
         print_table(&rows);
     }
@@ -115,17 +115,17 @@ fn counts(rows: &[Row<'_>]) -> serde_json::Value {
 fn print_table(rows: &[Row<'_>]) {
     let waiting = rows.iter().filter(|row| row.is_waiting()).count();
     let failed = rows.iter().filter(|row| row.has_failed()).count();
-    println!(
+    values::print(format_args!(
         "{} kept, {waiting} waiting, {failed} with a failure",
         rows.len()
-    );
+    ));
     if rows.is_empty() {
         return;
     }
-    println!(
+    values::print(format_args!(
         "{:<32}  {:<9}  {:<24}  {:<7}  {:<13}  failure",
         "sign_flow_id", "status", "kept", "state", "file"
-    );
+    ));
     // Those that need a person come first.
     let (failed, fine): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.has_failed());
     for row in failed.into_iter().chain(fine).take(SHOWN) {
@@ -134,7 +134,7 @@ fn print_table(rows: &[Row<'_>]) {
             0 => String::new(),
             count => format!("{count} other ends refused; "),
         };
-        println!(
+        values::print(format_args!(
             "{:<32}  {:<9}  {:<24}  {:<7}  {:<13}  {conflicts}{}",
             printable(callback.sign_flow_id.as_str(), 32),
             callback.sign_flow_status.english(),
@@ -142,9 +142,12 @@ fn print_table(rows: &[Row<'_>]) {
             if row.is_waiting() { "waiting" } else { "done" },
             row.file_state(),
             printable(row.failure().unwrap_or_default(), 100),
-        );
+        ));
     }
     if rows.len() > SHOWN {
-        println!("… and {} more; --json shows all", rows.len() - SHOWN);
+        values::print(format_args!(
+            "… and {} more; --json shows all",
+            rows.len() - SHOWN
+        ));
     }
 }
