@@ -14,7 +14,10 @@ fn words_are_found_where_they_are() {
     for word in ["翡翠湾花园", "XF-2026-0001873", "李晓梅"] {
         let found = find_word(&pdf, word).unwrap();
         assert_eq!(found.len(), 1, "{word}: {found:?}");
-        let line = boxes.lines().find(|line| line.contains(word)).unwrap();
+        let line = boxes
+            .lines()
+            .find(|line| line.contains("<word") && line.contains(word))
+            .unwrap();
         let attribute = |name: &str| -> f64 {
             let rest = &line[line.find(&format!("{name}=\"")).unwrap() + name.len() + 2..];
             rest[..rest.find('"').unwrap()].parse().unwrap()
