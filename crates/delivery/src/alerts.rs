@@ -17,7 +17,6 @@
 //! Times are milliseconds since 1970. `omitted` counts alerts that did not fit. Any 2xx answer will do; otherwise it is tried
 //! three times more. Alerts are kept in memory only: what they tell of is in the database, the metrics and the log as well.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -124,8 +123,7 @@ impl Alerts {
         stop: CancellationToken,
     ) -> (Self, Option<impl Future<Output = ()> + Send + 'static>) {
         let omitted = Arc::new(AtomicU64::new(0));
-        // A target is a valid URL, and each such is a valid URI.
-        let Some(url) = url.and_then(|url| Uri::from_str(url.as_str()).ok()) else {
+        let Some(url) = url.map(|url| url.uri().clone()) else {
             return (
                 Self {
                     queue: None,

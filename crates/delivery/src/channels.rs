@@ -3,7 +3,6 @@
 //! A change made by another process is seen when the moment has passed; the server tells of its own changes at once.
 
 use std::collections::HashMap;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -210,6 +209,5 @@ impl Channels {
 }
 
 fn parse(policy: &Policy, url: &str) -> Result<Uri, Refused> {
-    let target = policy.check_url(url)?;
-    Uri::from_str(target.as_str()).map_err(|_| Refused::Syntax)
+    policy.check_url(url).map(|target| target.uri().clone())
 }

@@ -13,6 +13,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use http::Uri;
 use url::{Host, Url};
 
 pub use ranges::SPECIAL;
@@ -37,6 +38,7 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     url: Url,
+    uri: Uri,
 }
 
 /// Why a URL or an address is refused.
@@ -132,7 +134,9 @@ impl Policy {
             Some(Host::Domain(_)) => {}
             None => return Err(Refused::Syntax),
         }
-        Ok(Target { url })
+        // What the URL standard takes and the HTTP client would not.
+        let uri = Uri::from_str(url.as_str()).map_err(|_| Refused::Syntax)?;
+        Ok(Target { url, uri })
     }
 
     /// Checks one address that a connection would go to.
@@ -174,6 +178,11 @@ impl Target {
     /// The URL in its normalised spelling.
     pub fn as_str(&self) -> &str {
         self.url.as_str()
+    }
+
+    /// The URL as the HTTP client takes it.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
     }
 
     /// Scheme, host and port: what one endpoint's connections have in common.
