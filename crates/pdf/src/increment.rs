@@ -6,9 +6,12 @@
 use std::{collections::BTreeMap, io::Write as _, ops::Range};
 
 use crate::{
-    document::{Document, Object, Unreadable, XrefKind, damaged},
+    document::{Document, Entry, Object, Unreadable, XrefKind, damaged},
     syntax::{Dict, Id, Item, Parser, Value},
 };
+
+/// The highest object number (ISO 32000-1 annex C).
+const MAX_NUMBER: u32 = 8_388_607;
 
 /// An update being put together.
 pub(crate) struct Increment<'d, 'a> {
@@ -29,6 +32,16 @@ impl<'d, 'a> Increment<'d, 'a> {
             document,
             objects: BTreeMap::new(),
             next: document.trailer().size,
+        }
+    }
+
+    /// Makes null of an object that is named but missing, which is what it is already (section 7.3.10): now nobody can add it.
+    pub(crate) fn settle(&mut self, missing: Id) {
+        // A number that is in use with another generation stays what it is.
+        let number = self.document.entries().get(&missing.number);
+        if matches!(number, None | Some(Entry::Free)) && missing.number < MAX_NUMBER {
+            self.next = self.next.max(missing.number + 1);
+            self.set(missing, "null");
         }
     }
 

@@ -4,7 +4,7 @@
 //! where readers could disagree: a dictionary that names a key twice is refused. What the objects mean, and where they are
 //! in a file, is the business of [`crate::document`].
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use crate::document::Unreadable;
 
@@ -293,7 +293,9 @@ impl<'a> Parser<'a> {
                     self.at += 2;
                     name.push(byte);
                 }
-                // A number sign without two digits stands for itself, as in PDF 1.1.
+                None if byte == b'#' => {
+                    return self.damaged("a name has a number sign without two digits");
+                }
                 None => name.push(byte),
             }
         }
@@ -481,21 +483,26 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Readers disagree on which of two entries with one key counts, so a signed document could show different things.
+/// Readers disagree on which of two entries with one key counts, so a signed document could show different things. Some
+/// writers repeat an entry as it is, which does no harm.
 fn no_key_twice(dict: Dict, at: usize) -> Parsed<Dict> {
-    const TWICE: &str = "a dictionary names a key twice";
     let entries = &dict.entries;
-    let twice = if entries.len() <= 16 {
-        entries
-            .iter()
-            .enumerate()
-            .any(|(n, (key, _))| entries[..n].iter().any(|(other, _)| other == key))
+    let clash = if entries.len() <= 16 {
+        entries.iter().enumerate().any(|(n, (key, item))| {
+            entries[..n]
+                .iter()
+                .any(|(other, earlier)| other == key && earlier != item)
+        })
     } else {
-        let mut seen = std::collections::HashSet::with_capacity(entries.len());
-        !entries.iter().all(|(key, _)| seen.insert(key.as_slice()))
+        let mut seen = HashMap::with_capacity(entries.len());
+        entries.iter().any(|(key, item)| {
+            seen.insert(key.as_slice(), item)
+                .is_some_and(|earlier| earlier != item)
+        })
     };
-    if twice {
-        Err(Unreadable::Damaged { what: TWICE, at })
+    if clash {
+        let what = "a dictionary names a key twice";
+        Err(Unreadable::Damaged { what, at })
     } else {
         Ok(dict)
     }

@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     collections::{BTreeMap, HashSet},
+    ops::Range,
 };
 
 use super::{Unreadable, damaged, filter, stream_start};
@@ -152,15 +153,15 @@ fn table(mut parser: Parser<'_>) -> Result<Section, Unreadable> {
             return parser.damaged("a cross-reference subsection is too long");
         }
         for number in first..first + count {
-            let offset = parser.unsigned("a cross-reference entry was expected")?;
-            let generation = parser.unsigned("a cross-reference entry was expected")?;
-            let entry = if parser.keyword(b"n") {
-                entry_at(offset, generation, &parser)?
-            } else if parser.keyword(b"f") {
-                Entry::Free
-            } else {
+            parser.skip_space();
+            let Some(entry) = parser.data.get(parser.at..parser.at + 18).and_then(entry) else {
                 return parser.damaged("a cross-reference entry is malformed");
             };
+            if matches!(entry, Entry::At { offset, .. } if offset == 0 || offset >= parser.data.len())
+            {
+                return parser.damaged("a cross-reference leads out of the file");
+            }
+            parser.at += 18;
             // Bounded by MAX_NUMBER above.
             entries.push((u32::try_from(number).unwrap_or(u32::MAX), entry));
         }
@@ -175,16 +176,25 @@ fn table(mut parser: Parser<'_>) -> Result<Section, Unreadable> {
     })
 }
 
-fn entry_at(offset: u64, generation: u64, parser: &Parser<'_>) -> Result<Entry, Unreadable> {
-    // Some writers state unused numbers as `0000000000 00000 n`.
-    if offset == 0 {
-        return Ok(Entry::Free);
+/// An entry of a table but for its end of line: `nnnnnnnnnn ggggg n`. Other spellings are read in other ways by other readers.
+fn entry(text: &[u8]) -> Option<Entry> {
+    let number = |range: Range<usize>| -> Option<u64> {
+        let digits = text
+            .get(range)
+            .filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    };
+    if text[10] != b' ' || text[16] != b' ' {
+        return None;
     }
-    match (usize::try_from(offset), u16::try_from(generation)) {
-        (Ok(offset), Ok(generation)) if offset < parser.data.len() => {
-            Ok(Entry::At { offset, generation })
-        }
-        _ => parser.damaged("a cross-reference points past the end of the file"),
+    let (offset, generation) = (number(0..10)?, number(11..16)?);
+    match text[17] {
+        b'f' => Some(Entry::Free),
+        b'n' => Some(Entry::At {
+            offset: usize::try_from(offset).ok()?,
+            generation: u16::try_from(generation).ok()?,
+        }),
+        _ => None,
     }
 }
 

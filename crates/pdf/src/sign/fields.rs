@@ -42,8 +42,10 @@ pub fn add_fields(pdf: &[u8], fields: &[Field]) -> Result<Vec<u8>, SignError> {
     if fields.is_empty() {
         return Ok(pdf.to_vec());
     }
+    let missing = document.check()?;
     refuse_certified(&document)?;
     let mut increment = Increment::new(&document);
+    missing.into_iter().for_each(|id| increment.settle(id));
     let empty = increment.add_stream("/Type /XObject /Subtype /Form /BBox [ 0 0 0 0 ]", b"");
     place(
         &document,
@@ -105,7 +107,7 @@ fn refuse_certified(document: &Document<'_>) -> Result<(), SignError> {
 }
 
 fn refuse_names(document: &Document<'_>, fields: &[Field]) -> Result<(), SignError> {
-    let mut taken: std::collections::HashSet<String> = form::fields(document)?
+    let mut taken: std::collections::HashSet<String> = form::sound_fields(document)?
         .into_iter()
         .map(|field| field.name)
         .collect();

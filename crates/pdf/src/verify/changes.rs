@@ -223,10 +223,30 @@ impl Judge<'_, '_> {
                     self.form_fields(&before, &after);
                 }
                 b"SigFlags" if new.int(&key).is_some() => {}
+                // Resources for fields to be filled in: more of them, but none replaced.
+                b"DR" if self.grows(old.value(&key), new.value(&key), 0)? => {}
                 _ => self.other(format!("the form's {} was changed", shown(&key))),
             }
         }
         Ok(())
+    }
+
+    /// Whether `new` has everything that `old` has, as it was.
+    fn grows(&self, old: &Value, new: &Value, depth: usize) -> Result<bool, Unreadable> {
+        if old == new || old.is_null() {
+            return Ok(true);
+        }
+        match (self.old.resolve(old)?, self.new.resolve(new)?) {
+            (Value::Dict(old), Value::Dict(new)) if depth < 4 => {
+                for (key, item) in &old.entries {
+                    if !self.grows(&item.value, new.value(key), depth + 1)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            (old, new) => Ok(old == new),
+        }
     }
 
     /// Fields may be added, after those that were there.
@@ -279,6 +299,8 @@ impl Judge<'_, '_> {
                     }
                 }
                 b"AP" if signed => {}
+                // Some writers lock the field on the page as they sign it; hiding it is another matter.
+                b"F" if signed && new.int(&key).is_some_and(|flags| flags & HIDDEN == 0) => {}
                 _ => self.other(format!(
                     "{} of field {:?} was changed",
                     shown(&key),
@@ -393,7 +415,7 @@ impl Reachable {
         let root = document.trailer().root;
         let (mut shown, mut beside) = (Vec::new(), Vec::new());
         for (key, item) in &document.catalog()?.entries {
-            let aside = matches!(key.as_slice(), b"DSS" | b"Metadata");
+            let aside = matches!(key.as_slice(), b"DSS" | b"Metadata" | b"Extensions");
             item.value.references(&mut |id| {
                 if aside {
                     beside.push(id)
@@ -450,6 +472,7 @@ fn roles(document: &Document<'_>) -> Result<BTreeMap<Id, Role>, Unreadable> {
     }
     validation_data(document, catalog.value(b"DSS"), 0, &mut roles)?;
     for metadata in [
+        catalog.value(b"Extensions"),
         catalog.value(b"Metadata"),
         document.trailer().dict.value(b"Info"),
     ] {
@@ -532,8 +555,10 @@ fn differing(old: &Dict, new: &Dict) -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// An annotation's flag (section 12.5.3).
+const HIDDEN: i64 = 2;
+
 fn is_visible(widget: &Dict) -> bool {
-    const HIDDEN: i64 = 2;
     let rect: Vec<f64> = widget
         .value(b"Rect")
         .array()

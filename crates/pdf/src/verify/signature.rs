@@ -333,6 +333,10 @@ impl Examination<'_, '_, '_> {
 
     fn signature(&mut self, cms: &Cms<'_>, content: &[&[u8]], cades: bool) {
         let context = self.context;
+        if cms.content.is_some() {
+            let detail = "the signature brings other content along than the document".to_owned();
+            self.fail(Code::Malformed, detail);
+        }
         let lists = self.lists(cms);
         let lists = lists.as_deref().unwrap_or(context.lists);
         let others = cms

@@ -31,6 +31,7 @@ pub(crate) fn run(tool: &str, arguments: &[&str], install: &str) -> (bool, Strin
 /// What pyHanko finds in one signature.
 #[derive(Debug, serde::Deserialize)]
 pub(crate) struct Judgement {
+    pub(crate) field: String,
     /// The bottom line: intact, trusted, and no change that is not permitted.
     pub(crate) valid: bool,
     pub(crate) intact: bool,
@@ -132,6 +133,16 @@ pub(crate) fn qpdf_accepts(file: &Path) {
         "apt-get install qpdf",
     );
     assert!(fine && !text.contains("WARNING"), "{text}");
+}
+
+/// How qpdf likes a file: 0 without a word, 3 with warnings, 2 not at all.
+pub(crate) fn qpdf_mood(file: &Path) -> i32 {
+    let mut qpdf = Command::new("qpdf");
+    let status = qpdf.args(["--check", "--password="]).arg(file).output();
+    let output = status.unwrap_or_else(|error| {
+        panic!("qpdf cannot be run ({error}); install it with: apt-get install qpdf")
+    });
+    output.status.code().unwrap_or(2)
 }
 
 /// MuPDF draws every page without a word.

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod corpora;
 mod draw;
+mod find;
+mod hostile;
 mod judges;
 mod mark;
 mod paper;

@@ -25,13 +25,15 @@ def judge(root, path):
                 else:
                     status = validate_pdf_signature(embedded, context, ts_validation_context=context)
                 signatures.append({
+                    'field': embedded.field_name,
                     # Document timestamps have no bottom line of their own.
                     'valid': bool(getattr(status, 'bottom_line', status.intact and status.valid and status.trusted)),
                     'intact': bool(status.intact),
-                    'summary': status.summary(),
+                    'summary': f'{status.summary()} {getattr(status, "diff_result", None) or ""}',
                 })
             except Exception as error:
                 signatures.append({
+                    'field': embedded.field_name,
                     'valid': False,
                     'intact': False,
                     'summary': f'{type(error).__name__}: {error}',

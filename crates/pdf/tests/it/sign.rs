@@ -599,7 +599,7 @@ fn hostile_structures_are_refused() {
                 .with(4, "<< /Length 4 0 R >>\nstream\nx\nendstream")
                 .write(Structure::Table),
         ),
-        ("key twice", page("/Type /Page").write(Structure::Table)),
+        ("key twice", page("/Type /Pages").write(Structure::Table)),
     ];
     for (name, pdf) in samples {
         let started = std::time::Instant::now();
