@@ -5,9 +5,11 @@
 //! whoever takes it ([`Store::claim_due`]) moves that time to the end of a lease, so a holder that dies gives everything back
 //! by doing nothing. Leases save work; what keeps outcomes right is the fence, a number that grows with every lease.
 //!
-//! This file keeps and inserts; `claims` leases and finishes; `lists` reads; `redeliver` starts new rounds. When to try again
+//! This file keeps and inserts; `claims` leases and finishes; `batches` does both in bulk; `lists` reads; `redeliver` starts
+//! new rounds. When to try again
 //! and what an answer means is decided by the delivery engine.
 
+mod batches;
 mod claims;
 mod lists;
 mod redeliver;
@@ -189,9 +191,20 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing; then nothing was kept.
     pub async fn accept_callback(&self, new: NewCallback) -> Result<Accepted> {
+        if self.database.is_postgres() {
+            return self.accepting.add(&self.database, new, accept_all).await;
+        }
         self.database
             .write(move |connection| accept(connection, &new))
             .await
+    }
+}
+
+/// Keeps callbacks within one transaction.
+fn accept_all(connection: &Connection, news: &[NewCallback]) -> Result<Vec<Accepted>> {
+    match connection {
+        Connection::Sqlite(_) => news.iter().map(|new| accept(connection, new)).collect(),
+        Connection::Postgres(session) => batches::accept_all(connection, session, news),
     }
 }
 

@@ -32,6 +32,11 @@ impl Database {
         Postgres::open(options).map(Database::Postgres)
     }
 
+    /// Whether it is PostgreSQL, which other nodes may be using, too.
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self, Database::Postgres(_))
+    }
+
     /// Runs `work` in a transaction and answers after its commit. An `Err` from `work` undoes what it did, and nothing else. A
     /// caller that stops waiting does not stop the operation. `work` must be quick (statements only; no file, no network).
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T>

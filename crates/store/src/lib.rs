@@ -45,12 +45,14 @@ pub use flows::{
 pub use idempotency::{IDEMPOTENCY_MILLIS, IdempotencyKey, Remembered};
 pub use pages::{Cursor, FlowFilter, NotACursor, PAGE_LIMIT, Page};
 pub use postgres::PostgresOptions;
+use postgres::batch::Batches;
 pub use tokens::Token;
 
 /// Everything that Sealpost keeps, in one data folder. Cheap to clone; the clones share one writer.
 #[derive(Debug, Clone)]
 pub struct Store {
     database: Arc<Database>,
+    accepting: Arc<Batches<NewCallback, Accepted>>,
     documents: Arc<Documents>,
 }
 
@@ -66,6 +68,7 @@ impl Store {
         let database = Database::sqlite(&folder.join("sealpost.sqlite"))?;
         Ok(Store {
             database: Arc::new(database),
+            accepting: Arc::default(),
             documents: Arc::new(documents),
         })
     }
@@ -82,6 +85,7 @@ impl Store {
         let database = Database::postgres(options)?;
         Ok(Store {
             database: Arc::new(database),
+            accepting: Arc::default(),
             documents: Arc::new(documents),
         })
     }

@@ -6,6 +6,7 @@
 //! deadpool and bb8 would give us just those and nothing that we need. A thread costs some tens of kilobytes, and a server
 //! has few dozen connections to give. The concurrent commits of several sessions share PostgreSQL's own group commit.
 
+pub(crate) mod batch;
 mod tls;
 
 use std::cell::RefCell;
@@ -383,7 +384,18 @@ impl Session {
         self.wait(self.client.query(&prepared.statement, &values))
     }
 
-    fn batch(&self, sql: &str) -> Result<()> {
+    /// Rows of a statement in PostgreSQL's own words, for what needs arrays.
+    pub(crate) fn query_arrays(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<tokio_postgres::Row>> {
+        let prepared = self.prepare(sql)?;
+        self.wait(self.client.query(&prepared.statement, values))
+    }
+
+    /// Runs statements without parameters whose rows do not matter.
+    pub(crate) fn batch(&self, sql: &str) -> Result<()> {
         self.wait(self.client.batch_execute(sql))
     }
 

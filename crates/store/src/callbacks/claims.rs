@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rusqlite::params;
 use sealpost_contract::UtcMillis;
 
-use super::{CallbackId, CallbackState, Holder, LaneId, Lease, MAX_KEPT_ANSWER};
+use super::{CallbackId, CallbackState, Holder, LaneId, Lease, MAX_KEPT_ANSWER, batches};
 use crate::Store;
 use crate::database::Connection;
 use crate::error::Result;
@@ -114,10 +114,12 @@ impl Store {
         now: UtcMillis,
     ) -> Result<Vec<Claim>> {
         self.database
-            .write(move |connection| {
-                asks.iter()
+            .write(move |connection| match connection {
+                Connection::Sqlite(_) => asks
+                    .iter()
                     .map(|(lane, limit)| claim(connection, *lane, *limit, lease, now))
-                    .collect()
+                    .collect(),
+                Connection::Postgres(session) => batches::claim_all(session, &asks, lease, now),
             })
             .await
     }
@@ -129,21 +131,26 @@ impl Store {
     /// Whatever keeps the store from writing; then none was recorded.
     pub async fn finish(&self, holder: Holder, outcomes: Arc<[Outcome]>) -> Result<Vec<bool>> {
         self.database
-            .write(move |connection| {
-                outcomes
+            .write(move |connection| match connection {
+                Connection::Sqlite(_) => outcomes
                     .iter()
                     .map(|outcome| finish(connection, holder, outcome))
-                    .collect()
+                    .collect(),
+                Connection::Postgres(session) => batches::finish_all(session, holder, &outcomes),
             })
             .await
     }
 
     /// Makes everything that others hold due at `now`: for the start of the only process that delivers from this database,
-    /// when whoever held a lease must be dead. Answers how many there were.
+    /// when whoever held a lease must be dead. Over PostgreSQL others may be alive, and leases just run out. Answers how many
+    /// there were.
     ///
     /// # Errors
     /// Whatever keeps the store from writing.
     pub async fn release_others(&self, holder: Holder, now: UtcMillis) -> Result<usize> {
+        if self.database.is_postgres() {
+            return Ok(0);
+        }
         self.database
             .write(move |connection| release_others(connection, holder, now))
             .await
@@ -214,11 +221,7 @@ fn claim(
 }
 
 fn finish(connection: &Connection, holder: Holder, outcome: &Outcome) -> Result<bool> {
-    let (state, due_at, ended_at) = match outcome.next {
-        Next::Acknowledged(at) => (CallbackState::Acknowledged, None, Some(at)),
-        Next::Failed(at) => (CallbackState::Failed, None, Some(at)),
-        Next::Due(at) => (CallbackState::Waiting, Some(at), None),
-    };
+    let (state, due_at, ended_at) = written(outcome.next);
     let counted = i64::from(outcome.attempt.is_some());
     let changed = connection
         .prepare_cached(
@@ -231,7 +234,6 @@ fn finish(connection: &Connection, holder: Holder, outcome: &Outcome) -> Result<
         return Ok(false);
     }
     if let Some(attempt) = &outcome.attempt {
-        let kept = &attempt.answer[..attempt.answer.len().min(MAX_KEPT_ANSWER)];
         connection
             .prepare_cached(
                 "INSERT INTO attempts (callback_id, round, number, at, duration_ms, http_status, reason, detail, answer)
@@ -244,10 +246,25 @@ fn finish(connection: &Connection, holder: Holder, outcome: &Outcome) -> Result<
                 attempt.http_status,
                 attempt.reason,
                 attempt.detail,
-                (!kept.is_empty()).then_some(kept),
+                kept_answer(attempt),
             ])?;
     }
     Ok(true)
+}
+
+/// State, due time (`None`: as it was) and end time of what happens next.
+pub(super) fn written(next: Next) -> (CallbackState, Option<UtcMillis>, Option<UtcMillis>) {
+    match next {
+        Next::Acknowledged(at) => (CallbackState::Acknowledged, None, Some(at)),
+        Next::Failed(at) => (CallbackState::Failed, None, Some(at)),
+        Next::Due(at) => (CallbackState::Waiting, Some(at), None),
+    }
+}
+
+/// What is kept of an attempt's answer.
+pub(super) fn kept_answer(attempt: &Finished) -> Option<&[u8]> {
+    let kept = &attempt.answer[..attempt.answer.len().min(MAX_KEPT_ANSWER)];
+    (!kept.is_empty()).then_some(kept)
 }
 
 fn release_others(connection: &Connection, holder: Holder, now: UtcMillis) -> Result<usize> {
