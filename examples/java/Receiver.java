@@ -177,6 +177,10 @@ public class Receiver {
         for (String secret : System.getenv().getOrDefault("SECRET", "").split(" ")) {
             if (!secret.isEmpty()) SECRETS.add(Base64.getDecoder().decode(secret.replaceFirst("^whsec_", "")));
         }
+        boolean lengths = SECRETS.stream().allMatch(secret -> secret.length >= 24 && secret.length <= 64);
+        if (System.getenv("SECRET") != null && (SECRETS.isEmpty() || !lengths)) {
+            throw new IllegalArgumentException("SECRET is set, but holds no secret"); // rather than going without
+        }
         Files.createDirectories(FOLDER);
         try (var files = Files.newDirectoryStream(FOLDER, "*.json")) {
             for (Path file : files) {

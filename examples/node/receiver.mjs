@@ -14,6 +14,9 @@ const MAX_BODY = 64 * 1024, MAX_NESTING = 64, TOLERANCE_SECONDS = 300;
 const LIMITS = { sign_end_time: 32, sign_flow_status: 32, sign_flow_id: 32, sign_file_url: 128 };
 const SECRETS = (process.env.SECRET ?? "").split(" ").filter(Boolean)
   .map((secret) => Buffer.from(secret.replace(/^whsec_/, ""), "base64"));
+if (process.env.SECRET !== undefined && !(SECRETS.length > 0 && SECRETS.every(({ length }) => length >= 24 && length <= 64))) {
+  throw new Error("SECRET is set, but holds no secret"); // rather than going without
+}
 
 /** Yours to fill in. Runs once per flow; runs again only if it threw or the process died inside it. */
 async function handle(callback) {

@@ -22,6 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 MAX_BODY, MAX_NESTING, TOLERANCE_SECONDS = 64 * 1024, 64, 300
 LIMITS = {"sign_end_time": 32, "sign_flow_status": 32, "sign_flow_id": 32, "sign_file_url": 128}
 SECRETS = [base64.b64decode(s.removeprefix("whsec_")) for s in os.environ.get("SECRET", "").split()]
+if "SECRET" in os.environ and not (SECRETS and all(24 <= len(secret) <= 64 for secret in SECRETS)):
+    raise SystemExit("SECRET is set, but holds no secret")  # rather than going without
 
 
 def handle(callback):

@@ -12,8 +12,9 @@ pub struct Checks {
     pub max_body_bytes: usize,
     /// Whether a content type other than JSON is refused. A missing one is let pass: the page names none.
     pub json_content_type: bool,
-    /// The secrets one of which must have signed the request; empty switches the signature off.
-    pub secrets: Vec<Secret>,
+    /// The secrets one of which must have signed the request. `None` leaves the signature unchecked; an empty list lets
+    /// nothing pass, so that a setting that got lost is noticed.
+    pub secrets: Option<Vec<Secret>>,
     /// How far the signature's time may lie from the receiver's, in seconds, before or after.
     pub tolerance_seconds: i64,
 }
@@ -23,7 +24,7 @@ impl Default for Checks {
         Self {
             max_body_bytes: MAX_BODY_BYTES,
             json_content_type: true,
-            secrets: Vec::new(),
+            secrets: None,
             tolerance_seconds: webhook::DEFAULT_TOLERANCE_SECONDS,
         }
     }
@@ -43,14 +44,14 @@ impl Checks {
         if body.len() > self.max_body_bytes {
             return Err(Refused::TooLarge);
         }
-        if !self.secrets.is_empty() {
+        if let Some(secrets) = &self.secrets {
             let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
             let signed = Headers {
                 id: text(webhook::ID_HEADER),
                 timestamp: text(webhook::TIMESTAMP_HEADER),
                 signature: text(webhook::SIGNATURE_HEADER),
             };
-            webhook::verify(&self.secrets, signed, body, now, self.tolerance_seconds)?;
+            webhook::verify(secrets, signed, body, now, self.tolerance_seconds)?;
         }
         if self.json_content_type && !is_json(headers) {
             return Err(Refused::ContentType);

@@ -137,11 +137,11 @@ impl<I: Inbox, H: Handler> Receiver<I, H> {
         }
     }
 
-    /// Only accepts callbacks signed with one of these secrets: two of them while one is being rotated. None at all
-    /// switches the signature off, which is the default, since the page's contract has none.
+    /// Only accepts callbacks signed with one of these secrets: two of them while one is being rotated; with none at
+    /// all, nothing is accepted. Without this the signature is not checked, since the page's contract has none.
     #[must_use]
     pub fn require_signature(self, secrets: Vec<Secret>) -> Self {
-        self.with(|settings| settings.checks.secrets = secrets)
+        self.with(|settings| settings.checks.secrets = Some(secrets))
     }
 
     /// Replaces all checks.

@@ -117,6 +117,13 @@ async fn a_signature_when_it_is_required() {
     assert_eq!(post(now, sign(&new, now)).await, reply("000"));
     assert_eq!(runs.count(), 1);
 
+    // A secret that got lost from the settings lets nothing pass.
+    let without = Receiver::new(MemoryInbox::new(), ()).require_signature(Vec::new());
+    assert_eq!(
+        Channel::open(without).await.post(body.clone()).await,
+        reply("401")
+    );
+
     // A body that is no callback is not worth a word to who cannot sign it.
     assert_eq!(channel.post("nonsense").await, reply("401"));
 }

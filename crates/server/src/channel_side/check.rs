@@ -58,7 +58,8 @@ pub struct Args {
 /// The endpoint cannot be reached at all, is not on this machine (without `--yes`), or the JUnit file cannot be written.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let address = resolve(&args.url, args.yes).await?;
-    let secret = values::secrets(args.secret.as_slice())?.into_iter().next();
+    let secret =
+        values::secrets(args.secret.as_slice())?.and_then(|secrets| secrets.into_iter().next());
     let probe = Probe::new(args.url.clone(), address, args.timeout, secret)?;
     if let Err(reason) = probe.reach().await {
         bail!("nothing answers at {}: {reason}", args.url);
@@ -72,6 +73,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
     .await;
     report::end(form, &args.url, &findings);
+    if !probe.signs() && findings.first().is_some_and(Finding::wants_a_signature) {
+        eprintln!(
+            "hint: the endpoint answers 401. If it checks signatures, give its secret in WEBHOOK_SECRET"
+        );
+    }
     if let Some(path) = &args.junit {
         std::fs::write(path, report::junit(&args.url, &findings))
             .with_context(|| format!("cannot write {}", path.display()))?;

@@ -170,7 +170,7 @@ impl Listener {
             }
         }
         let signed = headers.contains_key(webhook::SIGNATURE_HEADER);
-        let signature = match (self.checks.secrets.is_empty(), signed, examined) {
+        let signature = match (self.checks.secrets.is_none(), signed, examined) {
             (true, true, _) => "there, not checked (give --secret)",
             (true, false, _) => "none",
             (false, _, Err(Refused::Unsigned(_))) => "does not fit",

@@ -107,11 +107,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 
     let pipeline = Pipeline::new(&args, folder.clone())?;
-    let receiver = Receiver::new(inbox, pipeline)
-        .require_signature(values::secrets(&args.secrets)?)
+    let mut receiver = Receiver::new(inbox, pipeline)
         .answer_once_kept()
         // Fetching, verifying and handing on have limits of their own; this one is for what nobody thought of.
         .handler_limit(args.fetch_timeout + Duration::from_secs(180));
+    if let Some(secrets) = values::secrets(&args.secrets)? {
+        receiver = receiver.require_signature(secrets);
+    }
 
     let (listener, address) = wire::listen(args.listen).await?;
     let stop = crate::web::serve::stop_on_signal();

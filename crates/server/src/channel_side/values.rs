@@ -3,27 +3,34 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use sealpost_contract::UtcMillis;
 use sealpost_contract::webhook::Secret;
 
 /// The environment's webhook secrets, separated by spaces. Not named SEALPOST_…, which are the server's settings.
 const SECRETS_VARIABLE: &str = "WEBHOOK_SECRET";
 
-/// The secrets of the command line, or else those of the environment.
-pub(crate) fn secrets(given: &[Secret]) -> anyhow::Result<Vec<Secret>> {
+/// The secrets of the command line, or else those of the environment; `None` when neither says anything. A variable
+/// that is there and holds no secret is a mistake, and not a wish to go without.
+pub(crate) fn secrets(given: &[Secret]) -> anyhow::Result<Option<Vec<Secret>>> {
     if !given.is_empty() {
-        return Ok(given.to_vec());
+        return Ok(Some(given.to_vec()));
     }
     let Some(text) = std::env::var_os(SECRETS_VARIABLE) else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let text = text
         .into_string()
         .map_err(|_| anyhow!("{SECRETS_VARIABLE} is not text"))?;
-    text.split_whitespace()
+    let secrets: Vec<Secret> = text
+        .split_whitespace()
         .map(|secret| secret.parse().context(SECRETS_VARIABLE))
-        .collect()
+        .collect::<anyhow::Result<_>>()?;
+    ensure!(
+        !secrets.is_empty(),
+        "{SECRETS_VARIABLE} is set, but holds no secret"
+    );
+    Ok(Some(secrets))
 }
 
 /// A length of time: `500ms`, `10s`, `5m`, `2h`.

@@ -26,6 +26,13 @@ pub(super) struct Finding {
     pub(super) remark: Option<String>,
 }
 
+impl Finding {
+    /// Whether the endpoint said that the request is not signed as it should be.
+    pub(super) fn wants_a_signature(&self) -> bool {
+        matches!(self.came, Came::Answer { status: 401, .. })
+    }
+}
+
 /// What is printed on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {

@@ -124,7 +124,7 @@ impl State {
     }
 
     fn examine(&self, headers: &HeaderMap, body: &Bytes) -> Result<Callback, Refused> {
-        let secrets = Vec::from_iter(self.broken.secret());
+        let secrets = self.broken.secret().map(|secret| vec![secret]);
         let checks = Checks {
             secrets,
             ..Checks::default()

@@ -250,6 +250,20 @@ async fn only_signed_callbacks_when_a_secret_is_given() {
     );
 }
 
+#[test]
+fn a_secret_that_is_none_is_not_taken_for_going_without() {
+    for nothing in ["", " ", "secret", "whsec_AAAA"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = sealpost();
+        command
+            .args(["receive", "--listen", "127.0.0.1:0", "--data"])
+            .arg(folder.path());
+        let output = command.env("WEBHOOK_SECRET", nothing).output().unwrap();
+        assert!(!output.status.success(), "{nothing:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("WEBHOOK_SECRET"));
+    }
+}
+
 #[tokio::test]
 async fn failing_on_purpose() {
     let platform = Platform::new();
