@@ -6,6 +6,7 @@
 pub(crate) mod cache;
 pub(crate) mod callbacks;
 pub(crate) mod channels;
+pub(crate) mod client_certificates;
 pub(crate) mod codes;
 mod contacts;
 pub(crate) mod details;
@@ -33,6 +34,7 @@ use crate::config::{Config, ConfigError, PublicUrl};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::secrets::{Purpose, SecretError, Secrets, random};
+use crate::tsa::Authorities;
 
 pub use signing::PagePng;
 
@@ -54,6 +56,7 @@ struct Inner {
     images: cache::Cache,
     sealing: sealing::UnderWay,
     notifier: notify::Notifier,
+    timestamps: Authorities,
     codes: codes::Codes,
     wake: Wake,
     delivery: std::sync::OnceLock<sealpost_delivery::Engine>,
@@ -90,6 +93,9 @@ pub enum OpenError {
     /// Messages to signers cannot be sent as configured.
     #[error("messages to signers cannot be sent as configured: {0}")]
     Notify(String),
+    /// Timestamps cannot be asked for as configured.
+    #[error("timestamps cannot be asked for as configured: {0}")]
+    Timestamps(String),
     /// The built-in certification authority cannot be made or read.
     #[error("the built-in certification authority cannot be made or read")]
     Authority(#[from] keys::KeyError),
@@ -105,6 +111,8 @@ impl App {
         };
         let notifier = notify::Notifier::new(&config.notify, config.delivery.ca_file.as_deref())
             .map_err(OpenError::Notify)?;
+        let timestamps = Authorities::new(&config.timestamps, config.delivery.ca_file.as_deref())
+            .map_err(OpenError::Timestamps)?;
         make_folder(&config.data).map_err(|source| OpenError::Folder {
             path: config.data.display().to_string(),
             source,
@@ -128,6 +136,7 @@ impl App {
             images: cache::Cache::new(32 * 1024 * 1024),
             sealing: sealing::UnderWay::default(),
             notifier,
+            timestamps,
             codes: codes::Codes::default(),
             wake: Wake::default(),
             delivery: std::sync::OnceLock::new(),
@@ -161,6 +170,29 @@ impl App {
 
     pub(crate) fn wake(&self) -> &Wake {
         &self.0.wake
+    }
+
+    /// The timestamp authorities that signatures are taken to.
+    pub(crate) fn timestamps(&self) -> &Authorities {
+        &self.0.timestamps
+    }
+
+    /// Whom verification trusts: the built-in authority, and for timestamps the operator's roots too.
+    pub(crate) fn trust(&self) -> sealpost_pdf::Trust {
+        let mut trust = self.0.keys.trust();
+        trust
+            .timestamp_roots
+            .extend_from_slice(self.0.timestamps.roots());
+        trust
+    }
+
+    /// The key of our own timestamp authority.
+    pub(crate) async fn timestamp_credential(
+        &self,
+    ) -> Result<sealpost_pdf::Credential, keys::KeyError> {
+        let keys = &self.0.keys;
+        keys.timestamp_authority(self.store(), self.secrets(), self.now())
+            .await
     }
 
     /// The delivery engine, once it has been started.
@@ -225,7 +257,7 @@ impl App {
 }
 
 /// Makes the data folder if it is missing, open to nobody but its owner: it holds personal data and secrets.
-fn make_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     let mut folder = DirBuilder::new();
     folder.recursive(true);
     #[cfg(unix)]

@@ -9,6 +9,7 @@ mod flow;
 mod operator;
 mod output;
 mod serve;
+mod tsa;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -85,6 +86,8 @@ enum Command {
     Listen(channel_side::listen::Args),
     /// Check the signatures of a PDF
     Verify(verify::VerifyArgs),
+    /// Be a small timestamp authority (RFC 3161), for closed networks and for trying out
+    Tsa(tsa::TsaArgs),
     /// Is this configuration fit to run?
     Doctor(doctor::DoctorArgs),
     /// List every setting with its variable and default
@@ -139,6 +142,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => {
             start_log(settings.log_filter.as_deref().unwrap_or("error"), false)?;
             runtime.block_on(doctor::run(args, settings.load()))
+        }
+        Command::Tsa(args) => {
+            runtime.block_on(async { tsa::run(args, settings.open().await?).await })
         }
         Command::Channel(command) => {
             runtime.block_on(async { channel::run(command, &settings.open().await?).await })

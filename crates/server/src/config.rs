@@ -210,6 +210,24 @@ pub const SETTINGS: &[Setting] = &[
         "URL that is told of failed callbacks and paused channels",
     ),
     setting(
+        "timestamps.authorities",
+        List,
+        "none",
+        "URLs of timestamp authorities (RFC 3161), asked in this order",
+    ),
+    setting(
+        "timestamps.policy",
+        Text,
+        "none",
+        "policy that timestamps must keep to, an object identifier",
+    ),
+    setting(
+        "timestamps.roots",
+        Text,
+        "none",
+        "root certificates (PEM) of the authorities, beside the built-in one",
+    ),
+    setting(
         "sms.url",
         Text,
         "none",
@@ -263,6 +281,8 @@ pub struct Config {
     pub sealing_parallel: usize,
     /// Delivery of callbacks.
     pub delivery: Delivery,
+    /// Timestamps in signatures.
+    pub timestamps: Timestamps,
     /// How codes and reminders reach signers.
     pub notify: Notify,
 }
@@ -298,6 +318,17 @@ pub struct Delivery {
     pub ca_file: Option<PathBuf>,
     /// Where alerts go.
     pub alert_url: Option<String>,
+}
+
+/// Timestamps in signatures (PAdES B-T). Without authorities there are none.
+#[derive(Debug, Clone, Default)]
+pub struct Timestamps {
+    /// URLs of the authorities, in the order in which they are asked.
+    pub authorities: Vec<String>,
+    /// The policy that they must keep to.
+    pub policy: Option<String>,
+    /// Their root certificates.
+    pub roots: Option<PathBuf>,
 }
 
 /// How codes and reminders reach signers. What is not set reaches nobody.
@@ -415,6 +446,7 @@ struct RawConfig {
     flow: RawFlow,
     sealing: RawSealing,
     delivery: RawDelivery,
+    timestamps: RawTimestamps,
     sms: RawSms,
     mail: RawMail,
     codes: RawCodes,
@@ -448,6 +480,14 @@ struct RawDelivery {
     attempt_seconds: Option<u32>,
     ca_file: Option<String>,
     alert_url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawTimestamps {
+    authorities: Option<Vec<String>>,
+    policy: Option<String>,
+    roots: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -541,6 +581,7 @@ impl Default for Config {
                 ca_file: None,
                 alert_url: None,
             },
+            timestamps: Timestamps::default(),
             notify: Notify::default(),
         }
     }
@@ -606,6 +647,7 @@ impl RawConfig {
             config.sealing_parallel = parallel;
         }
         config.delivery = self.delivery.check(config.delivery)?;
+        config.timestamps = self.timestamps.check()?;
         config.notify = Notify {
             sms: self.sms.check()?,
             mail: self.mail.check()?,
@@ -632,6 +674,47 @@ impl RawDelivery {
             delivery.alert_url = Some(text);
         }
         Ok(delivery)
+    }
+}
+
+impl RawTimestamps {
+    fn check(self) -> Result<Timestamps, ConfigError> {
+        const MOST: usize = 10;
+        let authorities = self.authorities.unwrap_or_default();
+        if authorities.len() > MOST {
+            return Err(unfit(
+                "timestamps.authorities",
+                "that",
+                "there may be at most 10",
+            ));
+        }
+        for text in &authorities {
+            let is_http =
+                url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+            if !is_http {
+                return Err(unfit(
+                    "timestamps.authorities",
+                    text,
+                    "each must be an absolute http or https URL",
+                ));
+            }
+        }
+        if let Some(policy) = &self.policy
+            && policy
+                .split('.')
+                .any(|arc| arc.is_empty() || !arc.bytes().all(|byte| byte.is_ascii_digit()))
+        {
+            return Err(unfit(
+                "timestamps.policy",
+                policy,
+                "it must be an object identifier like 1.2.3.4",
+            ));
+        }
+        Ok(Timestamps {
+            authorities,
+            policy: self.policy,
+            roots: self.roots.map(PathBuf::from),
+        })
     }
 }
 

@@ -20,5 +20,6 @@ pub mod problem;
 mod router;
 pub mod secrets;
 pub mod server;
+mod tsa;
 mod web;
 mod workers;

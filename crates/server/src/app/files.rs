@@ -111,7 +111,7 @@ impl App {
 
     /// What verification finds in a PDF, trusting the built-in authority.
     pub(crate) async fn verify(&self, pdf: Bytes) -> Result<Report, Problem> {
-        let (trust, now) = (self.0.keys.trust(), self.now());
+        let (trust, now) = (self.trust(), self.now());
         let report = self
             .on_paper(move || sealpost_pdf::verify(&pdf, &trust, now))
             .await?;

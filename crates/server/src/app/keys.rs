@@ -29,6 +29,9 @@ const ORGANIZATION_YEARS: i64 = 5;
 /// by the clock of the day they look at it, so a short validity would only make good signatures look bad.
 const PERSON_YEARS: i64 = 10;
 
+/// How long the key of our own timestamp authority is valid.
+const TIMESTAMP_YEARS: i64 = 15;
+
 /// Clocks of others may be behind ours by this much.
 const SLACK: i64 = 5 * 60 * 1000;
 
@@ -178,6 +181,36 @@ impl Keys {
         }
         organizations.insert(name.to_owned(), Arc::clone(&credential));
         Ok(credential)
+    }
+
+    /// The key of our own timestamp authority: the one that is kept, or a new one.
+    pub(crate) async fn timestamp_authority(
+        &self,
+        store: &Store,
+        secrets: &Secrets,
+        now: UtcMillis,
+    ) -> Result<Credential, KeyError> {
+        const NAME: &str = "timestamp-authority";
+        let sealed = match store.find_credential(NAME).await? {
+            Some(sealed) => sealed,
+            None => {
+                let subject = Subject::TimestampAuthority {
+                    name: "Sealpost built-in timestamps",
+                };
+                let validity = Validity {
+                    not_before: now - SLACK,
+                    not_after: now + TIMESTAMP_YEARS * YEAR,
+                };
+                let made = self
+                    .authority
+                    .issue(subject, KeyAlgorithm::P256, validity)?;
+                let kept = Kept::new(&made.to_pkcs8()?, made.chain());
+                store
+                    .keep_credential(NAME, kept.encrypt(secrets, NAME)?, now)
+                    .await?
+            }
+        };
+        Ok(Kept::decrypt(secrets, NAME, &sealed)?.credential()?)
     }
 
     /// A key for one person and one flow.

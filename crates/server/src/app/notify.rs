@@ -209,7 +209,7 @@ fn filled(value: Value, replace: &impl Fn(&str) -> String) -> Value {
     }
 }
 
-fn everywhere() -> Vec<sealpost_delivery::guard::IpRange> {
+pub(crate) fn everywhere() -> Vec<sealpost_delivery::guard::IpRange> {
     ["0.0.0.0/0", "::/0"]
         .iter()
         .filter_map(|range| range.parse().ok())

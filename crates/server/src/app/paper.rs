@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 use sealpost_contract::UtcMillis;
 use sealpost_flow::{Flow, Party, Place, Signer, SignerNo};
 use sealpost_pdf::{
-    Credential, DrawError, DrawMeta, Field, PlaceKind, Receipt, RoundSeal, SignError, SignRequest,
-    SignerLabel, Trust, Verdict, render, signature,
+    Credential, DrawError, DrawMeta, Field, Pending, PlaceKind, Receipt, RoundSeal, SignError,
+    SignRequest, SignerLabel, Trust, Verdict, render, signature,
 };
 
 use super::details::Layout;
@@ -103,7 +103,19 @@ pub(crate) enum ApplyError {
     Sign(#[from] SignError),
 }
 
-/// Puts a signer's signature into the document. `mark` is the drawn signature of a person.
+/// A signer's signature in the document, or on the way there.
+pub(crate) enum Applied {
+    Signed(Vec<u8>),
+    /// With room for a timestamp, which is still to be had.
+    Pending(Pending),
+}
+
+/// Puts a signer's signature into the document. `mark` is the drawn signature of a person; `stamped` leaves room for a
+/// timestamp.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all of it goes into one signature"
+)]
 pub(crate) fn apply(
     pdf: &[u8],
     flow: &Flow,
@@ -111,7 +123,8 @@ pub(crate) fn apply(
     mark: Option<&[u8]>,
     credential: &Credential,
     zone: &TimeZone,
-) -> Result<Vec<u8>, ApplyError> {
+    stamped: bool,
+) -> Result<Applied, ApplyError> {
     let signed_at = signer
         .step
         .unapplied()
@@ -141,7 +154,11 @@ pub(crate) fn apply(
         location,
         name: Some(name),
     };
-    Ok(sealpost_pdf::sign(pdf, &request)?)
+    Ok(if stamped {
+        Applied::Pending(sealpost_pdf::prepare(pdf, &request)?)
+    } else {
+        Applied::Signed(sealpost_pdf::sign(pdf, &request)?)
+    })
 }
 
 /// Verifies a finished document: the signature of each signer is in it and valid. Signatures that an uploaded document brought

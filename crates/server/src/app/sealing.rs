@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 
 use sealpost_contract::SignFlowId;
 use sealpost_flow::{Actor, Flow, Operation, Party, Signer, Status};
-use sealpost_pdf::Credential;
+use sealpost_pdf::{Credential, Pending};
 use sealpost_store::StoredFlow;
 
+use super::paper::Applied;
 use super::{App, paper};
 use crate::problem::{Chain, Kind, Problem};
+use crate::secrets::random;
 
 /// How long a request waits for the sealing that it caused.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -157,6 +159,7 @@ impl App {
         };
         let (app, flow_now, signer_now, now) =
             (self.clone(), flow.clone(), signer.clone(), self.now());
+        let stamped = !self.timestamps().is_empty();
         let signed = self.on_paper(move || {
             let person: Credential;
             let credential = match &organization {
@@ -178,14 +181,19 @@ impl App {
                 mark.as_deref(),
                 credential,
                 zone,
+                stamped,
             );
             signed
-                .map(|pdf| (pdf, credential.serial_hex()))
+                .map(|applied| (applied, credential.serial_hex()))
                 .map_err(|error| Chain(&error).to_string())
         });
-        let (pdf, certificate) = signed
+        let (applied, certificate) = signed
             .await
             .map_err(|problem| problem.detail().to_owned())??;
+        let pdf = match applied {
+            Applied::Signed(pdf) => pdf,
+            Applied::Pending(pending) => self.stamp(pending).await?,
+        };
         let document = self
             .store()
             .put_document(pdf)
@@ -199,6 +207,21 @@ impl App {
         })
     }
 
+    /// Takes a signature to the timestamp authorities. When none answers, the signature waits to be tried again like any
+    /// sealing that failed: it is never made without a timestamp where the operator asked for one.
+    async fn stamp(&self, mut pending: Pending) -> Result<Vec<u8>, String> {
+        let authorities = self.timestamps();
+        let nonce = random::<16>().map_err(|error| Chain(&error).to_string())?;
+        let question = pending
+            .timestamp_request(nonce, authorities.policy())
+            .map_err(|error| Chain(&error).to_string())?;
+        let timestamp = authorities.stamp(&question).await?;
+        pending
+            .set_timestamp(&timestamp)
+            .and_then(|()| pending.finish())
+            .map_err(|error| Chain(&error).to_string())
+    }
+
     /// Reads the finished document back from where it is kept and verifies it. The error is in words for the record.
     async fn verify_and_complete(&self, flow: &Flow) -> Result<Operation, String> {
         let pdf = self
@@ -206,7 +229,7 @@ impl App {
             .document(&flow.document)
             .await
             .map_err(|error| Chain(&error).to_string())?;
-        let (trust, now, checked) = (self.0.keys.trust(), self.now(), flow.clone());
+        let (trust, now, checked) = (self.trust(), self.now(), flow.clone());
         let verdict = self
             .on_paper(move || paper::verify_complete(&pdf, &checked, &trust, now))
             .await;
