@@ -82,7 +82,14 @@
         const y = event.detail ? (event.clientY - box.top) / box.height : 0;
         image.width = button.querySelector('img').width;
         image.height = button.querySelector('img').height;
-        image.src = button.dataset.zoom;
+        // What is there already is shown until the sharp one has come.
+        const shown = button.querySelector('img').currentSrc;
+        const sharp = new Image();
+        image.src = shown;
+        sharp.addEventListener('load', () => {
+          if (image.src === shown) image.src = sharp.src;
+        });
+        sharp.src = button.dataset.zoom;
         image.alt = button.dataset.alt;
         show(viewer);
         zoom(window.innerWidth < 700 ? 1 : 0);

@@ -4,6 +4,7 @@ use axum::Json as JsonAnswer;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use sealpost_flow::{Party, Step, event};
+use sealpost_store::StoredFlow;
 use serde_json::{Value, json};
 
 use super::sign_flows::{own_flow, sign_flow};
@@ -19,6 +20,11 @@ pub(crate) async fn show_evidence(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let stored = own_flow(&app, &caller, id).await?;
+    Ok(JsonAnswer(evidence(&app, &stored).await?).into_response())
+}
+
+/// The evidence of a flow, for the API and the console.
+pub(crate) async fn evidence(app: &App, stored: &StoredFlow) -> Result<Value, Problem> {
     let flow = &stored.flow;
     let events = app.store().events(&flow.id).await?;
     let events: Vec<Value> = events
@@ -36,9 +42,9 @@ pub(crate) async fn show_evidence(
     let document = app.store().document(&flow.document).await?;
     let report = app.verify(document.into()).await?;
     let (subject, validity) = app.authority_subject();
-    Ok(JsonAnswer(json!({
+    Ok(json!({
         "made_at": time(app.now()),
-        "sign_flow": sign_flow(&app, &stored),
+        "sign_flow": sign_flow(app, stored),
         "signers": signers,
         "documents": {
             "original_sha256": flow.original.to_string(),
@@ -59,7 +65,6 @@ pub(crate) async fn show_evidence(
             "certificate_pem": app.authority_pem(),
         },
     }))
-    .into_response())
 }
 
 fn shown_signer(signer: &sealpost_flow::Signer) -> Value {

@@ -12,6 +12,7 @@ mod flows;
 mod operators;
 mod overview;
 mod password;
+mod rehearsal;
 mod session;
 mod signing;
 mod totp;
@@ -41,6 +42,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/console/flows/{id}", get(flows::show))
         .route("/console/flows/{id}/pages/{file}", get(flows::page_image))
         .route("/console/flows/{id}/file", get(flows::fetch_file))
+        .route("/console/flows/{id}/evidence", get(flows::fetch_evidence))
         .route("/console/flows/{id}/revoke", post(flows::revoke))
         .route("/console/flows/{id}/remind", post(flows::remind))
         .route("/console/callbacks", get(callbacks::list))
@@ -50,6 +52,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/console/channels", get(channels::list).post(channels::create))
         .route("/console/channels/{id}", get(channels::show))
         .route("/console/channels/{id}/delivery", post(channels::set_delivery))
+        .route("/console/channels/{id}/test", post(rehearsal::send))
         .route("/console/channels/{id}/pause", post(channels::pause))
         .route("/console/channels/{id}/resume", post(channels::resume))
         .route("/console/channels/{id}/rotate-secret", post(channels::rotate_secret))

@@ -1,5 +1,6 @@
 //! Sign flows: found, one with everything that happened to it, revoked, reminded.
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, header};
@@ -13,6 +14,7 @@ use super::session::{Action, Signed};
 use super::view::{
     Badge, FactRow, FlowPage, FlowRow, FlowsPage, Section, SignatureRow, SignerRow, TimelineRow,
 };
+use crate::api::evidence::evidence;
 use crate::app::App;
 use crate::pages::signing::page_image_of;
 use crate::problem::Problem;
@@ -30,6 +32,8 @@ pub(crate) async fn list(
     let text = query.find_text("q", 1..=64).unwrap_or_default();
     let status = query.find_text("status", 1..=16).unwrap_or_default();
     let channel = query.find_text("channel", 1..=64).unwrap_or_default();
+    let from = query.find_text("from", 10..=10).unwrap_or_default();
+    let to = query.find_text("to", 10..=10).unwrap_or_default();
     let after = query
         .find_text("after", 1..=200)
         .and_then(|text| text.parse::<Cursor>().ok());
@@ -38,15 +42,17 @@ pub(crate) async fn list(
     {
         return Ok(Redirect::to(&format!("/console/flows/{id}")).into_response());
     }
+    let words = Words::of(&app, signed.reader.lang);
     let filter = FlowFilter {
         text: (!text.is_empty()).then(|| text.clone()),
         status: sealpost_flow::Status::ALL
             .into_iter()
             .find(|known| known.code() == status),
         channel_id: (!channel.is_empty()).then(|| channel.clone()),
+        created_from: words.midnight(&from, 0),
+        created_before: words.midnight(&to, 1),
         ..FlowFilter::default()
     };
-    let words = Words::of(&app, signed.reader.lang);
     let found = async {
         let page = app.list_flows(filter, after, ROWS).await?;
         Ok::<_, Problem>((page, app.channels().await?))
@@ -85,6 +91,8 @@ pub(crate) async fn list(
         text,
         status,
         channel,
+        from,
+        to,
     };
     Ok(signed.reader.respond(StatusCode::OK, &page))
 }
@@ -358,6 +366,22 @@ pub(crate) async fn fetch_file(
         (header::CONTENT_DISPOSITION, disposition),
     ];
     Ok((headers, pdf.bytes).into_response())
+}
+
+/// `GET /console/flows/{id}/evidence`: what an auditor needs, as the API gives it.
+pub(crate) async fn fetch_evidence(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    signed: Signed,
+) -> Result<Response, Response> {
+    signed.log(&app, "flow.evidence", Some(&id), None).await?;
+    let fetched = async {
+        let stored = find(&app, &id).await?;
+        evidence(&app, &stored).await
+    };
+    let evidence = fetched.await.map_err(|problem| signed.problem(&problem))?;
+    let disposition = format!("attachment; filename=\"{id}-evidence.json\"");
+    Ok(([(header::CONTENT_DISPOSITION, disposition)], Json(evidence)).into_response())
 }
 
 /// `POST /console/flows/{id}/revoke`.

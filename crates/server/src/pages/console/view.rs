@@ -284,6 +284,8 @@ pub(crate) struct FlowsPage {
     pub(crate) text: String,
     pub(crate) status: String,
     pub(crate) channel: String,
+    pub(crate) from: String,
+    pub(crate) to: String,
 }
 
 #[derive(Template)]
@@ -359,6 +361,21 @@ pub(crate) struct ChannelPage {
     pub(crate) can_pause: bool,
     pub(crate) can_change: bool,
     pub(crate) done: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "console/rehearsal.html")]
+pub(crate) struct RehearsalPage {
+    pub(crate) frame: Frame,
+    pub(crate) channel: String,
+    pub(crate) name: String,
+    pub(crate) url: String,
+    pub(crate) acknowledged: bool,
+    pub(crate) reason: String,
+    pub(crate) status: String,
+    pub(crate) took: String,
+    pub(crate) sent: String,
+    pub(crate) answer: String,
 }
 
 #[derive(Template)]
@@ -446,6 +463,7 @@ has_layout!(
     ChannelsPage,
     ChannelPage,
     SecretPage,
+    RehearsalPage,
     SigningPage,
     OperatorsPage,
     AuditPage,

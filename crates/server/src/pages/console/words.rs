@@ -44,6 +44,14 @@ impl<'a> Words<'a> {
         self.format(at, "%Y-%m-%d")
     }
 
+    /// The midnight that begins a day (`2026-11-24`) in the platform's zone, or one `days` later; `None` for anything else.
+    pub(crate) fn midnight(&self, day: &str, days: i32) -> Option<UtcMillis> {
+        let day: jiff::civil::Date = day.parse().ok()?;
+        let day = (0..days).try_fold(day, |day, _| day.tomorrow()).ok()?;
+        let midnight = self.zone.to_timestamp(day.at(0, 0, 0, 0)).ok()?;
+        Some(midnight.as_millisecond())
+    }
+
     fn format(&self, at: UtcMillis, form: &str) -> String {
         match jiff::Timestamp::from_millisecond(at) {
             Ok(time) => self.zone.to_datetime(time).strftime(form).to_string(),

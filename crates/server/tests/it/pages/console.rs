@@ -34,6 +34,8 @@ async fn sign_in(browser: &Browser, app: &TestApp, name: &str) {
     browser.type_into("#name", name).await;
     browser.type_into("#password", PASSWORD).await;
     browser.click(".sign-in button").await;
+    // The answer has come: the overview, or what was wrong.
+    browser.see(".tiles, .note").await;
 }
 
 /// Flows in every state, callbacks acknowledged, waiting and failed.
@@ -139,6 +141,118 @@ async fn an_operator_sees_what_happened_and_sends_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_console_speaks_english() {
+    let app = TestApp::start().await;
+    let channel = some_history(&app).await;
+    add_operator(&app, "boss", "administrator");
+    let desk = Browser::start(DESK).await;
+    desk.open(&format!("{}/console/sign-in?lang=en", app.base()))
+        .await;
+    assert!(desk.text("main").await.contains("Sign in to the console"));
+    sign_in(&desk, &app, "boss").await;
+    desk.see(".tiles").await;
+    let shown = format!("/console/channels/{}", channel.id);
+    for (path, word) in [
+        ("/console", "Overview"),
+        (
+            "/console/flows?q=%E6%9D%8E&from=2020-01-01&to=2099-01-01",
+            "Rejected",
+        ),
+        ("/console/callbacks?state=failed", "Failed"),
+        ("/console/channels", "Add a channel"),
+        (&shown, "Webhook secrets"),
+        ("/console/signing", "not a licensed"),
+        ("/console/operators", "Administrator"),
+        ("/console/audit", "sign_in"),
+        ("/console/account", "Change the password"),
+        ("/console/account/totp", "Scan this"),
+    ] {
+        desk.open(&format!("{}{path}", app.base())).await;
+        let text = desk.text("main").await;
+        assert!(text.contains(word), "{path}: {text}");
+        accessibility::check(&desk, path).await;
+    }
+    desk.open(&format!("{}{shown}", app.base())).await;
+    desk.picture("console-en-channel").await;
+    desk.click("form[action$='/test'] button").await;
+    let text = desk.see("main").await.text().await.unwrap();
+    assert!(
+        text.contains("Acknowledged") && text.contains("\"000\""),
+        "{text}"
+    );
+    assert_eq!(desk.complaints().await, Vec::<String>::new());
+    desk.close().await;
+    app.stop().await;
+}
+
+/// `cargo test -p sealpost-server --test it -- --ignored pictures` makes the pictures of `docs/screenshots/` anew, in
+/// `target/tmp/screenshots/readme-*.png`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "makes pictures; proves nothing"]
+async fn pictures_for_the_readme() {
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+    let app = TestApp::start().await;
+    let channels = [
+        app.channel("链家").await,
+        app.channel("我爱我家").await,
+        app.channel("贝壳找房").await,
+    ];
+    for day in 0..20_usize {
+        for n in 0..=(day * 7) % 5 {
+            let channel = &channels[(day + n) % 3];
+            let mut request = receipt();
+            request["reference"] = format!("R-{:04}", day * 10 + n).into();
+            request["document"]["receipt"]["number"] =
+                format!("XS-2026-{:04}", day * 10 + n).into();
+            let flow = channel.create_flow(request).await;
+            channel.show_in(&flow, "signing").await;
+            match (day * 3 + n) % 9 {
+                7 => drop(app.signer("张三").rejects("房号不对").await),
+                8 => {
+                    for _ in 0..4 {
+                        channel.will_answer(503, "{\"response_code\":\"503\"}");
+                    }
+                    app.signer("张三").signs().await;
+                    channel.callback_in(&flow, "failed").await;
+                }
+                5 | 6 if day > 14 => {}
+                _ => {
+                    app.signer("张三").signs().await;
+                    channel.callback_in(&flow, "acknowledged").await;
+                }
+            }
+        }
+        app.app().move_clock(DAY);
+    }
+    add_operator(&app, "周运营", "administrator");
+    let desk = Browser::start(DESK).await;
+    sign_in(&desk, &app, "周运营").await;
+    desk.see(".tiles").await;
+    desk.picture("readme-console-overview").await;
+    for (path, name) in [
+        ("flows", "flows"),
+        ("flows?status=2", ""),
+        ("callbacks?state=failed", ""),
+    ] {
+        desk.open(&format!("{}/console/{path}", app.base())).await;
+        if name.is_empty() {
+            desk.click("tbody a").await;
+            desk.see("main dl").await;
+            let name = path
+                .split('?')
+                .next()
+                .unwrap_or_default()
+                .trim_end_matches('s');
+            desk.picture(&format!("readme-console-{name}")).await;
+        } else {
+            desk.picture(&format!("readme-console-{name}")).await;
+        }
+    }
+    desk.close().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_completed_flow_shows_its_signatures_and_record() {
     let app = TestApp::start().await;
     some_history(&app).await;
@@ -195,6 +309,15 @@ async fn an_administrator_makes_a_channel_and_operators_on_a_phone() {
     phone.see("form[action$='/resume']").await;
     accessibility::check(&phone, "a channel").await;
     phone.picture("console-phone-channel").await;
+
+    // A test callback shows what came back, and is kept nowhere.
+    phone.click("form[action$='/test'] button").await;
+    let text = phone.see("main").await.text().await.unwrap();
+    assert!(
+        text.contains("未确认") && text.contains("5ea1c4ec"),
+        "{text}"
+    );
+    accessibility::check(&phone, "a test callback").await;
 
     // A second factor: the code of the shown secret is asked for from then on, and is good once.
     phone
