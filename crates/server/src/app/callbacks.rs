@@ -36,6 +36,11 @@ impl App {
             None => None,
         };
         let weak = Arc::downgrade(&self.0);
+        let identity_of = weak.clone();
+        config.find_identity = Some(Arc::new(move |channel: &str| {
+            let (app, channel) = (identity_of.upgrade().map(App), channel.to_owned());
+            Box::pin(async move { app?.find_client_certificate(&channel).await })
+        }));
         let clock_of = weak.clone();
         let clock = move || clock_of.upgrade().map_or(0, |inner| inner.clock.now());
         let open_secret = move |channel: &str, sealed: &[u8]| {

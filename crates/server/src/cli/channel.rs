@@ -1,5 +1,6 @@
 //! `sealpost channel …`: who creates flows and is told how they ended.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -26,6 +27,8 @@ pub(super) enum ChannelCommand {
     Set(SetArgs),
     /// Make a new webhook secret; the former one signs along for another day
     RotateSecret(NameArgs),
+    /// Show a channel's endpoint a client certificate of ours (mTLS)
+    ClientCertificate(ClientCertificateArgs),
     /// Make another API key, which is shown only now
     AddKey(NameArgs),
     /// Revoke an API key by its id
@@ -76,6 +79,25 @@ pub(super) struct SetArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct ClientCertificateArgs {
+    /// The channel's name or id
+    channel: String,
+    /// The certificate and its chain, PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// Show none any more
+    #[arg(
+        long,
+        conflicts_with = "certificate",
+        required_unless_present = "certificate"
+    )]
+    remove: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct NameArgs {
     /// The channel's name or id
     channel: String,
@@ -110,6 +132,24 @@ pub(super) async fn run(command: ChannelCommand, app: &App) -> anyhow::Result<Ex
             output::line(&format!(
                 "new webhook secret (shown only now; the former one signs along for 24 hours):\n{secret}"
             ))
+        }
+        ChannelCommand::ClientCertificate(args) => {
+            let channel = named(app, &args.channel).await?;
+            let read = |path: &Path| {
+                std::fs::read_to_string(path)
+                    .with_context(|| format!("{} cannot be read", path.display()))
+            };
+            let identity = match (&args.certificate, &args.key) {
+                (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
+                _ => None,
+            };
+            let shown = identity.is_some();
+            app.set_client_certificate(&channel.id, identity).await?;
+            output::line(if shown {
+                "shown from now on"
+            } else {
+                "no longer shown"
+            })
         }
         ChannelCommand::AddKey(args) => {
             let channel = named(app, &args.channel).await?;
