@@ -10,7 +10,8 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let mut test = cargo();
     test.args(["test", "--locked", "--no-fail-fast"])
         .env("PATH", &tools.path)
-        .env("SEALPOST_TEST_POSTGRES", server.url());
+        // Not SEALPOST_…: the program under test takes every such variable for a setting.
+        .env("TEST_POSTGRES_URL", server.url());
     match args {
         [] => test.arg("--workspace"),
         args => test.args(args),

@@ -11,7 +11,7 @@ use sealpost_delivery::client::Trust;
 use serde_json::{Value, json};
 
 use crate::api::time;
-use crate::app::App;
+use crate::app::{App, make_folder};
 use crate::cli::{master_secret, print_json, print_line};
 use crate::config::Config;
 use crate::problem::Chain;
@@ -230,7 +230,7 @@ impl Examination {
 
     fn folder(&mut self, data: &Path) {
         let probe = data.join(".doctor");
-        let written = fs::create_dir_all(data)
+        let written = make_folder(data)
             .and_then(|()| fs::write(&probe, b""))
             .and_then(|()| fs::remove_file(&probe));
         match written {

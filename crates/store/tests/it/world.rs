@@ -21,7 +21,7 @@ pub(crate) const DEADLINE: UtcMillis = NOW + 7 * DAY;
 pub(crate) const CHANNEL: &str = "ch-lianjia";
 
 /// The URL of a PostgreSQL server for tests, in which each of them makes a schema of its own. `cargo xtask test` starts one.
-const POSTGRES: &str = "SEALPOST_TEST_POSTGRES";
+const POSTGRES: &str = "TEST_POSTGRES_URL";
 
 /// Makes of each `async fn(world: World)` a test on either database.
 macro_rules! on_every_database {
