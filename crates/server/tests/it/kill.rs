@@ -3,17 +3,16 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sealpost_contract::Callback;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use serde_json::json;
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+use crate::delivery_process::{add_channel, get, hand_over, read_message, start_server};
 
 /// How often the server is killed.
 const KILLS: u64 = 25;
@@ -41,7 +40,12 @@ async fn nothing_is_lost_by_kill_9() {
         let (mut server, address) = start_server(folder.path()).await;
         let mut clients = JoinSet::new();
         for client in 0..CLIENTS {
-            clients.spawn(hand_over(address, key.clone(), round * CLIENTS + client));
+            clients.spawn(hand_over(
+                address,
+                key.clone(),
+                round * CLIENTS + client,
+                u64::MAX,
+            ));
         }
         // From just started to well under way; the spread is fixed, what it meets is not.
         tokio::time::sleep(Duration::from_millis(15 + round * 67 % 400)).await;
@@ -68,7 +72,7 @@ async fn nothing_is_lost_by_kill_9() {
                 .count()
         };
         let waiting = get(address, &key, "/v1/callbacks?state=waiting&limit=1").await;
-        if missing == 0 && waiting["data"] == json!([]) {
+        if missing == 0 && waiting.is_some_and(|waiting| waiting["data"] == json!([])) {
             break;
         }
         assert!(
@@ -78,7 +82,9 @@ async fn nothing_is_lost_by_kill_9() {
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let failed = get(address, &key, "/v1/callbacks?state=failed&limit=1").await;
+    let failed = get(address, &key, "/v1/callbacks?state=failed&limit=1")
+        .await
+        .unwrap();
     assert_eq!(
         failed["data"],
         json!([]),
@@ -143,130 +149,4 @@ async fn start_receiver(ledger: Ledger) -> SocketAddr {
         }
     });
     address
-}
-
-fn sealpost(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sealpost"));
-    command
-        .current_dir(folder)
-        .arg("--data")
-        .arg(folder.join("data"))
-        .env("SEALPOST_DELIVERY_ALLOW_HTTP", "true")
-        .env("SEALPOST_DELIVERY_ALLOW_NETWORKS", "127.0.0.0/8")
-        .env("SEALPOST_LOG_FORMAT", "json")
-        .env("SEALPOST_LOG_FILTER", "info");
-    command
-}
-
-/// Adds a channel that is called at `receiver`; answers its API key.
-fn add_channel(folder: &TempDir, receiver: SocketAddr) -> String {
-    let output = sealpost(folder.path())
-        .args([
-            "channel",
-            "add",
-            "链家",
-            "--json",
-            "--callback-url",
-            &format!("http://{receiver}/callback"),
-        ])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let channel: Value = serde_json::from_slice(&output.stdout).unwrap();
-    channel["api_key"].as_str().unwrap().to_owned()
-}
-
-/// Starts the server and reads from its log where it listens.
-async fn start_server(folder: &Path) -> (Child, SocketAddr) {
-    let mut server = sealpost(folder)
-        .args(["--listen", "127.0.0.1:0", "serve"])
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let stderr = tokio::process::ChildStderr::from_std(server.stderr.take().unwrap()).unwrap();
-    let mut lines = BufReader::new(stderr).lines();
-    let address = tokio::time::timeout(Duration::from_secs(20), async {
-        while let Some(line) = lines.next_line().await.unwrap() {
-            let Ok(line) = serde_json::from_str::<Value>(&line) else {
-                continue;
-            };
-            let address = line["address"]
-                .as_str()
-                .or(line["fields"]["address"].as_str());
-            if let Some(address) = address.and_then(|text| text.parse().ok()) {
-                return address;
-            }
-        }
-        panic!("the server ended before it listened");
-    });
-    let address = address.await.expect("the server listens within 20 s");
-    // The rest of the log is read away, so that the server never waits for us.
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (server, address)
-}
-
-/// Hands over one callback after the other until the server is gone; answers the flows whose callbacks were answered 202.
-async fn hand_over(address: SocketAddr, key: String, client: u64) -> Vec<String> {
-    let mut accepted = Vec::new();
-    let Ok(stream) = TcpStream::connect(address).await else {
-        return accepted;
-    };
-    let mut stream = BufReader::new(stream);
-    for number in 0.. {
-        let flow = format!("{client:016x}{number:016x}");
-        let body = json!({
-            "sign_end_time": "2021-03-22 18:24:29",
-            "sign_flow_status": "2",
-            "sign_flow_id": flow,
-            "sign_file_url": "https://sealpost.example/f/0123456789abcdefghijklmn",
-        });
-        let body = body.to_string();
-        let request = format!(
-            "POST /v1/callbacks HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        if stream.write_all(request.as_bytes()).await.is_err() {
-            break;
-        }
-        match read_message(&mut stream).await {
-            Some((head, _)) if head.starts_with("HTTP/1.1 202") => accepted.push(flow),
-            Some((head, body)) => panic!("{head}\n{}", String::from_utf8_lossy(&body)),
-            None => break,
-        }
-    }
-    accepted
-}
-
-async fn get(address: SocketAddr, key: &str, path: &str) -> Value {
-    let mut stream = BufReader::new(TcpStream::connect(address).await.unwrap());
-    let request =
-        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let (head, body) = read_message(&mut stream).await.unwrap();
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    serde_json::from_slice(&body).unwrap()
-}
-
-/// Reads one HTTP message with a content-length; `None` when the connection ends first.
-async fn read_message(stream: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if stream.read_line(&mut head).await.ok()? == 0 {
-            return None;
-        }
-    }
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length")
-            .then(|| value.trim().parse().ok())?
-    });
-    let mut body = vec![0; length.unwrap_or(0)];
-    stream.read_exact(&mut body).await.ok()?;
-    Some((head, body))
 }

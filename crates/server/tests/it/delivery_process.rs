@@ -1,0 +1,171 @@
+//! `sealpost serve` as a process of its own, and the little HTTP that its clients and its channels need.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+pub(crate) fn sealpost(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+    command
+        .current_dir(folder)
+        .arg("--data")
+        .arg(folder.join("data"))
+        .env("SEALPOST_DELIVERY_ALLOW_HTTP", "true")
+        .env("SEALPOST_DELIVERY_ALLOW_NETWORKS", "127.0.0.0/8")
+        .env("SEALPOST_LOG_FORMAT", "json")
+        .env("SEALPOST_LOG_FILTER", "info");
+    command
+}
+
+/// Adds a channel that is called at `receiver`; answers its API key.
+pub(crate) fn add_channel(folder: &TempDir, receiver: SocketAddr) -> String {
+    let output = sealpost(folder.path())
+        .args([
+            "channel",
+            "add",
+            "链家",
+            "--json",
+            "--callback-url",
+            &format!("http://{receiver}/callback"),
+        ])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let channel: Value = serde_json::from_slice(&output.stdout).unwrap();
+    channel["api_key"].as_str().unwrap().to_owned()
+}
+
+/// Starts the server and reads from its log where it listens.
+pub(crate) async fn start_server(folder: &Path) -> (Child, SocketAddr) {
+    start(sealpost(folder)).await
+}
+
+/// As [`start_server`], with at most so many file descriptors.
+pub(crate) async fn start_server_with_descriptors(folder: &Path, most: u32) -> (Child, SocketAddr) {
+    let direct = sealpost(folder);
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")])
+        .arg(direct.get_program())
+        .args(direct.get_args());
+    limited.current_dir(folder).envs(
+        direct
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    start(limited).await
+}
+
+async fn start(mut command: Command) -> (Child, SocketAddr) {
+    let mut server = command
+        .args(["--listen", "127.0.0.1:0", "serve"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let stderr = tokio::process::ChildStderr::from_std(server.stderr.take().unwrap()).unwrap();
+    let mut lines = BufReader::new(stderr).lines();
+    let address = tokio::time::timeout(Duration::from_secs(20), async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            let Ok(line) = serde_json::from_str::<Value>(&line) else {
+                continue;
+            };
+            let address = line["address"]
+                .as_str()
+                .or(line["fields"]["address"].as_str());
+            if let Some(address) = address.and_then(|text| text.parse().ok()) {
+                return address;
+            }
+        }
+        panic!("the server ended before it listened");
+    });
+    let address = address.await.expect("the server listens within 20 s");
+    // The rest of the log is read away, so that the server never waits for us.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (server, address)
+}
+
+/// Hands over one callback after the other, at most so many, until the server is gone; answers the flows whose callbacks were answered 202.
+pub(crate) async fn hand_over(
+    address: SocketAddr,
+    key: String,
+    client: u64,
+    most: u64,
+) -> Vec<String> {
+    let mut accepted = Vec::new();
+    let Ok(stream) = TcpStream::connect(address).await else {
+        return accepted;
+    };
+    let mut stream = BufReader::new(stream);
+    let mut number = 0;
+    while number < most {
+        let flow = format!("{client:016x}{number:016x}");
+        let body = json!({
+            "sign_end_time": "2021-03-22 18:24:29",
+            "sign_flow_status": "2",
+            "sign_flow_id": flow,
+            "sign_file_url": "https://sealpost.example/f/0123456789abcdefghijklmn",
+        });
+        let body = body.to_string();
+        let request = format!(
+            "POST /v1/callbacks HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        if stream.write_all(request.as_bytes()).await.is_err() {
+            break;
+        }
+        match read_message(&mut stream).await {
+            Some((head, _)) if head.starts_with("HTTP/1.1 202") => {
+                accepted.push(flow);
+                number += 1;
+            }
+            // The server could not; like any client, we ask again.
+            Some((head, _)) if head.starts_with("HTTP/1.1 50") => {
+                tokio::time::sleep(Duration::from_millis(50)).await
+            }
+            Some((head, body)) => panic!("{head}\n{}", String::from_utf8_lossy(&body)),
+            None => break,
+        }
+    }
+    accepted
+}
+
+/// GETs JSON; `None` if the server cannot just now.
+pub(crate) async fn get(address: SocketAddr, key: &str, path: &str) -> Option<Value> {
+    let mut stream = BufReader::new(TcpStream::connect(address).await.ok()?);
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let (head, body) = read_message(&mut stream).await?;
+    head.starts_with("HTTP/1.1 200")
+        .then(|| serde_json::from_slice(&body).unwrap())
+}
+
+/// Reads one HTTP message with a content-length; `None` when the connection ends first.
+pub(crate) async fn read_message(stream: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if stream.read_line(&mut head).await.ok()? == 0 {
+            return None;
+        }
+    }
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse().ok())?
+    });
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).await.ok()?;
+    Some((head, body))
+}
