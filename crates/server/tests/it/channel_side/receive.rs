@@ -250,6 +250,39 @@ async fn only_signed_callbacks_when_a_secret_is_given() {
     );
 }
 
+#[tokio::test]
+async fn a_full_disk_is_answered_500_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // No file may grow beyond 256 KiB, which is to the program what a full disk is.
+    let limited = "trap '' XFSZ; ulimit -f 512; exec \"$0\" --log off receive --no-fetch --listen 127.0.0.1:0 --data \"$1\"";
+    let mut command = std::process::Command::new("sh");
+    command
+        .args(["-c", limited, env!("CARGO_BIN_EXE_sealpost")])
+        .arg(folder.path());
+    let receive = Program::start(&mut command);
+    let platform = Platform::new();
+    let mut kept = 0;
+    let refused = loop {
+        assert!(kept < 5_000, "the disk did not fill");
+        let body = callback(&kept.to_string(), "2", "http://");
+        match platform.post(&receive.url, body.clone()).await {
+            Some((200, _)) => kept += 1,
+            Some((500, _)) => break body,
+            other => panic!("{other:?}"),
+        }
+    };
+    receive.kill();
+    assert!(kept > 0);
+
+    let receive = Program::receive(folder.path(), &["--no-fetch"]);
+    assert_eq!(
+        status(folder.path())["counts"]["kept"],
+        kept,
+        "neither more nor less than was acknowledged"
+    );
+    assert_eq!(platform.post(&receive.url, refused).await, acknowledged());
+}
+
 #[test]
 fn a_secret_that_is_none_is_not_taken_for_going_without() {
     for nothing in ["", " ", "secret", "whsec_AAAA"] {
