@@ -154,6 +154,22 @@ impl Browser {
         }
     }
 
+    /// What is shown as text, once `part` is in it.
+    pub(crate) async fn reads(&self, css: &str, part: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let text = self.text(css).await;
+            if text.contains(part) {
+                return text;
+            }
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{part} is not to be read: {text}"
+            );
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
     pub(crate) async fn attribute(&self, css: &str, name: &str) -> Option<String> {
         self.see(css).await.attr(name).await.unwrap()
     }

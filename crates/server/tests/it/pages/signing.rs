@@ -107,7 +107,7 @@ async fn the_page_speaks_english_and_switches_to_chinese() {
 
     // The switch is remembered for the next page, whatever the browser asks for.
     phone.click(".switch").await;
-    assert!(phone.text("main").await.contains("请您签署"));
+    phone.reads("main", "请您签署").await;
     phone.open(&app.signer("张三").url).await;
     assert!(phone.text("main").await.contains("请您签署"));
     assert_eq!(phone.complaints().await, Vec::<String>::new());
