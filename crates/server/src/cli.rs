@@ -5,6 +5,7 @@
 
 mod callbacks;
 mod channel;
+mod evidence;
 mod flow;
 mod operator;
 mod output;
@@ -91,7 +92,11 @@ enum Command {
     /// Is this configuration fit to run?
     Doctor(doctor::DoctorArgs),
     /// List every setting with its variable and default
-    Settings,
+    Settings {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Runs the program with the process's arguments and environment.
@@ -112,7 +117,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         .context("the async runtime cannot be started")?;
     let Cli { settings, command } = cli;
     match command {
-        Command::Settings => output::settings(SETTINGS),
+        Command::Settings { json } => output::settings(SETTINGS, json),
         Command::Demo(args) => runtime.block_on(async {
             start_log(settings.log_filter.as_deref().unwrap_or("error"), false)?;
             demo::run(args, settings.listen).await

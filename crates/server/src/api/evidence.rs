@@ -3,8 +3,8 @@
 use axum::Json as JsonAnswer;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use sealpost_flow::{Party, Step, event};
-use sealpost_store::StoredFlow;
+use sealpost_flow::{Happening, Party, SignerNo, Step, event};
+use sealpost_store::{StoredEvent, StoredFlow};
 use serde_json::{Value, json};
 
 use super::sign_flows::{own_flow, sign_flow};
@@ -26,8 +26,13 @@ pub(crate) async fn show_evidence(
 /// The evidence of a flow, for the API and the console.
 pub(crate) async fn evidence(app: &App, stored: &StoredFlow) -> Result<Value, Problem> {
     let flow = &stored.flow;
-    let events = app.store().events(&flow.id).await?;
-    let events: Vec<Value> = events
+    let stored_events = app.store().events(&flow.id).await?;
+    let signers: Vec<Value> = flow
+        .signers
+        .iter()
+        .map(|signer| shown_signer(signer, agreement(&stored_events, signer.no)))
+        .collect();
+    let events: Vec<Value> = stored_events
         .iter()
         .map(|stored| {
             json!({
@@ -38,7 +43,6 @@ pub(crate) async fn evidence(app: &App, stored: &StoredFlow) -> Result<Value, Pr
             })
         })
         .collect();
-    let signers: Vec<Value> = flow.signers.iter().map(shown_signer).collect();
     let document = app.store().document(&flow.document).await?;
     let report = app.verify(document.into()).await?;
     let (subject, validity) = app.authority_subject();
@@ -67,7 +71,22 @@ pub(crate) async fn evidence(app: &App, stored: &StoredFlow) -> Result<Value, Pr
     }))
 }
 
-fn shown_signer(signer: &sealpost_flow::Signer) -> Value {
+/// What a signer agreed to last, and how they proved who they are, as the events have it.
+fn agreement(events: &[StoredEvent], no: SignerNo) -> Option<(&str, Option<&str>)> {
+    events
+        .iter()
+        .rev()
+        .find_map(|stored| match &stored.event.what {
+            Happening::Agreed {
+                signer,
+                consent,
+                verified,
+            } if *signer == no => Some((consent.as_str(), verified.as_deref())),
+            _ => None,
+        })
+}
+
+fn shown_signer(signer: &sealpost_flow::Signer, agreement: Option<(&str, Option<&str>)>) -> Value {
     let intent = match &signer.step {
         Step::Signed { intent } | Step::Applied { intent, .. } => Some(intent),
         Step::Waiting | Step::Open { .. } | Step::Rejected { .. } => None,
@@ -88,11 +107,12 @@ fn shown_signer(signer: &sealpost_flow::Signer) -> Value {
     json!({
         "number": signer.no,
         "name": signer.party.name(),
-        "authentication": match signer.party {
-            Party::Person { .. } => "secret link",
-            Party::Organization { automatic: true, .. } => "automatic seal",
-            Party::Organization { automatic: false, .. } => "secret link",
+        "authentication": match (&signer.party, agreement) {
+            (Party::Organization { automatic: true, .. }, _) => "automatic seal".to_owned(),
+            (_, Some((_, Some(verified)))) => format!("secret link, {verified}"),
+            (_, _) => "secret link".to_owned(),
         },
+        "consent": agreement.map(|(consent, _)| consent),
         "signed": intent.map(|intent| json!({
             "at": time(intent.at),
             "address": intent.address,

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::config::Setting;
 
@@ -55,7 +55,13 @@ pub(crate) fn width(text: &str) -> usize {
 }
 
 /// `sealpost settings`.
-pub(super) fn settings(settings: &[Setting]) -> anyhow::Result<ExitCode> {
+pub(super) fn settings(settings: &[Setting], as_json: bool) -> anyhow::Result<ExitCode> {
+    if as_json {
+        let shown = settings.iter().map(|setting| {
+            json!({ "key": setting.key, "variable": setting.variable(), "default": setting.default, "help": setting.help })
+        });
+        return json(&shown.collect());
+    }
     let rows: Vec<Vec<String>> = settings
         .iter()
         .map(|setting| {

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use sealpost_pdf::{Trust, Verdict};
+use serde_json::json;
 
-use super::output;
+use super::{evidence, output};
 use crate::app::App;
 use crate::config::Config;
 
@@ -18,12 +19,15 @@ pub(super) struct VerifyArgs {
     /// Trust the certificates in this PEM file instead of this installation's built-in authority
     #[arg(long, value_name = "PEM")]
     trust: Vec<PathBuf>,
+    /// Recompute this evidence (JSON, from /v1/sign-flows/{id}/evidence) and check it against the PDF
+    #[arg(long, value_name = "JSON")]
+    evidence: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Exits with 0 when every signature is valid, with 1 otherwise.
+/// Exits with 0 when every signature is valid and the evidence, where it is given, holds; with 1 otherwise.
 pub(super) async fn run(args: VerifyArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let pdf = std::fs::read(&args.file)
         .with_context(|| format!("{} cannot be read", args.file.display()))?;
@@ -31,8 +35,23 @@ pub(super) async fn run(args: VerifyArgs, config: &Config) -> anyhow::Result<Exi
     let now = crate::clock::system_now();
     let report = sealpost_pdf::verify(&pdf, &trust, now)
         .with_context(|| format!("{} cannot be verified", args.file.display()))?;
+    let evidence = match &args.evidence {
+        None => Ok(()),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("{} cannot be read", path.display()))?;
+            let evidence = serde_json::from_str(&text)
+                .with_context(|| format!("{} is no JSON", path.display()))?;
+            evidence::check(&evidence, &report)
+        }
+    };
     if args.json {
-        output::json(&serde_json::to_value(&report)?)?;
+        let mut shown = serde_json::to_value(&report)?;
+        if args.evidence.is_some() {
+            shown["evidence"] =
+                json!({ "holds": evidence.is_ok(), "reason": evidence.as_ref().err() });
+        }
+        output::json(&shown)?;
     } else {
         output::line(&format!(
             "{}: {:?}\nSHA-256 {}",
@@ -40,6 +59,13 @@ pub(super) async fn run(args: VerifyArgs, config: &Config) -> anyhow::Result<Exi
             report.verdict,
             report.file_sha256
         ))?;
+        match &evidence {
+            Err(reason) => output::line(&format!("evidence: does not hold: {reason}"))?,
+            Ok(()) if args.evidence.is_some() => output::line(
+                "evidence: recomputed; it is this PDF's, and nothing in it was changed",
+            )?,
+            Ok(()) => ExitCode::SUCCESS,
+        };
         for signature in &report.signatures {
             let signer = signature
                 .signer
@@ -58,7 +84,7 @@ pub(super) async fn run(args: VerifyArgs, config: &Config) -> anyhow::Result<Exi
             }
         }
     }
-    Ok(if report.verdict == Verdict::Valid {
+    Ok(if report.verdict == Verdict::Valid && evidence.is_ok() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

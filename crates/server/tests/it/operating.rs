@@ -151,6 +151,84 @@ fn the_command_line_is_sound_and_works_beside_a_running_server() {
     server.terminate();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_evidence_is_recomputed_offline() {
+    let app = TestApp::start().await;
+    let channel = app.channel("lianjia").await;
+    let flow = channel.create_flow(receipt()).await;
+    app.signer("张三").signs().await;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    write("ca.pem", &app.get("/ca.pem").await.body);
+    write(
+        "signed.pdf",
+        &channel
+            .get(&format!("/v1/sign-flows/{}/file", flow.id))
+            .await
+            .body,
+    );
+    let evidence = channel
+        .get(&format!("/v1/sign-flows/{}/evidence", flow.id))
+        .await
+        .json();
+    app.stop().await;
+
+    let verdict = |evidence: &Value| {
+        write("evidence.json", evidence.to_string().as_bytes());
+        let arguments = [
+            "verify",
+            "signed.pdf",
+            "--trust",
+            "ca.pem",
+            "--evidence",
+            "evidence.json",
+            "--json",
+        ];
+        let ended = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let shown: Value = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!(shown["verdict"], "valid");
+        assert_eq!(ended.status.success(), shown["evidence"]["holds"] == true);
+        shown["evidence"]["reason"]
+            .as_str()
+            .unwrap_or("it holds")
+            .to_owned()
+    };
+    assert_eq!(verdict(&evidence), "it holds");
+    let forged = |change: &dyn Fn(&mut Value)| {
+        let mut forged = evidence.clone();
+        change(&mut forged);
+        verdict(&forged)
+    };
+    assert!(
+        forged(&|e| e["events"][3]["event"]["at"] = 1.into()).contains("shown as something else")
+    );
+    assert!(
+        forged(&|e| {
+            let json = e["events"][3]["canonical_json"]
+                .as_str()
+                .unwrap()
+                .replace("\"signer\":1", "\"signer\":2");
+            e["events"][3]["event"] = serde_json::from_str(&json).unwrap();
+            e["events"][3]["canonical_json"] = json.into();
+        })
+        .contains("breaks at event 4")
+    );
+    assert!(
+        forged(&|e| drop(e["events"].as_array_mut().unwrap().pop())).contains("missing at the end")
+    );
+    assert!(
+        forged(&|e| drop(e["events"].as_array_mut().unwrap().remove(2))).contains("numbered 4")
+    );
+    assert!(
+        forged(&|e| e["sign_flow"]["sign_flow_id"] = "0".repeat(32).into())
+            .contains("another flow's")
+    );
+}
+
 /// A full disk: a small file system of its own for the data folder. Needs the right to mount one, as root and in CI's
 /// container; where that is missing, the test says so instead of passing silently.
 #[test]
