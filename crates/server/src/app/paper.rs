@@ -107,15 +107,11 @@ pub(crate) enum ApplyError {
 pub(crate) enum Applied {
     Signed(Vec<u8>),
     /// With room for a timestamp, which is still to be had.
-    Pending(Pending),
+    Pending(Box<Pending>),
 }
 
 /// Puts a signer's signature into the document. `mark` is the drawn signature of a person; `stamped` leaves room for a
 /// timestamp.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "all of it goes into one signature"
-)]
 pub(crate) fn apply(
     pdf: &[u8],
     flow: &Flow,
@@ -155,7 +151,7 @@ pub(crate) fn apply(
         name: Some(name),
     };
     Ok(if stamped {
-        Applied::Pending(sealpost_pdf::prepare(pdf, &request)?)
+        Applied::Pending(Box::new(sealpost_pdf::prepare(pdf, &request)?))
     } else {
         Applied::Signed(sealpost_pdf::sign(pdf, &request)?)
     })

@@ -192,7 +192,7 @@ impl App {
             .map_err(|problem| problem.detail().to_owned())??;
         let pdf = match applied {
             Applied::Signed(pdf) => pdf,
-            Applied::Pending(pending) => self.stamp(pending).await?,
+            Applied::Pending(pending) => self.stamp(*pending).await?,
         };
         let document = self
             .store()
