@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sealpost_pdf::{
-    Field, SignError, SignRequest, Verdict, VerifyError, add_fields, sign, verify,
+    Field, SignError, SignRequest, Verdict, VerifyError, Void, VoidKind, add_fields, mark, sign,
+    verify,
     verify::{Code, Severity},
 };
 
 use crate::{
     judges,
-    parties::{BUYER, Desk, NOW, SELLER, picture, request, trust},
+    parties::{BUYER, Desk, FLOW, NOW, SELLER, picture, request, trust},
 };
 
 const FIELDS: [&str; 2] = ["sealpost-seller", "sealpost-buyer"];
@@ -152,7 +153,7 @@ fn every_file_is_signed_twice_or_refused() {
                         .iter()
                         .any(|found| found.field == **name && found.verdict == Verdict::Valid)
                 };
-                if !FIELDS.iter().all(|name| ours(&name)) {
+                if !FIELDS.iter().all(ours) {
                     wrong.push(format!(
                         "we reject our own: {}: {report:#?}",
                         path.display()
@@ -267,4 +268,37 @@ fn signatures_of_others_are_judged_as_pyhanko_judges_them() {
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+/// A void copy is made of every file that can be read, and qpdf likes it no less than the file.
+#[test]
+#[ignore = "needs the corpora: cargo xtask corpora"]
+fn every_file_is_marked_or_refused() {
+    let desk = Desk::new();
+    let void = Void {
+        kind: VoidKind::Revoked,
+        flow_id: FLOW.to_owned(),
+        ended: "2026-11-24 18:24:29".to_owned(),
+    };
+    let (mut marked, mut wrong) = (0, Vec::new());
+    for path in corpora() {
+        let before = std::fs::read(&path).unwrap();
+        let started = Instant::now();
+        let Ok(copy) = mark::void_copy(&before, &void) else {
+            continue;
+        };
+        if started.elapsed() > PATIENCE {
+            wrong.push(format!("too slow: {}", path.display()));
+        }
+        marked += 1;
+        let file = desk.put("copy.pdf", &copy);
+        let (was, is) = (judges::qpdf_mood(&path), judges::qpdf_mood(&file));
+        // 0 is better than 3, and 3 better than 2.
+        let rank = |mood| [0, 3, 2].iter().position(|&known| known == mood);
+        if rank(is) > rank(was) {
+            wrong.push(format!("{was} becomes {is}: {}", path.display()));
+        }
+    }
+    println!("{marked} marked");
+    assert!(marked > 500 && wrong.is_empty(), "{}", wrong.join("\n"));
 }
