@@ -9,6 +9,7 @@ mod chain;
 mod changes;
 pub(crate) mod cms;
 mod report;
+mod roles;
 mod signature;
 pub(crate) mod timestamp;
 pub(crate) mod tlv;
@@ -31,6 +32,8 @@ use crate::{
 
 /// The most signatures of one document.
 const MAX_SIGNATURES: usize = 64;
+/// The most objects that are compared, all signatures together.
+const MAX_COMPARISONS: usize = 4_000_000;
 /// The most certificates and revocation lists that a document's `/DSS` may have, each.
 const MAX_EVIDENCE: usize = 256;
 
@@ -92,6 +95,10 @@ pub fn verify(pdf: &[u8], trust: &Trust, now: i64) -> Result<Report, VerifyError
     }
     if signed.is_empty() {
         return Ok(report);
+    }
+    // Each signature is compared with the whole file, object by object.
+    if signed.len() * document.entries().len() > MAX_COMPARISONS {
+        return Err(Unreadable::TooLarge("the number of signatures in so many objects").into());
     }
     let evidence = Evidence::of(&document)?;
     let known = |der: &Vec<u8>| Known::parse(der);
