@@ -59,6 +59,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/console/channels/{id}/keys", post(channels::add_key))
         .route("/console/channels/{id}/keys/{key}/revoke", post(channels::revoke_key))
         .route("/console/signing", get(signing::show))
+        .route("/console/signing/seal.png", get(signing::seal_image))
         .route("/console/operators", get(operators::list).post(operators::create))
         .route("/console/operators/{name}/disable", post(operators::disable))
         .route("/console/audit", get(audit::list))

@@ -68,7 +68,7 @@ impl Frame {
             (
                 Section::Signing,
                 "/console/signing",
-                "证书",
+                "证书与印章",
                 "Certificates",
                 Role::Viewer,
             ),
@@ -395,6 +395,8 @@ pub(crate) struct SigningPage {
     pub(crate) until: String,
     pub(crate) left: String,
     pub(crate) pem: String,
+    /// The name to show a seal of; empty for none.
+    pub(crate) seal: String,
 }
 
 #[derive(Template)]

@@ -161,7 +161,10 @@ async fn the_console_speaks_english() {
         ("/console/callbacks?state=failed", "Failed"),
         ("/console/channels", "Add a channel"),
         (&shown, "Webhook secrets"),
-        ("/console/signing", "not a licensed"),
+        (
+            "/console/signing?seal=%E4%B8%8A%E6%B5%B7%E4%BA%91%E9%94%A6%E7%BD%AE%E4%B8%9A%E6%9C%89%E9%99%90%E5%85%AC%E5%8F%B8",
+            "not a licensed",
+        ),
         ("/console/operators", "Administrator"),
         ("/console/audit", "sign_in"),
         ("/console/account", "Change the password"),
@@ -172,6 +175,13 @@ async fn the_console_speaks_english() {
         assert!(text.contains(word), "{path}: {text}");
         accessibility::check(&desk, path).await;
     }
+    desk.open(&format!(
+        "{}/console/signing?seal={}",
+        app.base(),
+        "%E7%BF%A0%E6%B9%BE%E7%BD%AE%E4%B8%9A"
+    ))
+    .await;
+    desk.picture("console-en-signing").await;
     desk.open(&format!("{}{shown}", app.base())).await;
     desk.picture("console-en-channel").await;
     desk.click("form[action$='/test'] button").await;

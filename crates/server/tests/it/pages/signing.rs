@@ -97,6 +97,19 @@ async fn the_page_speaks_english_and_switches_to_chinese() {
     assert!(phone.text("main").await.contains("asks you to sign"));
     phone.picture("phone-en-1-open").await;
     accessibility::check(&phone, "the open page in English").await;
+    // Type half as large again still fits, and everything can be reached.
+    phone
+        .run("document.documentElement.style.fontSize = '24px';", vec![])
+        .await;
+    let fits = "return document.documentElement.scrollWidth <= window.innerWidth;";
+    assert_eq!(phone.run(fits, vec![]).await, true);
+    phone.picture("phone-en-large-type").await;
+    phone.click("#reject-open").await;
+    phone.click("#reject [data-close]").await;
+    phone
+        .run("document.documentElement.style.fontSize = '';", vec![])
+        .await;
+
     phone.click("#sign").await;
     phone.draw().await;
     phone.picture("phone-en-2-drawn").await;
