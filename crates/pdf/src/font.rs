@@ -152,7 +152,7 @@ mod tests {
             &raw const *DISPLAY
         ));
         assert!(!std::ptr::eq(
-            Face::Display.glyph('䶮').font,
+            Face::Display.glyph('㐀').font,
             &raw const *DISPLAY
         ));
     }
