@@ -118,8 +118,12 @@ impl App {
             source,
         })?;
         let secrets = Secrets::load_or_create(&config.data, secret)?;
-        let folder = config.data.clone();
-        let store = tokio::task::spawn_blocking(move || Store::open(&folder))
+        let (folder, database) = (config.data.clone(), config.database.clone());
+        let open = move || match database {
+            None => Store::open(&folder),
+            Some(options) => Store::open_postgres(options, &folder),
+        };
+        let store = tokio::task::spawn_blocking(open)
             .await
             .map_err(|_| sealpost_store::Error::Stopped)??;
         let clock = Clock::default();

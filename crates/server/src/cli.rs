@@ -50,6 +50,9 @@ struct Flags {
     // `receive` and `listen` have their own `--data` and `--listen`; clap wants one type for each name.
     #[arg(long, global = true, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// PostgreSQL instead of an SQLite file in the data folder: postgres://user:password@host/database
+    #[arg(long, global = true, value_name = "URL")]
+    database: Option<String>,
     /// Address and port to listen on [default: 127.0.0.1:8080]
     #[arg(long, global = true, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
@@ -181,6 +184,7 @@ impl Flags {
                     .as_ref()
                     .map(|folder| folder.display().to_string()),
             ),
+            ("database.url", self.database.clone()),
             ("listen", self.listen.as_ref().map(SocketAddr::to_string)),
             ("public_url", self.public_url.clone()),
             ("log.filter", self.log_filter.clone()),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use sealpost_delivery::guard::IpRange;
+use sealpost_store::PostgresOptions;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -136,6 +137,30 @@ pub const SETTINGS: &[Setting] = &[
         Text,
         "./sealpost-data",
         "folder of the database, the documents and the master secret",
+    ),
+    setting(
+        "database.url",
+        Text,
+        "an SQLite file in the data folder",
+        "PostgreSQL instead: postgres://user:password@host/database?sslmode=require",
+    ),
+    setting(
+        "database.ca_file",
+        Text,
+        "none",
+        "further root certificates (PEM) for PostgreSQL over TLS",
+    ),
+    setting(
+        "database.sessions",
+        Integer,
+        "8",
+        "connections to PostgreSQL for writing, and as many for reading",
+    ),
+    setting(
+        "database.statement_seconds",
+        Integer,
+        "30",
+        "how long a statement of PostgreSQL may take",
     ),
     setting(
         "time_zone",
@@ -269,6 +294,8 @@ pub struct Config {
     pub public_url: Option<PublicUrl>,
     /// The data folder.
     pub data: PathBuf,
+    /// PostgreSQL, if not SQLite in the data folder.
+    pub database: Option<PostgresOptions>,
     /// The zone of `sign_end_time` and of times on paper.
     pub time_zone: TimeZone,
     /// Networks whose `x-forwarded-for` is believed.
@@ -440,6 +467,7 @@ struct RawConfig {
     listen: Option<String>,
     public_url: Option<String>,
     data: Option<String>,
+    database: RawDatabase,
     time_zone: Option<String>,
     trusted_proxies: Option<Vec<String>>,
     log: RawLog,
@@ -450,6 +478,15 @@ struct RawConfig {
     sms: RawSms,
     mail: RawMail,
     codes: RawCodes,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawDatabase {
+    url: Option<String>,
+    ca_file: Option<String>,
+    sessions: Option<u32>,
+    statement_seconds: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -562,6 +599,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
             data: PathBuf::from("sealpost-data"),
+            database: None,
             time_zone: TimeZone::get("Asia/Shanghai")
                 .unwrap_or(TimeZone::fixed(jiff::tz::offset(8))),
             trusted_proxies: Vec::new(),
@@ -610,6 +648,7 @@ impl RawConfig {
         if let Some(text) = self.data {
             config.data = PathBuf::from(text);
         }
+        config.database = self.database.check()?;
         if let Some(text) = self.time_zone {
             config.time_zone = TimeZone::get(&text)
                 .map_err(|error| unfit("time_zone", &text, error.to_string()))?;
@@ -654,6 +693,39 @@ impl RawConfig {
             to_log: self.codes.to_log.unwrap_or_default(),
         };
         Ok(config)
+    }
+}
+
+impl RawDatabase {
+    fn check(self) -> Result<Option<PostgresOptions>, ConfigError> {
+        let Some(url) = self.url else {
+            return Ok(None);
+        };
+        if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+            // What was given may hold a password, so it is not repeated.
+            let reason = "it must begin with postgres://";
+            return Err(unfit("database.url", "what is given", reason));
+        }
+        let mut options = PostgresOptions::new(url);
+        options.ca_file = self.ca_file.map(PathBuf::from);
+        if let Some(sessions) = within("database.sessions", self.sessions, 1..=200)? {
+            options.sessions = sessions as usize;
+        }
+        if let Some(seconds) = within(
+            "database.statement_seconds",
+            self.statement_seconds,
+            1..=600,
+        )? {
+            options.statement_timeout = Duration::from_secs(seconds.into());
+        }
+        Ok(Some(options))
+    }
+}
+
+/// Without the URL, which may hold a password.
+impl std::fmt::Debug for RawDatabase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RawDatabase").finish_non_exhaustive()
     }
 }
 
@@ -959,6 +1031,31 @@ mod tests {
             reason.contains("102") && reason.contains("101") && reason.contains("128"),
             "{reason}"
         );
+    }
+
+    #[test]
+    fn the_operators_guide_lists_the_settings_as_they_are() {
+        let guide = include_str!("../../../docs/operators.md");
+        for setting in SETTINGS {
+            let row = format!(
+                "| `{}` | {} | {} |",
+                setting.key, setting.default, setting.help
+            );
+            let row = row.replace('<', "&lt;");
+            assert!(
+                guide.contains(&row),
+                "docs/operators.md lacks the line\n{row}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_operators_guide_lists_every_setting() {
+        let guide = include_str!("../../../docs/operators.md");
+        for setting in SETTINGS {
+            let row = format!("| `{}` |", setting.key);
+            assert!(guide.contains(&row), "{} is not in it", setting.key);
+        }
     }
 
     #[test]

@@ -13,5 +13,6 @@ mod kill;
 mod openapi;
 mod operating;
 mod pages;
+mod postgres;
 mod support;
 mod timestamps;
