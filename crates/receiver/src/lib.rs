@@ -16,7 +16,7 @@
 //!   never again once its success is recorded: a process that dies between *handled* and *answered* answers the
 //!   next copy `000` without running it.
 //! - No receiver can know whether a process died just before or just after the handler's own effect took place.
-//!   If it dies between that and the record, the handler runs again. Two ways to close even this gap: make the
+//!   If it dies between that and the record (or the record cannot be written), the handler runs again. Two ways to close even this gap: make the
 //!   effect idempotent on the flow's id, or put it in the transaction that keeps the callback, with
 //!   [`SqliteInbox::with_effect`]: then kept, handled and recorded are one commit, and *once* has no exception.
 //! - A handler that fails is answered `500`, so that the platform sends the callback again. The platform stops

@@ -12,6 +12,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use sealpost_contract::vectors;
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -145,6 +146,27 @@ pub(crate) fn callback(id: &str, status: &str, url: &str) -> String {
     format!(
         r#"{{"sign_end_time":"2021-03-22 18:24:29","sign_flow_status":"{status}","sign_flow_id":"{id}","sign_file_url":"{url}"}}"#
     )
+}
+
+/// Sends every case of the contract's `requests.json`, twice: the second time each accepted callback is a repeat.
+pub(crate) async fn every_vector_holds_at(url: &str) {
+    let platform = Platform::new();
+    for round in 1..=2 {
+        for case in vectors::requests() {
+            let status = if case.answer == "000" {
+                200
+            } else {
+                case.answer.parse().unwrap()
+            };
+            let answer = platform.post(url, case.body).await;
+            assert_eq!(
+                answer,
+                Some((status, case.answer)),
+                "{} (round {round})",
+                case.name
+            );
+        }
+    }
 }
 
 /// What an endpoint of the test was sent.
