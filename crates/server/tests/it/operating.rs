@@ -229,6 +229,42 @@ async fn the_evidence_is_recomputed_offline() {
     );
 }
 
+#[test]
+fn the_doctor_says_what_is_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let doctor = |arguments: &[&str]| {
+        let all = ["doctor", "--json", "--listen", "127.0.0.1:0"]
+            .iter()
+            .chain(arguments);
+        let ended = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+            .args(all)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let shown: Value = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!(ended.status.success(), shown["fit"] == true, "{shown}");
+        let bad = shown["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|finding| finding["verdict"] == "bad");
+        bad.map(|finding| finding["what"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        doctor(&["--public-url", "https://sign.example.com"]),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        doctor(&["--public-url", "sign.example.com"]),
+        ["configuration"]
+    );
+    std::fs::write(folder.path().join("sealpost-data/secret.key"), "short").unwrap();
+    assert_eq!(doctor(&[]), ["data"]);
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    assert_eq!(doctor(&["--data", "file/inside"]), ["folder", "data"]);
+}
+
 /// A full disk: a small file system of its own for the data folder. Needs the right to mount one, as root and in CI's
 /// container; where that is missing, the test says so instead of passing silently.
 #[test]
