@@ -1,6 +1,12 @@
 //! Writes an [`Appearance`] as a form XObject (ISO 32000-2 section 8.10).
 
-use std::io::Write as _;
+use std::{
+    collections::HashMap,
+    io::Write as _,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{SignError, number};
 use crate::{
@@ -15,6 +21,10 @@ const MAX_CONTENT: usize = 1 << 20;
 const MAX_IMAGES: usize = 8;
 /// The most pixels of an image.
 const MAX_PIXELS: usize = 4 << 20;
+
+/// How many compressed contents are remembered, and of at most how many bytes each.
+const MAX_REMEMBERED: usize = 128;
+const MAX_REMEMBERED_BYTES: usize = 64 * 1024;
 
 /// Adds the picture; `rotation` is that of the page it goes on (0, 90, 180 or 270), against which it is turned so that it
 /// stands upright on the screen.
@@ -50,7 +60,7 @@ pub(crate) fn add(
         number(picture.width_pt)?,
         number(picture.height_pt)?,
     );
-    Ok(increment.add_stream(&dict, &deflate(&picture.content)))
+    Ok(increment.add_stream(&dict, &deflated_content(&picture.content)))
 }
 
 /// Adds an image, with a soft mask when a pixel of it is not opaque.
@@ -91,8 +101,31 @@ fn add_image(increment: &mut Increment<'_, '_>, image: &RgbaImage) -> Result<Id,
     Ok(increment.add_stream(&dict, &deflate(&colours)))
 }
 
+/// Fast rather than small: packing a seal with the default costs more than signing, and saves a kilobyte.
+/// The content compressed. A seal is compressed once and then put on thousands of documents, and compressing it takes several
+/// times as long as everything else about a signature; so the last few are remembered, by their digest.
+fn deflated_content(content: &[u8]) -> Arc<[u8]> {
+    type Remembered = HashMap<[u8; 32], Arc<[u8]>>;
+    static REMEMBERED: LazyLock<Mutex<Remembered>> = LazyLock::new(Mutex::default);
+    let mut key = [0; 32];
+    key.copy_from_slice(digest(&SHA256, content).as_ref());
+    let remembered = || REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = remembered().get(&key) {
+        return Arc::clone(found);
+    }
+    let made: Arc<[u8]> = deflate(content).into();
+    if made.len() <= MAX_REMEMBERED_BYTES {
+        let mut remembered = remembered();
+        if remembered.len() >= MAX_REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(key, Arc::clone(&made));
+    }
+    made
+}
+
 fn deflate(data: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(4));
     // Writing to a vector cannot fail.
     let _ = encoder.write_all(data);
     encoder.finish().unwrap_or_default()
