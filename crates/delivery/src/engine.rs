@@ -133,6 +133,8 @@ pub(crate) struct Inner {
     lanes: Mutex<Lanes>,
     /// The lanes of channels' own addresses, to know without a read whether one has room.
     own_lanes: RwLock<HashMap<String, LaneId>>,
+    /// Leased to us by [`Engine::new_callback`] and not yet handed over: its lane, and since when.
+    promised: Mutex<HashMap<CallbackId, (LaneId, UtcMillis)>>,
     outcomes: mpsc::UnboundedSender<record::Settling>,
     wake: Notify,
     pulse: Pulse,
@@ -205,6 +207,7 @@ impl Engine {
             holder,
             lanes: Mutex::new(Lanes::new(limits)),
             own_lanes: RwLock::default(),
+            promised: Mutex::default(),
             outcomes,
             wake: Notify::new(),
             pulse: Pulse::default(),
@@ -249,7 +252,8 @@ impl Engine {
     }
 
     /// Makes the row of a callback that is about to be committed, for instance with the end of its sign flow. It is leased to
-    /// this engine if its lane has room; then it must come back through [`Engine::hand_over`] after the commit.
+    /// this engine if its lane has room; then it should come back through [`Engine::hand_over`] after the commit. One that
+    /// does not, because whoever made it was broken off, is found in the database some seconds later.
     pub fn new_callback(
         &self,
         channel_id: &str,
@@ -257,14 +261,15 @@ impl Engine {
         callback: &Callback,
     ) -> NewCallback {
         let now = self.inner.now();
+        let id = CallbackId::new(now, self.inner.random());
         NewCallback {
-            id: CallbackId::new(now, self.inner.random()),
+            id,
             channel_id: channel_id.to_owned(),
             url: url.map(|url| url.as_str().to_owned()),
             sign_flow_id: callback.sign_flow_id.clone(),
             body: Bytes::from(callback.to_json()),
             due_at: now,
-            lease: self.inner.lease_for(channel_id, url, now),
+            lease: self.inner.lease_for(id, channel_id, url, now),
         }
     }
 
@@ -274,6 +279,9 @@ impl Engine {
         let inner = &self.inner;
         if new.url.is_none() {
             inner.learn_own_lane(&new.channel_id, placed.lane);
+        }
+        if new.lease.is_some() {
+            inner.promised().remove(&new.id);
         }
         let Some(lease) = new.lease else {
             inner.lanes().waits(placed.lane, new.due_at);
@@ -290,7 +298,8 @@ impl Engine {
             lease_until: lease.until,
         };
         if inner.stopping.load(Ordering::Acquire) {
-            inner.give_back(vec![claimed]);
+            let now = inner.now();
+            inner.settle(record::Settling::promised(placed.id, placed.lane, now));
             return;
         }
         inner.lanes().admit(claimed);
@@ -379,7 +388,13 @@ impl Inner {
         }
     }
 
-    fn lease_for(&self, channel_id: &str, url: Option<&Target>, now: UtcMillis) -> Option<Lease> {
+    fn lease_for(
+        &self,
+        id: CallbackId,
+        channel_id: &str,
+        url: Option<&Target>,
+        now: UtcMillis,
+    ) -> Option<Lease> {
         if url.is_some() || self.stopping.load(Ordering::Acquire) {
             return None;
         }
@@ -389,7 +404,23 @@ impl Inner {
             .unwrap_or_else(PoisonError::into_inner)
             .get(channel_id)
             .copied()?;
-        self.lanes().has_room(lane, now).then(|| self.lease(now))
+        if !self.lanes().has_room(lane, now) {
+            return None;
+        }
+        self.promised().insert(id, (lane, now));
+        Some(self.lease(now))
+    }
+
+    fn promised(&self) -> MutexGuard<'_, HashMap<CallbackId, (LaneId, UtcMillis)>> {
+        self.promised.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives back what was promised to us before `before` and never came.
+    fn give_back_promised(&self, before: UtcMillis) {
+        let now = self.now();
+        for (id, (lane, _)) in self.promised().extract_if(|_, (_, since)| *since < before) {
+            self.settle(record::Settling::promised(id, lane, now));
+        }
     }
 
     fn learn_own_lane(&self, channel_id: &str, lane: LaneId) {

@@ -5,6 +5,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod callbacks;
+mod callers;
 pub(crate) mod channels;
 pub(crate) mod client_certificates;
 pub(crate) mod codes;
@@ -58,6 +59,7 @@ struct Inner {
     notifier: notify::Notifier,
     timestamps: Authorities,
     codes: codes::Codes,
+    callers: callers::Callers,
     wake: Wake,
     delivery: std::sync::OnceLock<sealpost_delivery::Engine>,
 }
@@ -142,6 +144,7 @@ impl App {
             notifier,
             timestamps,
             codes: codes::Codes::default(),
+            callers: callers::Callers::default(),
             wake: Wake::default(),
             delivery: std::sync::OnceLock::new(),
         })))

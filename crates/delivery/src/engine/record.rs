@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sealpost_contract::UtcMillis;
-use sealpost_store::{Claimed, LaneId, Next, Outcome, Pause};
+use sealpost_store::{CallbackId, Claimed, LaneId, Next, Outcome, Pause};
 use tokio::sync::mpsc;
 
 use super::Inner;
@@ -17,19 +17,44 @@ use crate::reason::Reason;
 /// Outcomes in one transaction at most.
 const BATCH: usize = 512;
 
+/// The fence of a lease that is taken as a callback is inserted.
+const FIRST_FENCE: i64 = 1;
+
 /// The wait after the store has failed: the first, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// What the recording task is sent.
 #[derive(Debug)]
 pub(crate) enum Settling {
-    /// An outcome of a lane's callback; the channel is known if an attempt was made.
-    Outcome(LaneId, Outcome, Option<Arc<str>>),
+    /// An outcome of a lane's callback.
+    Outcome(LaneId, Outcome, Of),
     /// Nothing follows.
     End,
 }
 
+/// What an outcome is of.
+#[derive(Debug)]
+pub(crate) enum Of {
+    /// An attempt that was made, or could not be, for this channel.
+    Attempt(Arc<str>),
+    /// A callback that is given back.
+    Queued,
+    /// A callback that was leased to us at its commit and never handed over; the lanes know nothing of it.
+    Promised,
+}
+
 impl Settling {
+    /// Gives back a callback that was promised to us and never handed over.
+    pub(super) fn promised(id: CallbackId, lane: LaneId, due_at: UtcMillis) -> Self {
+        let outcome = Outcome {
+            id,
+            fence: FIRST_FENCE,
+            attempt: None,
+            next: Next::Due(due_at),
+        };
+        Self::Outcome(lane, outcome, Of::Promised)
+    }
+
     /// Gives a callback back unattempted.
     pub(super) fn give_back(claimed: &Claimed, due_at: UtcMillis) -> Self {
         let outcome = Outcome {
@@ -38,7 +63,7 @@ impl Settling {
             attempt: None,
             next: Next::Due(due_at),
         };
-        Self::Outcome(claimed.lane, outcome, None)
+        Self::Outcome(claimed.lane, outcome, Of::Queued)
     }
 }
 
@@ -132,7 +157,7 @@ async fn attempt_one(inner: &Inner, claimed: Claimed) -> (Settling, Effect, Dura
         next,
     };
     (
-        Settling::Outcome(lane, outcome, Some(endpoint.channel_id)),
+        Settling::Outcome(lane, outcome, Of::Attempt(endpoint.channel_id)),
         effect,
         took,
     )
@@ -199,8 +224,8 @@ pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::UnboundedReceiver<Se
         let mut outcomes = Vec::with_capacity(gathered.len());
         for settling in gathered.drain(..) {
             match settling {
-                Settling::Outcome(lane, outcome, channel) => {
-                    lanes.push((lane, channel));
+                Settling::Outcome(lane, outcome, of) => {
+                    lanes.push((lane, of));
                     outcomes.push(outcome);
                 }
                 Settling::End => ended = true,
@@ -210,7 +235,7 @@ pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::UnboundedReceiver<Se
     }
 }
 
-async fn record(inner: &Inner, lanes: &[(LaneId, Option<Arc<str>>)], outcomes: Arc<[Outcome]>) {
+async fn record(inner: &Inner, lanes: &[(LaneId, Of)], outcomes: Arc<[Outcome]>) {
     if outcomes.is_empty() {
         return;
     }
@@ -229,22 +254,35 @@ async fn record(inner: &Inner, lanes: &[(LaneId, Option<Arc<str>>)], outcomes: A
     };
     let now = inner.now();
     let mut held = inner.lanes();
-    for (((lane, channel), outcome), counted) in lanes.iter().zip(outcomes.iter()).zip(counted) {
+    for (((lane, of), outcome), counted) in lanes.iter().zip(outcomes.iter()).zip(counted) {
         let due_at = match outcome.next {
             Next::Due(at) if counted => Some(at),
             _ => None,
         };
+        match of {
+            Of::Promised => {
+                // Not counted: it was never committed.
+                if let Some(due_at) = due_at {
+                    held.waits(*lane, due_at);
+                }
+                continue;
+            }
+            Of::Queued => {}
+            Of::Attempt(channel) => {
+                if let (true, Next::Failed(at), Some(attempt)) =
+                    (counted, outcome.next, &outcome.attempt)
+                {
+                    inner.alerts.raise(Alert::CallbackFailed {
+                        at,
+                        channel_id: Arc::clone(channel),
+                        callback: outcome.id,
+                        reason: attempt.reason.unwrap_or_default(),
+                    });
+                }
+            }
+        }
         if !counted {
             inner.pulse.fenced();
-        } else if let (Next::Failed(at), Some(channel), Some(attempt)) =
-            (outcome.next, channel, &outcome.attempt)
-        {
-            inner.alerts.raise(Alert::CallbackFailed {
-                at,
-                channel_id: Arc::clone(channel),
-                callback: outcome.id,
-                reason: attempt.reason.unwrap_or_default(),
-            });
         }
         held.settled(*lane, outcome.id, outcome.fence, due_at);
     }

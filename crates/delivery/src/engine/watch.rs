@@ -9,6 +9,10 @@ use crate::alerts::BacklogWatch;
 /// Callbacks claimed in one transaction at most, so that claims keep nobody waiting long.
 const CLAIM: usize = 512;
 
+/// How long a callback may be on its way from [`Engine::new_callback`](super::Engine::new_callback) to
+/// [`Engine::hand_over`](super::Engine::hand_over), in milliseconds. One that comes later is delivered, and may be twice.
+const PROMISED: i64 = 5000;
+
 /// The wait after the store has failed.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -78,6 +82,7 @@ async fn poll(inner: &Inner) -> bool {
         lanes.forget_idle();
     }
     inner.give_back(back);
+    inner.give_back_promised(now - PROMISED);
     let oldest = due
         .iter()
         .filter(|lane| !lane.resting && lane.due_at <= now)

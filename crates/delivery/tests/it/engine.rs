@@ -439,6 +439,28 @@ async fn an_endpoint_that_only_fails_is_rested() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_promised_and_never_handed_over_is_delivered_all_the_same() {
+    let endpoint = TestEndpoint::start(|_| ok()).await;
+    let test = TestStore::new();
+    let channel = test
+        .channel("broken-off", Some(&endpoint.url()), "8h,8h,8h")
+        .await;
+    let engine = test.engine(|_| {}).await;
+    let first = new_id(engine.accept(&channel, None, &callback(1)).await.unwrap());
+    test.until(first, CallbackState::Acknowledged).await;
+    // As when a client hangs up between the commit and what follows it.
+    let new = engine.new_callback(&channel, None, &callback(2));
+    assert!(new.lease.is_some(), "the lane has room");
+    let never = engine.new_callback(&channel, None, &callback(3));
+    assert!(never.lease.is_some(), "and this one is not even committed");
+    let id = new_id(test.store.accept_callback(new).await.unwrap());
+    test.until(id, CallbackState::Acknowledged).await;
+    assert_eq!(test.find(id).await.attempts, 1);
+    engine.shut_down(LIMIT).await;
+    assert_eq!(endpoint.received().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_needs_a_person_is_told() {
     let operator = TestEndpoint::start(|_| Does::Answer(http("204 No Content", ""))).await;
     let endpoint = TestEndpoint::start(|_| code("999")).await;

@@ -33,8 +33,8 @@ fn clock() -> UtcMillis {
 async fn engine(store: &Store, seed: u64) -> Engine {
     let mut config = Config::new(Trust::load(None).unwrap());
     config.policy = local();
-    config.deadline = Duration::from_secs(1);
-    config.lease = Duration::from_secs(3);
+    config.deadline = Duration::from_secs(3);
+    config.lease = Duration::from_secs(4);
     config.sole = false;
     Engine::start(store.clone(), config, Arc::new(clock), Arc::new(open), seed)
         .await

@@ -160,13 +160,13 @@ pub(crate) fn new_id(accepted: Accepted) -> CallbackId {
 /// Asks until there is an answer; a generous limit turns a hang into a failure.
 pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(20) {
+    while began.elapsed() < Duration::from_secs(60) {
         if let Some(answer) = ask().await {
             return answer;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("{what}: not within 20 s");
+    panic!("{what}: not within 60 s");
 }
 
 /// What an endpoint received.

@@ -120,6 +120,18 @@ async fn attempt_to(name: &str, port: u16, trust: &Trust, identity: Option<&Iden
     .verdict
 }
 
+/// In TLS 1.3 a server refuses a client's certificate after the client has gone on; then the connection may be gone before
+/// the reason is read.
+fn refused(verdict: &Verdict) -> bool {
+    matches!(
+        verdict,
+        Verdict::Failed {
+            reason: Reason::Tls | Reason::ConnectionClosed,
+            ..
+        }
+    )
+}
+
 fn failed_with_tls(verdict: &Verdict) -> bool {
     matches!(
         verdict,
@@ -182,7 +194,7 @@ async fn a_client_certificate_opens_an_endpoint_that_asks_for_one() {
     );
     for identity in [None, Some(strangers.issue("sealpost", 2040))] {
         let verdict = attempt_to("channel.example", port, &trust, identity.as_ref()).await;
-        assert!(failed_with_tls(&verdict), "{verdict:?}");
+        assert!(refused(&verdict), "{verdict:?}");
     }
     let mixed = Identity {
         key_pem: strangers.issue("x", 2040).key_pem,
@@ -220,6 +232,10 @@ async fn each_channel_has_its_own_client_certificate() {
         (test.find(second).await.attempts == 1).then_some(())
     })
     .await;
-    assert_eq!(test.reasons(second).await, ["tls"]);
+    let reasons = test.reasons(second).await;
+    assert!(
+        reasons == ["tls"] || reasons == ["connection_closed"],
+        "{reasons:?}"
+    );
     engine.shut_down(Duration::from_secs(5)).await;
 }

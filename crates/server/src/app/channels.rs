@@ -140,7 +140,10 @@ impl App {
     /// Revokes a key by its id.
     pub async fn revoke_api_key(&self, key_id: &str) -> Result<(), Problem> {
         match self.store().revoke_api_key(key_id, self.now()).await? {
-            true => Ok(()),
+            true => {
+                self.0.callers.forget();
+                Ok(())
+            }
             false => Err(Problem::not_found("API key")),
         }
     }
@@ -165,11 +168,18 @@ impl App {
     /// one comparison; and get the same answer.
     pub(crate) async fn find_caller(&self, key: &str) -> Result<Option<Caller>, Problem> {
         let hash = Digest::from_bytes(sha256(key.as_bytes()));
+        if let Some(caller) = self.0.callers.find(&hash) {
+            return Ok(Some(caller));
+        }
         let found = self.store().find_api_key(&hash).await?;
         let valid = found.filter(|key| key.revoked_at.is_none());
-        Ok(valid.map(|key| Caller {
-            channel_id: key.channel_id,
-            key_id: key.id,
+        Ok(valid.map(|key| {
+            let caller = Caller {
+                channel_id: key.channel_id,
+                key_id: key.id,
+            };
+            self.0.callers.keep(hash, caller.clone());
+            caller
         }))
     }
 
