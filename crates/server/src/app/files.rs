@@ -130,11 +130,6 @@ impl App {
         self.0.keys.authority_subject()
     }
 
-    /// The built-in authority's name and validity.
-    pub(crate) fn authority(&self) -> (String, sealpost_pdf::Validity) {
-        self.0.keys.authority_subject()
-    }
-
     /// The built-in authority's certificate in PEM.
     pub fn authority_pem(&self) -> String {
         self.0.keys.authority_pem()

@@ -263,7 +263,9 @@ impl Words<'_> {
             organization: signer
                 .and_then(|party| party.organization.clone())
                 .unwrap_or_default(),
-            issuer: signer.map(|party| party.issuer.clone()).unwrap_or_default(),
+            issuer: signer
+                .map(|party| common_name(&party.issuer).to_owned())
+                .unwrap_or_default(),
             when: when
                 .map(|when| format!("{when}{clock}"))
                 .unwrap_or_default(),
@@ -293,4 +295,10 @@ impl Words<'_> {
         };
         self.lang.say(zh, en)
     }
+}
+
+/// The common name of a distinguished name (RFC 4514), for people; the whole name where it does not begin with one.
+fn common_name(name: &str) -> &str {
+    let rest = name.strip_prefix("CN=").unwrap_or(name);
+    rest.split_once(",O=").map_or(rest, |(common, _)| common)
 }

@@ -83,14 +83,14 @@ fn page_of(appearance: &Appearance) -> Vec<u8> {
     // Writing to a vector never fails.
     for (number, object) in (1..).zip(&objects) {
         offsets.push(pdf.len());
-        let _ = write!(pdf, "{number} 0 obj\n");
+        let _ = writeln!(pdf, "{number} 0 obj");
         pdf.extend_from_slice(object);
         pdf.extend_from_slice(b"\nendobj\n");
     }
     let start = pdf.len();
     let _ = write!(pdf, "xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1);
     for offset in offsets {
-        let _ = write!(pdf, "{offset:010} 00000 n \n");
+        let _ = writeln!(pdf, "{offset:010} 00000 n ");
     }
     let _ = write!(
         pdf,
