@@ -128,7 +128,8 @@ fn make(pdf: &[u8], request: &SignRequest<'_>, room: usize) -> Result<Pending, S
             // Only the first annotation of a field is shown; signature fields have one.
             let widget = field.widgets.first().copied().unwrap_or(field.id);
             let rotation = page_rotation(&document, widget)?;
-            let picture = picture::add(&mut increment, appearance, rotation)?;
+            let appearance = fitted(&document, widget, rotation, appearance)?;
+            let picture = picture::add(&mut increment, &appearance, rotation)?;
             let picture = ("AP", format!("<< /N {picture} >>").into_bytes());
             if widget == field.id {
                 increment.edit(field.id, &[value, picture])?;
@@ -242,6 +243,31 @@ fn page_rotation(document: &Document<'_>, widget: Id) -> Result<u16, SignError> 
         node = document.resolve(dict.value(b"Parent"))?;
     }
     Ok(0)
+}
+
+/// The picture as large as its annotation, which would else stretch it (section 12.5.5).
+fn fitted(
+    document: &Document<'_>,
+    widget: Id,
+    rotation: u16,
+    picture: &Appearance,
+) -> Result<Appearance, SignError> {
+    let widget = document.dict(&Value::Ref(widget), "an annotation is not a dictionary")?;
+    let mut sides = Vec::with_capacity(4);
+    for side in document.array(widget.value(b"Rect"), "an annotation's place is malformed")? {
+        sides.extend(document.resolve(&side.value)?.number());
+    }
+    let Ok([x1, y1, x2, y2]) = <[f64; 4]>::try_from(sides) else {
+        return Ok(picture.clone());
+    };
+    let (width, height) = match rotation {
+        90 | 270 => ((y2 - y1).abs(), (x2 - x1).abs()),
+        _ => ((x2 - x1).abs(), (y2 - y1).abs()),
+    };
+    if width <= 0.0 || height <= 0.0 {
+        return Ok(picture.clone());
+    }
+    Ok(picture.fitted(width, height))
 }
 
 /// A number as PDF spells it: no exponent, at most four decimals.
