@@ -1,8 +1,12 @@
 //! Seals, rendered and measured.
 
-use sealpost_pdf::{Appearance, NameSeal, OvalSeal, PictureSeal, RoundSeal, SealError, render};
+use sealpost_pdf::{
+    Appearance, Field, NameSeal, OvalSeal, PictureSeal, RoundSeal, SealError, SignRequest,
+    add_fields, render, sign,
+};
 
 use crate::paper;
+use crate::parties::{SELLER, request};
 use crate::tools::assert_sound;
 
 fn round(organization: &str, legend: Option<&str>) -> RoundSeal {
@@ -274,4 +278,33 @@ fn wrong_names_are_refused() {
     assert!(refused.to_string().contains("1 to 12"), "{refused}");
     let refused = round("翠湾😀", None).draw().unwrap_err();
     assert!(refused.to_string().contains("U+1F600"), "{refused}");
+}
+
+#[test]
+fn a_seal_in_a_wide_field_stays_round() {
+    for rotate in [0, 90] {
+        let page = paper::page(&format!("/MediaBox[0 0 300 300]/Rotate {rotate}"), "");
+        let field = Field {
+            name: "seller".to_owned(),
+            page: 0,
+            rect: [20.0, 20.0, 260.0, 80.0],
+        };
+        let seal = round("翠湾置业", None).draw().unwrap();
+        let request = SignRequest {
+            appearance: Some(&seal),
+            ..request("seller", &SELLER)
+        };
+        let signed = sign(&add_fields(&page, &[field]).unwrap(), &request).unwrap();
+        let red = red_pixels(&signed, 1200);
+        let extent = |values: Vec<f64>| {
+            let least = values.iter().copied().fold(f64::MAX, f64::min);
+            values.iter().copied().fold(0.0, f64::max) - least
+        };
+        let width = extent(red.iter().map(|(x, _)| *x).collect());
+        let height = extent(red.iter().map(|(_, y)| *y).collect());
+        assert!(
+            (width - 240.0).abs() < 4.0 && (height - 240.0).abs() < 4.0,
+            "{width} {height}"
+        );
+    }
 }
