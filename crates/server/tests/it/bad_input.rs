@@ -7,6 +7,16 @@ use serde_json::{Value, json};
 
 use crate::support::{Channel, TestApp, receipt, receipt_for, signature};
 
+/// Method, path, headers and body; the status and the code of the answer.
+type Case<'a> = (
+    Method,
+    &'a str,
+    &'a [(&'a str, &'a str)],
+    Vec<u8>,
+    u16,
+    &'a str,
+);
+
 /// A request for a receipt, changed.
 fn changed(change: impl FnOnce(&mut Value)) -> Value {
     let mut request = receipt();
@@ -379,7 +389,7 @@ async fn what_cannot_be_read_at_all_is_a_problem_too() {
     let channel = app.channel("lianjia").await;
     let json = [("content-type", "application/json")];
     let too_large = vec![b' '; 16 * 1024 * 1024 + 1];
-    let cases: Vec<(Method, &str, &[(&str, &str)], Vec<u8>, u16, &str)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         (
             Method::POST,
             "/v1/sign-flows",

@@ -106,6 +106,9 @@ impl TestApp {
     }
 }
 
+/// What a receiver answers to its next callbacks: HTTP status and body.
+type Script = Arc<Mutex<VecDeque<(u16, String)>>>;
+
 /// A channel participant and its receiver.
 #[derive(Clone)]
 pub(crate) struct Channel {
@@ -114,7 +117,7 @@ pub(crate) struct Channel {
     base: String,
     http: HttpClient,
     received: Arc<Mutex<Vec<Callback>>>,
-    answers: Arc<Mutex<VecDeque<(u16, String)>>>,
+    answers: Script,
     links: Arc<Mutex<HashMap<String, String>>>,
 }
 
@@ -318,11 +321,7 @@ impl Channel {
     }
 }
 
-async fn answer_first(
-    State(answers): State<Arc<Mutex<VecDeque<(u16, String)>>>>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn answer_first(State(answers): State<Script>, request: Request, next: Next) -> Response {
     let scripted = answers.lock().unwrap().pop_front();
     match scripted {
         Some((status, body)) => (
