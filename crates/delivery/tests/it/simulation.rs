@@ -9,12 +9,12 @@
 //! 2. no attempt starts after an acknowledgement was recorded (while clocks do not jump);
 //! 3. no outcome counts whose lease has gone to somebody else;
 //! 4. nothing is sent more often than counted, but for attempts that a fault cut off from their outcome;
-//! 5. a healthy lane does not wait for a dead one's backlog.
+//! 5. a healthy lane does not wait for a dead one's backlog, and what is due again starts when it is due (without faults).
 //!
 //! A failing seed is printed; `SEALPOST_SEED=n` runs that one alone, `SEALPOST_SEEDS=n` that many.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use sealpost_delivery::Reason;
 use sealpost_delivery::attempt::{Made, Verdict};
 use sealpost_delivery::lanes::{Effect, Lanes, Limits};
 use sealpost_store::{
-    Accepted, ApiKey, CallbackId, CallbackState, Channel, Claimed, Holder, LaneId, Lease,
+    Accepted, ApiKey, CallbackId, CallbackState, Channel, Claim, Claimed, Holder, LaneId, Lease,
     NewCallback, Next, Outcome, Pause, Store,
 };
 
@@ -95,7 +95,15 @@ enum Event {
         acknowledged: bool,
         took: i64,
     },
+    Claimed {
+        node: usize,
+        life: u32,
+    },
     Record {
+        node: usize,
+        life: u32,
+    },
+    Recorded {
         node: usize,
         life: u32,
     },
@@ -128,9 +136,19 @@ struct Node {
     running: HashMap<(i64, i64), Claimed>,
     /// Ended, and not yet on disk.
     pending: Vec<(LaneId, Outcome)>,
+    /// On disk (or not, and to be tried again), and not yet told to the lanes.
+    recorded: Option<Recorded>,
+    /// Claims that the database has answered, and of which the lanes have not been told.
+    claimed: VecDeque<Claims>,
     recording: bool,
     claim_at: Option<i64>,
 }
+
+/// The outcomes of a batch, and whether each counted; `None`: nobody knows.
+type Recorded = (Vec<(LaneId, Outcome)>, Option<Vec<bool>>);
+
+/// What was asked for, and what came; `None`: an error.
+type Claims = (Vec<(LaneId, usize)>, Option<Vec<Claim>>);
 
 /// How a world is made; everything else follows from the seed.
 struct Faults {
@@ -173,6 +191,8 @@ struct World<'a> {
     acknowledged: HashMap<CallbackId, i64>,
     newest_fence: HashMap<CallbackId, i64>,
     counted: HashMap<CallbackId, u32>,
+    /// When a callback that waits for its next attempt is due, in the world's time.
+    due: HashMap<CallbackId, i64>,
 }
 
 fn node_holder(seed: u64, node: usize, life: u32) -> Holder {
@@ -294,19 +314,21 @@ impl World<'_> {
         let life = &mut self.nodes[node];
         life.up = false;
         life.life += 1;
-        let lost: Vec<CallbackId> = life
-            .running
-            .values()
-            .map(|claimed| claimed.id)
-            .chain(
-                life.pending
-                    .iter()
-                    .filter(|(_, outcome)| outcome.attempt.is_some())
-                    .map(|(_, outcome)| outcome.id),
-            )
+        let recorded = life
+            .recorded
+            .take()
+            .map(|(batch, _)| batch)
+            .unwrap_or_default();
+        let untold = life
+            .pending
+            .drain(..)
+            .chain(recorded)
+            .filter(|(_, outcome)| outcome.attempt.is_some());
+        let lost: Vec<CallbackId> = untold
+            .map(|(_, outcome)| outcome.id)
+            .chain(life.running.values().map(|claimed| claimed.id))
             .collect();
         life.running.clear();
-        life.pending.clear();
         for id in lost {
             *self.cut_off.entry(id).or_default() += 1;
         }
@@ -319,6 +341,8 @@ impl World<'_> {
         let fresh = &mut self.nodes[node];
         fresh.lanes = Lanes::new(limits());
         fresh.up = true;
+        fresh.recorded = None;
+        fresh.claimed.clear();
         fresh.recording = false;
         fresh.claim_at = None;
         if alone {
@@ -385,16 +409,29 @@ impl World<'_> {
                     "a fence that does not grow"
                 );
             }
-            let lanes = &mut self.nodes[node].lanes;
-            match claims.filter(|_| trick.is_none()) {
-                Some(claims) => asks
-                    .iter()
-                    .zip(claims)
-                    .for_each(|((lane, _), claim)| lanes.claimed(*lane, claim)),
-                None => asks
-                    .iter()
-                    .for_each(|(lane, _)| lanes.claim_failed(*lane, now + 200)),
-            }
+            let known = claims.filter(|_| trick.is_none());
+            self.nodes[node].claimed.push_back((asks, known));
+            let (at, life) = (self.now + self.random.between(0, 20), self.nodes[node].life);
+            self.at(at, Event::Claimed { node, life });
+        }
+        self.drive(node);
+    }
+
+    fn claimed(&mut self, node: usize) {
+        let now = self.node_now(node);
+        let (asks, claims) = self.nodes[node]
+            .claimed
+            .pop_front()
+            .expect("one answer for each claim");
+        let lanes = &mut self.nodes[node].lanes;
+        match claims {
+            Some(claims) => asks
+                .iter()
+                .zip(claims)
+                .for_each(|((lane, _), claim)| lanes.claimed(*lane, claim)),
+            None => asks
+                .iter()
+                .for_each(|(lane, _)| lanes.claim_failed(*lane, now + 200)),
         }
         self.drive(node);
     }
@@ -429,6 +466,16 @@ impl World<'_> {
                 !self.acknowledged.contains_key(&id),
                 "an attempt starts after the acknowledgement was recorded"
             );
+        }
+        if let Some(due) = self.due.remove(&id)
+            && self.faults.none()
+            && matches!(
+                self.behaviour[self.channel_of[&claimed.lane]],
+                Behaviour::Healthy | Behaviour::Flaky(_)
+            )
+        {
+            let late = self.now - due;
+            assert!(late < 5000, "{id}: the next attempt started {late} ms late");
         }
         *self.sent.entry(id).or_default() += 1;
         self.first_start.entry(id).or_insert(self.now);
@@ -524,7 +571,6 @@ impl World<'_> {
     }
 
     async fn record(&mut self, node: usize) {
-        self.nodes[node].recording = false;
         let batch: Vec<(LaneId, Outcome)> = self.nodes[node].pending.drain(..).collect();
         let outcomes: Arc<[Outcome]> = batch.iter().map(|(_, outcome)| outcome.clone()).collect();
         let trick = self.trick();
@@ -547,35 +593,49 @@ impl World<'_> {
                 if outcome.attempt.is_some() {
                     *self.counted.entry(outcome.id).or_default() += 1;
                 }
-                if matches!(outcome.next, Next::Acknowledged(_)) {
-                    self.acknowledged.insert(outcome.id, self.now);
+                match outcome.next {
+                    Next::Acknowledged(_) => drop(self.acknowledged.insert(outcome.id, self.now)),
+                    Next::Due(at) => drop(self.due.insert(outcome.id, at - self.start)),
+                    Next::Failed(_) => {}
                 }
             }
         }
-        let dies = !self.healed && self.faults.crashes && self.random.one_in(30);
-        if trick.is_some() {
-            // The engine does not know whether it worked, and does the same again.
-            self.nodes[node].pending.splice(0..0, batch);
-        } else {
-            let counted = counted.unwrap_or_default();
-            for ((lane, outcome), counted) in batch.into_iter().zip(counted) {
-                let due_at = match outcome.next {
-                    Next::Due(at) if counted => Some(at),
-                    _ => None,
-                };
-                if !counted && outcome.attempt.is_some() {
-                    *self.cut_off.entry(outcome.id).or_default() += 1;
-                }
-                self.nodes[node]
-                    .lanes
-                    .settled(lane, outcome.id, outcome.fence, due_at);
-            }
-        }
-        if dies {
+        let known = counted.filter(|_| trick.is_none());
+        self.nodes[node].recorded = Some((batch, known));
+        let (at, life) = (self.now + self.random.between(0, 20), self.nodes[node].life);
+        self.at(at, Event::Recorded { node, life });
+        if !self.healed && self.faults.crashes && self.random.one_in(30) {
             self.crash(node);
         } else {
             self.drive(node);
         }
+    }
+
+    fn recorded(&mut self, node: usize) {
+        self.nodes[node].recording = false;
+        match self.nodes[node]
+            .recorded
+            .take()
+            .expect("one answer for each batch")
+        {
+            // The engine does not know whether it worked, and does the same again.
+            (batch, None) => drop(self.nodes[node].pending.splice(0..0, batch)),
+            (batch, Some(counted)) => {
+                for ((lane, outcome), counted) in batch.into_iter().zip(counted) {
+                    let due_at = match outcome.next {
+                        Next::Due(at) if counted => Some(at),
+                        _ => None,
+                    };
+                    if !counted && outcome.attempt.is_some() {
+                        *self.cut_off.entry(outcome.id).or_default() += 1;
+                    }
+                    self.nodes[node]
+                        .lanes
+                        .settled(lane, outcome.id, outcome.fence, due_at);
+                }
+            }
+        }
+        self.drive(node);
     }
 
     async fn run(&mut self) {
@@ -588,7 +648,9 @@ impl World<'_> {
             let (node, life) = match &event {
                 Event::Poll { node, life }
                 | Event::Claim { node, life }
+                | Event::Claimed { node, life }
                 | Event::Record { node, life }
+                | Event::Recorded { node, life }
                 | Event::End { node, life, .. } => (*node, Some(*life)),
                 _ => (usize::MAX, None),
             };
@@ -607,6 +669,8 @@ impl World<'_> {
                 Event::Arrive { channel, flow } => self.arrive(channel, flow).await,
                 Event::Poll { node, life } => self.poll(node, life).await,
                 Event::Claim { node, .. } => self.claim(node).await,
+                Event::Claimed { node, .. } => self.claimed(node),
+                Event::Recorded { node, .. } => self.recorded(node),
                 Event::End {
                     node,
                     id,
@@ -721,6 +785,11 @@ impl World<'_> {
                     .values()
                     .map(|claimed| claimed.id)
                     .chain(node.pending.iter().map(|(_, outcome)| outcome.id))
+                    .chain(
+                        node.recorded
+                            .iter()
+                            .flat_map(|(batch, _)| batch.iter().map(|(_, outcome)| outcome.id)),
+                    )
             });
             let cut_off = self.cut_off.get(id).copied().unwrap_or(0)
                 + running.filter(|running| running == id).count() as u32;
@@ -797,6 +866,8 @@ async fn simulate(store: &Store, seed: u64) {
         clock: 0,
         running: HashMap::new(),
         pending: Vec::new(),
+        recorded: None,
+        claimed: VecDeque::new(),
         recording: false,
         claim_at: None,
     };
@@ -822,6 +893,7 @@ async fn simulate(store: &Store, seed: u64) {
         acknowledged: HashMap::new(),
         newest_fence: HashMap::new(),
         counted: HashMap::new(),
+        due: HashMap::new(),
     };
     for node in 0..node_count {
         world.at(0, Event::Start { node });
