@@ -131,12 +131,13 @@ pub(super) fn claim_all(
         .iter()
         .map(|(_, limit)| i64::try_from(*limit).unwrap_or(i64::MAX))
         .collect();
+    // By an array, for which the planner reads the index; for a subquery, whose size it cannot know, it may read the table.
     let taken = session.query_arrays(
         "WITH due AS MATERIALIZED (
              SELECT first.id FROM unnest($1::bigint[], $2::bigint[]) AS asked (lane, rows), LATERAL (
                  SELECT id FROM callbacks WHERE state = 0 AND lane_id = asked.lane AND due_at <= $3
                  ORDER BY due_at LIMIT asked.rows FOR UPDATE SKIP LOCKED) AS first)
-         UPDATE callbacks SET due_at = $4, holder = $5, fence = fence + 1 WHERE id IN (SELECT id FROM due)
+         UPDATE callbacks SET due_at = $4, holder = $5, fence = fence + 1 WHERE id = ANY (ARRAY(SELECT id FROM due))
          RETURNING id, lane_id, url, body, attempts, fence",
         &[&lanes, &limits, &now, &lease.until, &lease.holder.0],
     )?;

@@ -101,6 +101,11 @@ impl World {
         }
     }
 
+    /// The rows that a query behind the store's back gives; only over PostgreSQL.
+    pub(crate) fn ask(&self, sql: &str) -> Vec<Vec<String>> {
+        self.schema.as_ref().unwrap().ask(sql).unwrap()
+    }
+
     /// Ends the store's sessions with the server, as a restart of it would.
     pub(crate) fn lose_sessions(&self) {
         let schema = self.schema.as_ref().unwrap();
@@ -176,29 +181,53 @@ impl Schema {
         options
     }
 
-    /// Runs a statement; an error is the server's text.
+    /// Runs statements; an error is the server's text.
     pub(crate) fn run(&self, sql: &str) -> Result<(), String> {
+        self.ask(sql).map(drop)
+    }
+
+    /// Runs statements and gives the rows of the last one, each column as text.
+    pub(crate) fn ask(&self, sql: &str) -> Result<Vec<Vec<String>>, String> {
+        use tokio_postgres::SimpleQueryMessage::Row;
+
         let (url, sql) = (self.options().url, sql.to_owned());
+        let ask = async move {
+            let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            client.simple_query(&sql).await
+        };
         // A thread of its own, for the caller may be inside a runtime already.
-        let running = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
+        let asking = std::thread::spawn(|| {
+            tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
-                .unwrap();
-            runtime.block_on(async {
-                let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
-                    .await
-                    .unwrap();
-                tokio::spawn(connection);
-                let done = client.batch_execute(&sql).await;
-                done.map_err(|error| {
-                    error
-                        .as_db_error()
-                        .map_or_else(|| error.to_string(), |error| error.message().to_owned())
-                })
-            })
+                .unwrap()
+                .block_on(ask)
         });
-        running.join().unwrap()
+        let messages = asking
+            .join()
+            .unwrap()
+            .map_err(|error| match error.as_db_error() {
+                Some(error) => error.message().to_owned(),
+                None => error.to_string(),
+            })?;
+        let columns = |row: &tokio_postgres::SimpleQueryRow| {
+            (0..row.len())
+                .map(|column| row.get(column).unwrap_or_default().to_owned())
+                .collect()
+        };
+        Ok(messages
+            .iter()
+            .filter_map(|message| {
+                if let Row(row) = message {
+                    Some(columns(row))
+                } else {
+                    None
+                }
+            })
+            .collect())
     }
 }
 
