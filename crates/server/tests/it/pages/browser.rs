@@ -14,6 +14,7 @@ use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::support::PATIENCE;
 
@@ -52,19 +53,21 @@ pub(crate) const DESK: Screen = Screen {
 pub(crate) struct Browser {
     driver: Child,
     client: Client,
+    /// Chromium's profile; removed after the browser has ended.
+    _profile: TempDir,
 }
 
 impl Browser {
     pub(crate) async fn start(screen: Screen) -> Self {
         let (driver, port) = start_driver();
-        let folder = tempfile::tempdir().unwrap();
+        let profile = tempfile::tempdir().unwrap();
         let mut options = json!({
             "binary": "/usr/bin/chromium",
             "args": [
                 "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
                 "--disable-background-networking", "--disable-component-update", "--disable-sync",
                 format!("--window-size={},{}", screen.width, screen.height),
-                format!("--user-data-dir={}", folder.keep().display()),
+                format!("--user-data-dir={}", profile.path().display()),
             ],
             "prefs": { "intl.accept_languages": screen.language },
         });
@@ -83,7 +86,11 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .unwrap();
-        Self { driver, client }
+        Self {
+            driver,
+            client,
+            _profile: profile,
+        }
     }
 
     pub(crate) async fn open(&self, url: &str) {
