@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::web;
 
 /// How long the demo waits for a callback.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The demo does not wait minutes for a retry.
 const WAITS: [i64; 3] = [300, 600, 1200];

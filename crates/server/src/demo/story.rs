@@ -11,7 +11,7 @@ use sealpost_contract::{EndStatus, SignFlowId, UtcMillis};
 use sealpost_pdf::{Report, Trust, Verdict};
 use serde_json::{Value, json};
 
-use super::channel::DemoChannel;
+use super::channel::{DemoChannel, PATIENCE};
 use super::telling::Teller;
 use crate::http_client::{Answer, HttpClient};
 use crate::server::Server;
@@ -143,11 +143,11 @@ impl<'a> Story<'a> {
         let signed_at = Instant::now();
         let signed = self.sign(&started.sign_url).await?;
         expect(&signed, StatusCode::OK)?;
-        ensure!(
-            signed.json()["sign_flow_status"] == "2",
-            "the flow did not complete: {}",
-            signed.json()
-        );
+        let completed = |flow: &Value| flow["sign_flow_status"] == "2";
+        let flow = self
+            .wait_for(self.channel, signed.json(), completed)
+            .await?;
+        ensure!(completed(&flow), "the flow did not complete: {flow}");
         teller.done(
             teller.say(
                 "POST /s/…/sign：签名已签入 PDF，整份文件已复核，流程为 2 已完成",
@@ -379,9 +379,18 @@ impl<'a> Story<'a> {
             request["expires_at"] = crate::api::time(at).into();
         }
         let url = format!("{}/v1/sign-flows", self.server.app().public_url());
-        let (answer, took) = timed(self.http.post(&url, Some(&channel.api_key), &request)).await?;
+        let begun = Instant::now();
+        let answer = self
+            .http
+            .post(&url, Some(&channel.api_key), &request)
+            .await?;
         expect(&answer, StatusCode::CREATED)?;
-        let answer = answer.json();
+        let mut answer = answer.json();
+        if expires_at.is_none() {
+            let sealed = |flow: &Value| flow["signers"][0]["step"] == "applied";
+            answer = self.wait_for(channel, answer, sealed).await?;
+        }
+        let took = begun.elapsed();
         let text = |value: &Value, what: &str| {
             value
                 .as_str()
@@ -396,6 +405,26 @@ impl<'a> Story<'a> {
             answer,
             took,
         })
+    }
+
+    /// The flow once it is as it should be. An answer waits for the seal only so long; a busy machine may need longer.
+    async fn wait_for(
+        &self,
+        channel: &DemoChannel,
+        mut flow: Value,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> anyhow::Result<Value> {
+        let base = self.server.app().public_url();
+        let id = flow["sign_flow_id"].as_str().unwrap_or_default().to_owned();
+        let begun = Instant::now();
+        while !is_so(&flow) && begun.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let url = format!("{base}/v1/sign-flows/{id}");
+            let answer = self.http.get(&url, Some(&channel.api_key)).await?;
+            expect(&answer, StatusCode::OK)?;
+            flow = answer.json();
+        }
+        Ok(flow)
     }
 
     /// Signs as the page does.
