@@ -29,7 +29,7 @@ async fn a_receipt_is_sealed_signed_and_told() {
         (page.status.as_u16(), page.header("content-type")),
         (200, "image/png")
     );
-    assert_eq!(buyer.signs().await["sign_flow_status"], "2");
+    assert_eq!(buyer.signs_last().await["sign_flow_status"], "2");
 
     let callback = channel.received(&flow).await;
     let shown = channel.show(&flow).await;
@@ -81,7 +81,7 @@ async fn the_evidence_can_be_recomputed() {
     let app = TestApp::start().await;
     let channel = app.channel("lianjia").await;
     let flow = channel.create_flow(receipt()).await;
-    app.signer("张三").signs().await;
+    app.signer("张三").signs_last().await;
     let evidence = channel
         .get(&format!("/v1/sign-flows/{}/evidence", flow.id))
         .await
@@ -198,7 +198,7 @@ async fn before_the_end_there_is_only_a_preview() {
         .json();
     assert_eq!(report["verdict"], "unsigned");
     // The link that the callback will name exists already, and gives nothing away.
-    app.signer("张三").signs().await;
+    app.signer("张三").signs_last().await;
     let url = channel.show(&flow).await["sign_file_url"]
         .as_str()
         .unwrap()
@@ -280,7 +280,10 @@ async fn signers_sign_in_their_order_and_in_parallel_within_one() {
         ),
         (Some("1"), Some("1"))
     );
-    assert_eq!(app.signer("王五").signs().await["sign_flow_status"], "2");
+    assert_eq!(
+        app.signer("王五").signs_last().await["sign_flow_status"],
+        "2"
+    );
     let callback = channel.received(&flow).await;
     let file = app
         .http
@@ -600,7 +603,10 @@ async fn a_pdf_of_ones_own_is_signed_where_it_says() {
     let request =
         json!({ "reference": "合同-1", "document": { "pdf_base64": encoded }, "signers": signers });
     let flow = channel.create_flow(request).await;
-    assert_eq!(app.signer("李四").signs().await["sign_flow_status"], "2");
+    assert_eq!(
+        app.signer("李四").signs_last().await["sign_flow_status"],
+        "2"
+    );
     channel.received(&flow).await;
 
     let boundary = "sealpost-test";
@@ -629,7 +635,10 @@ async fn a_pdf_of_ones_own_is_signed_where_it_says() {
     );
     let flow = channel.flow(answer.json());
     assert_eq!(flow.shown["title"], "合同-2");
-    assert_eq!(app.signer("李四").signs().await["sign_flow_status"], "2");
+    assert_eq!(
+        app.signer("李四").signs_last().await["sign_flow_status"],
+        "2"
+    );
     app.stop().await;
 }
 

@@ -84,7 +84,11 @@ async fn answers_are_what_the_document_says() {
     // One flow of each end, and one that waits.
     let completed = channel.create_flow(receipt()).await;
     check("created", "SignFlow", &completed.shown);
-    check("signed", "SigningResult", &app.signer("张三").signs().await);
+    check(
+        "signed",
+        "SigningResult",
+        &app.signer("张三").signs_last().await,
+    );
     let rejected = channel.create_flow(receipt()).await;
     check(
         "rejected",

@@ -14,7 +14,7 @@ async fn health_readiness_metrics_and_documentation_answer() {
     let app = TestApp::start().await;
     let channel = app.channel("lianjia").await;
     let flow = channel.create_flow(receipt()).await;
-    app.signer("张三").signs().await;
+    app.signer("张三").signs_last().await;
     channel.callback_in(&flow, "acknowledged").await;
     assert_eq!(app.get("/healthz").await.body, "ok\n");
     let ready = app.get("/readyz").await;
@@ -156,7 +156,7 @@ async fn the_evidence_is_recomputed_offline() {
     let app = TestApp::start().await;
     let channel = app.channel("lianjia").await;
     let flow = channel.create_flow(receipt()).await;
-    app.signer("张三").signs().await;
+    app.signer("张三").signs_last().await;
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
     write("ca.pem", &app.get("/ca.pem").await.body);
