@@ -122,20 +122,23 @@ pub fn verify(pdf: &[u8], trust: &Trust, now: i64) -> Result<Report, VerifyError
         now,
     };
     let mut values = HashSet::new();
+    let mut all = Vec::with_capacity(signed.len());
     for field in &signed {
         let mut examined = signature::examine(&context, field);
         let value = field.value().and_then(|item| item.value.reference());
         if value.is_some_and(|value| !values.insert(value)) {
             let detail = "another field has the same signature".to_owned();
-            examined.findings.push(Finding {
+            examined.report.findings.push(Finding {
                 severity: Severity::Failure,
                 code: Code::Ambiguous,
                 detail,
             });
-            examined.verdict = Verdict::Invalid;
+            examined.report.verdict = Verdict::Invalid;
         }
-        report.signatures.push(examined);
+        all.push(examined);
     }
+    signature::settle(&mut all);
+    report.signatures = all.into_iter().map(|examined| examined.report).collect();
     report
         .signatures
         .sort_by_key(|signature| signature.covers_bytes);

@@ -1,9 +1,9 @@
 //! Judges what was changed in a document after one of its signatures.
 //!
 //! The signed revision and the whole file are two documents over the same bytes. Every object that the signed revision
-//! could show and that is another now must have a reason: a signature field that was signed, a field that was added,
-//! evidence in `/DSS`, metadata. All else may change what a reader sees. Stricter than readers that let forms be filled in: a
-//! receipt has no form to fill in.
+//! could show and that is another now must have a reason: a signature field that was signed, a field that was added and
+//! shows nothing but its own signature, evidence in `/DSS`, metadata. All else may change what a reader sees. Stricter than
+//! readers that let forms be filled in: a receipt has no form to fill in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,17 +17,31 @@ use crate::{
     syntax::{Dict, Id, Item, Value},
 };
 
+/// What changed after a signature.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub(super) judged: Vec<Change>,
+    /// Added fields that a reader shows; what their own signatures are worth says whether they are permitted.
+    pub(super) shown: Vec<ShownField>,
+}
+
+/// A signature field with something to see that was added after a signature.
+pub(super) struct ShownField {
+    pub(super) id: Id,
+    pub(super) detail: String,
+}
+
 /// What changed from `old`, a signed revision, to `new`, the whole file. `permissions` is what the signature permits.
 pub(super) fn between(
     old: &Document<'_>,
     new: &Document<'_>,
     permissions: &Permissions,
-) -> Result<Vec<Change>, Unreadable> {
+) -> Result<Changes, Unreadable> {
     let mut judge = Judge {
         old,
         new,
         permissions,
-        changes: Vec::new(),
+        changes: Changes::default(),
         new_fields: BTreeMap::new(),
     };
     if old.trailer().root != new.trailer().root {
@@ -69,7 +83,7 @@ struct Judge<'j, 'a> {
     old: &'j Document<'a>,
     new: &'j Document<'a>,
     permissions: &'j Permissions,
-    changes: Vec<Change>,
+    changes: Changes,
     new_fields: BTreeMap<Id, FormField>,
 }
 
@@ -251,11 +265,13 @@ impl Judge<'_, '_> {
                     let name = field.name.clone();
                     let detail = format!("signature field {name:?} was added");
                     // Certifications permit no new fields but invisible ones, which timestamps need.
-                    let visible = is_visible(&field.dict);
-                    if self.permissions.certification.is_some() && visible {
+                    if !is_visible(&field.dict) {
+                        self.permit(ChangeKind::FieldAdded, detail);
+                    } else if self.permissions.certification.is_some() {
                         self.forbid(ChangeKind::FieldAdded, detail);
                     } else {
-                        self.permit(ChangeKind::FieldAdded, detail);
+                        let id = field.id;
+                        self.changes.shown.push(ShownField { id, detail });
                     }
                 }
                 _ => self.other("a field that is no signature was added to the form".to_owned()),
@@ -382,8 +398,8 @@ impl Judge<'_, '_> {
     }
 
     fn push(&mut self, change: Change) {
-        if !self.changes.contains(&change) {
-            self.changes.push(change);
+        if !self.changes.judged.contains(&change) {
+            self.changes.judged.push(change);
         }
     }
 }
@@ -405,6 +421,7 @@ fn differing(old: &Dict, new: &Dict) -> Vec<Vec<u8>> {
 /// An annotation's flag (section 12.5.3).
 const HIDDEN: i64 = 2;
 
+/// Whether a reader may show something there. A line is as visible as an area: it can strike out an amount.
 fn is_visible(widget: &Dict) -> bool {
     let rect: Vec<f64> = widget
         .value(b"Rect")
@@ -413,7 +430,7 @@ fn is_visible(widget: &Dict) -> bool {
         .iter()
         .filter_map(|n| n.value.number())
         .collect();
-    let empty = matches!(rect[..], [left, bottom, right, top] if left == right || bottom == top);
+    let empty = matches!(rect[..], [left, bottom, right, top] if left == right && bottom == top);
     !empty && widget.int(b"F").unwrap_or(0) & HIDDEN == 0
 }
 

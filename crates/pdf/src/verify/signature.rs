@@ -5,10 +5,11 @@ use std::ops::Range;
 use super::{
     algorithm,
     chain::{Known, Pool, Purpose, RevocationList},
-    changes,
+    changes::{self, ShownField},
     cms::{Cms, Flaw},
     report::{
-        Change, Clock, Code, Finding, Level, Severity, SignatureKind, SignatureReport, Verdict,
+        Change, ChangeKind, Clock, Code, Finding, Level, Severity, SignatureKind, SignatureReport,
+        Verdict,
     },
     timestamp,
 };
@@ -41,20 +42,67 @@ pub(super) struct Context<'c, 'a> {
 struct Examination<'e, 'c, 'a> {
     context: &'e Context<'c, 'a>,
     report: SignatureReport,
+    shown: Vec<ShownField>,
+}
+
+/// A signature that was examined by itself; what was shown after it waits for the judgement of later signatures.
+pub(super) struct Examined {
+    /// The field's id.
+    pub(super) field: Id,
+    pub(super) report: SignatureReport,
+    shown: Vec<ShownField>,
 }
 
 /// Examines the signature of a field that has a value.
-pub(super) fn examine(context: &Context<'_, '_>, field: &FormField) -> SignatureReport {
+pub(super) fn examine(context: &Context<'_, '_>, field: &FormField) -> Examined {
     let mut examination = Examination {
         context,
         report: blank(&field.name),
+        shown: Vec::new(),
     };
     if let Err(error) = examination.run(field) {
         examination.fail(Code::Malformed, error.to_string());
     }
     let mut report = examination.report;
     report.verdict = verdict(&report.findings);
-    report
+    Examined {
+        field: field.id,
+        report,
+        shown: examination.shown,
+    }
+}
+
+/// Judges the fields that were added after each signature and can be seen. Such a field is permitted when it shows a later
+/// signer's own signature that is valid itself, because somebody answers for it; anything else could cover what was signed.
+///
+/// Signatures are taken from the last to the first, so that each relies on final verdicts alone.
+pub(super) fn settle(examined: &mut [Examined]) {
+    examined.sort_by_key(|one| std::cmp::Reverse(one.report.covers_bytes));
+    for n in 0..examined.len() {
+        let (later, rest) = examined.split_at_mut(n);
+        let one = &mut rest[0];
+        for ShownField { id, detail } in std::mem::take(&mut one.shown) {
+            let permitted = later.iter().any(|signature| {
+                signature.field == id
+                    && signature.report.covers_bytes > one.report.covers_bytes
+                    && signature.report.kind == SignatureKind::Signature
+                    && signature.report.verdict == Verdict::Valid
+            });
+            if !permitted {
+                one.report.findings.push(Finding {
+                    severity: Severity::Failure,
+                    code: Code::Modified,
+                    detail: format!("{detail} and can be seen, but shows no valid signature"),
+                });
+                one.report.verdict = Verdict::Invalid;
+            }
+            one.report.changes.push(Change {
+                kind: ChangeKind::FieldAdded,
+                permitted,
+                detail,
+            });
+        }
+    }
 }
 
 fn blank(field: &str) -> SignatureReport {
@@ -316,7 +364,9 @@ impl Examination<'_, '_, '_> {
         }
         if later > 0 {
             let permissions = Permissions::of(&signed, &found.dict)?;
-            self.report.changes = changes::between(&signed, document, &permissions)?;
+            let changes = changes::between(&signed, document, &permissions)?;
+            self.report.changes = changes.judged;
+            self.shown = changes.shown;
         }
         let forbidden: Vec<Change> = self
             .report

@@ -486,6 +486,108 @@ fn permitted_changes_are_listed_and_leave_the_signature_valid() {
     assert!(found.iter().all(|judged| judged.valid), "{found:?}");
 }
 
+/// The number of the object that says `name` last.
+fn number_of(pdf: &[u8], name: &str) -> usize {
+    let text = String::from_utf8_lossy(pdf);
+    let at = text.rfind(name).unwrap_or_else(|| panic!("{name}"));
+    let header = text[..at].rfind(" 0 obj").unwrap();
+    text[..header].rsplit('\n').next().unwrap().parse().unwrap()
+}
+
+/// The newest body of an object.
+fn body_of(pdf: &[u8], id: usize) -> String {
+    let text = String::from_utf8_lossy(pdf);
+    let header = format!("\n{id} 0 obj\n");
+    let start = text.rfind(&header).unwrap() + header.len();
+    text[start..start + text[start..].find("\nendobj").unwrap()].to_owned()
+}
+
+/// A document with a field that was added after its signatures, and the widgets 910 and 911 on its page.
+fn with_late_field(field: &str, widgets: [&str; 2], on_page: &str) -> Vec<u8> {
+    let form = number_of(&SIGNED, "/SigFlags");
+    let fields = body_of(&SIGNED, form).replace(" ]", " 900 0 R ]");
+    let page = body_of(&SIGNED, 3).replace("0 R ]", &format!("0 R {on_page} ]"));
+    append(
+        &SIGNED,
+        &[
+            (form, fields.as_bytes()),
+            (3, page.as_bytes()),
+            (900, field.as_bytes()),
+            (
+                901,
+                &stream(
+                    "/Type /XObject /Subtype /Form /BBox [ 0 0 300 40 ]",
+                    b"1 g 0 0 300 40 re f",
+                ),
+            ),
+            (910, widgets[0].as_bytes()),
+            (911, widgets[1].as_bytes()),
+        ],
+    )
+}
+
+/// An empty signature field with a picture over the amount, which other programs show without a word.
+#[test]
+fn a_field_that_is_added_later_covers_nothing() {
+    let late = |entries: &str| {
+        let field = format!(
+            "<< /Type /Annot /Subtype /Widget /FT /Sig /T (late) /P 3 0 R /AP << /N 901 0 R >> {entries} >>"
+        );
+        with_late_field(&field, ["null", "null"], "900 0 R")
+    };
+    let report = judged(&late("/F 4 /Rect [ 72 690 372 730 ]"));
+    assert_eq!(report.verdict, Verdict::Invalid, "{report:#?}");
+    for signature in 0..2 {
+        assert_eq!(codes(&report, signature), [Code::Modified]);
+        assert!(
+            report.signatures[signature]
+                .changes
+                .iter()
+                .any(|change| change.kind == ChangeKind::FieldAdded && !change.permitted)
+        );
+    }
+    // A line strikes the amount out.
+    assert!(!passes(&late("/F 4 /Rect [ 72 710 372 710 ]")));
+    assert!(passes(&late("/F 4 /Rect [ 0 0 0 0 ]")));
+    assert!(passes(&late("/F 2 /Rect [ 72 690 372 730 ]")));
+}
+
+/// Another signer may sign in a new field, and answers for what it shows; a signature that is not trusted answers for nothing.
+#[test]
+fn countersignatures_in_new_fields_are_permitted() {
+    let field = sealpost_pdf::Field {
+        name: "third".to_owned(),
+        page: 0,
+        rect: [60.0, 300.0, 180.0, 420.0],
+    };
+    let prepared = add_fields(&SIGNED, &[field]).unwrap();
+    let signed = sign(&prepared, &request("third", &BUYER)).unwrap();
+    let report = judged(&signed);
+    assert_eq!(report.verdict, Verdict::Valid, "{report:#?}");
+    assert_eq!(report.signatures.len(), 3);
+    let added = report.signatures[0]
+        .changes
+        .iter()
+        .find(|change| change.kind == ChangeKind::FieldAdded);
+    assert!(added.unwrap().permitted);
+    assert!(report.signatures.is_sorted_by_key(|one| one.covers_bytes));
+
+    let stranger = Authority::generate("stranger", KeyAlgorithm::P256, years(20)).unwrap();
+    let person = Subject::Person {
+        name: "张三",
+        flow: FLOW,
+    };
+    let person = stranger
+        .issue(person, KeyAlgorithm::P256, years(1))
+        .unwrap();
+    let report = judged(&sign(&prepared, &request("third", &person)).unwrap());
+    let verdicts: Vec<_> = report.signatures.iter().map(|one| one.verdict).collect();
+    assert_eq!(
+        verdicts,
+        [Verdict::Invalid, Verdict::Invalid, Verdict::Indeterminate]
+    );
+}
+
 /// What a page shows is not evidence or metadata, whoever calls it so before signing.
 #[test]
 fn shown_objects_do_not_pass_for_evidence() {
