@@ -265,7 +265,7 @@ impl Judge<'_, '_> {
                     let name = field.name.clone();
                     let detail = format!("signature field {name:?} was added");
                     // Certifications permit no new fields but invisible ones, which timestamps need.
-                    if !is_visible(&field.dict) {
+                    if !self.shows(field) {
                         self.permit(ChangeKind::FieldAdded, detail);
                     } else if self.permissions.certification.is_some() {
                         self.forbid(ChangeKind::FieldAdded, detail);
@@ -277,6 +277,20 @@ impl Judge<'_, '_> {
                 _ => self.other("a field that is no signature was added to the form".to_owned()),
             }
         }
+    }
+
+    /// Whether a reader may show something of a new field: of itself or of its widgets, where those are other objects. What
+    /// cannot be read is taken for visible.
+    fn shows(&self, field: &FormField) -> bool {
+        let invisible = |id: &Id| {
+            let object = self.new.object(*id).ok().flatten();
+            object
+                .as_ref()
+                .filter(|object| object.stream.is_none())
+                .and_then(|object| object.item.value.dict())
+                .is_some_and(|widget| !is_visible(widget))
+        };
+        !field.widgets.iter().all(invisible)
     }
 
     fn field(&mut self, field: &FormField, old: &Dict, new: &Dict) {

@@ -552,6 +552,32 @@ fn a_field_that_is_added_later_covers_nothing() {
     assert!(passes(&late("/F 2 /Rect [ 72 690 372 730 ]")));
 }
 
+/// The field says that there is nothing to see, its widgets say otherwise.
+#[test]
+fn widgets_apart_from_their_field_are_judged_themselves() {
+    let seen = "<< /Type /Annot /Subtype /Widget /Parent 900 0 R /P 3 0 R /F 4 /Rect [ 72 690 372 730 ] /AP << /N 901 0 R >> >>";
+    let hidden =
+        "<< /Type /Annot /Subtype /Widget /Parent 900 0 R /P 3 0 R /F 2 /Rect [ 0 0 0 0 ] >>";
+    let late = |widgets: [&str; 2]| {
+        let field = "<< /FT /Sig /T (late) /F 2 /Rect [ 0 0 0 0 ] /Kids [ 910 0 R 911 0 R ] >>";
+        with_late_field(field, widgets, "910 0 R 911 0 R")
+    };
+    assert!(passes(&late([hidden, hidden])));
+    for widgets in [
+        [seen, hidden],
+        [hidden, seen],
+        [hidden, "null"],
+        [hidden, "(x)"],
+    ] {
+        let report = judged(&late(widgets));
+        assert_eq!(report.verdict, Verdict::Invalid, "{widgets:?}: {report:#?}");
+        assert_eq!(codes(&report, 1), [Code::Modified]);
+    }
+    // An entry that is not spelled out where it belongs says nothing.
+    let elsewhere = "<< /Type /Annot /Subtype /Widget /P 3 0 R /F 912 0 R /Rect 913 0 R /AP << /N 901 0 R >> >>";
+    assert!(!passes(&late([hidden, elsewhere])));
+}
+
 /// Another signer may sign in a new field, and answers for what it shows; a signature that is not trusted answers for nothing.
 #[test]
 fn countersignatures_in_new_fields_are_permitted() {
