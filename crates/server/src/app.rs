@@ -53,7 +53,7 @@ struct Inner {
     metrics: Metrics,
     clock: Clock,
     /// One for each PDF that may be worked on at this moment.
-    paper: Semaphore,
+    paper: Arc<Semaphore>,
     images: cache::Cache,
     sealing: sealing::UnderWay,
     notifier: notify::Notifier,
@@ -131,7 +131,7 @@ impl App {
         let clock = Clock::default();
         let keys = keys::Keys::open(&store, &secrets, clock.now()).await?;
         Ok(Self(Arc::new(Inner {
-            paper: Semaphore::new(config.sealing_parallel),
+            paper: Arc::new(Semaphore::new(config.sealing_parallel)),
             config,
             public_url,
             store,
@@ -250,14 +250,17 @@ impl App {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let _permit = self
-            .0
-            .paper
-            .acquire()
+        let permit = Arc::clone(&self.0.paper)
+            .acquire_owned()
             .await
             .map_err(|error| Problem::internal("the paper semaphore is closed", &error))?;
         let span = tracing::Span::current();
-        tokio::task::spawn_blocking(move || span.in_scope(work))
+        // The work goes on when whoever asked hangs up, and so it keeps its place until it is done.
+        let work = move || {
+            let _permit = permit;
+            span.in_scope(work)
+        };
+        tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| Problem::internal("work on a PDF panicked", &error))
     }

@@ -48,7 +48,7 @@ pub(crate) async fn evidence(app: &App, stored: &StoredFlow) -> Result<Value, Pr
     let (subject, validity) = app.authority_subject();
     Ok(json!({
         "made_at": time(app.now()),
-        "sign_flow": sign_flow(app, stored),
+        "sign_flow": without_links(sign_flow(app, stored)),
         "signers": signers,
         "documents": {
             "original_sha256": flow.original.to_string(),
@@ -69,6 +69,17 @@ pub(crate) async fn evidence(app: &App, stored: &StoredFlow) -> Result<Value, Pr
             "certificate_pem": app.authority_pem(),
         },
     }))
+}
+
+/// Evidence is handed on to others, who must not be able to sign with it.
+fn without_links(mut sign_flow: Value) -> Value {
+    let signers = sign_flow.get_mut("signers").and_then(Value::as_array_mut);
+    for signer in signers.into_iter().flatten() {
+        if let Some(signer) = signer.as_object_mut() {
+            signer.remove("sign_url");
+        }
+    }
+    sign_flow
 }
 
 /// What a signer agreed to last, and how they proved who they are, as the events have it.

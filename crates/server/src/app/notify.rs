@@ -51,8 +51,9 @@ pub(crate) enum NotifyError {
     Gateway(String),
     #[error("the address or the text cannot be sent as mail")]
     Mail(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the mail server did not take the message")]
-    Server(#[from] lettre::transport::smtp::Error),
+    /// Without the server's own words, which often repeat the address.
+    #[error("the mail server did not take the message: {0}")]
+    Server(String),
 }
 
 /// The ways that are configured.
@@ -148,7 +149,10 @@ impl Notifier {
                     .header(ContentType::TEXT_PLAIN)
                     .body(notice.text.clone())
                     .map_err(|error| NotifyError::Mail(Box::new(error)))?;
-                transport.send(message).await?;
+                transport
+                    .send(message)
+                    .await
+                    .map_err(|error| NotifyError::Server(shown(&error)))?;
                 Ok(())
             }
             _ if self.to_log => {
@@ -191,6 +195,14 @@ impl SmsGateway {
         };
         let body = serde_json::from_str::<Value>(&self.body).unwrap_or_default();
         Bytes::from(filled(body, &replace).to_string())
+    }
+}
+
+fn shown(error: &lettre::transport::smtp::Error) -> String {
+    match error.status() {
+        Some(code) => format!("it answered {code}"),
+        None if error.is_timeout() => "it did not answer in time".to_owned(),
+        None => "it could not be talked to".to_owned(),
     }
 }
 

@@ -106,23 +106,22 @@ impl App {
         if has_signed_with(&stored.flow, signer, mark) {
             return self.signing_view(&stored, signer).await;
         }
-        let drawn = png.clone();
-        self.on_paper(move || signature::appearance(&drawn).map(drop))
-            .await?
-            .map_err(|error| bad_mark(&error))?;
-        if is_open(&stored.flow, signer) {
-            self.check_code(&stored, signer, proof.code.as_deref())?;
-            self.note_consent(&stored, signer, proof, &origin).await?;
-        }
-        self.store().put_document(png.to_vec()).await?;
         let sign = |flow: &Flow| Operation::Sign {
             mark,
             document: flow.document,
         };
-        match self
-            .change_flow(&stored.flow.id, &actor(signer, &origin), sign, None)
-            .await
-        {
+        let actor = actor(signer, &origin);
+        // Whoever may not sign now leaves nothing behind, and comes past no code when their turn comes a moment later.
+        sealpost_flow::apply(&stored.flow, sign(&stored.flow), &actor, self.now())
+            .map_err(|refusal| self.refused(&stored.flow, &refusal))?;
+        let drawn = png.clone();
+        self.on_paper(move || signature::appearance(&drawn).map(drop))
+            .await?
+            .map_err(|error| bad_mark(&error))?;
+        self.check_code(&stored, signer, proof.code.as_deref())?;
+        self.note_consent(&stored, signer, proof, &origin).await?;
+        self.store().put_document(png.to_vec()).await?;
+        match self.change_flow(&stored.flow.id, &actor, sign, None).await {
             Ok(outcome) => {
                 self.spend_code(&outcome.stored.flow.id, signer);
                 let stored = self.seal_promptly(outcome.stored).await?;

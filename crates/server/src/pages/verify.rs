@@ -1,8 +1,6 @@
 //! `/verify`: whoever holds a receipt checks its signatures. Every receipt's footer names this page. The file is looked at in
 //! memory and forgotten.
 
-use std::sync::LazyLock;
-
 use askama::Template;
 use axum::extract::{FromRequest as _, Multipart, Request, State};
 use axum::response::Response;
@@ -10,8 +8,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use jiff::tz::TimeZone;
 use sealpost_pdf::Verdict;
-use sealpost_pdf::verify::{Clock, Code, Severity, SignatureReport};
+use sealpost_pdf::verify::{Clock, Code, Report, Severity, SignatureReport};
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 use super::assets;
 use super::lang::Lang;
@@ -24,8 +23,11 @@ use crate::web::body::bounded;
 /// The form around the file.
 const FORM: usize = 4096;
 
-/// Files from strangers that are looked at at one moment; sealing must never wait for them.
-static STRANGERS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(2));
+/// Files from strangers that are looked at at one moment; where there are two cores or more, sealing never waits for them.
+static STRANGERS: Semaphore = Semaphore::const_new(1);
+
+/// Files from strangers that are held in memory at one moment.
+static ARRIVING: Semaphore = Semaphore::const_new(16);
 
 /// The page, with or without a result.
 #[derive(Template)]
@@ -81,6 +83,9 @@ pub(crate) async fn show(reader: Reader) -> Response {
 
 /// `POST /verify`: a form with one file.
 pub(crate) async fn check(State(app): State<App>, reader: Reader, request: Request) -> Response {
+    let Ok(_arriving) = ARRIVING.acquire().await else {
+        return reader.trouble(&stopping());
+    };
     let (file_name, pdf) = match read_file(request).await {
         Ok(Some(file)) => file,
         Ok(None) => {
@@ -101,16 +106,28 @@ pub(crate) async fn check(State(app): State<App>, reader: Reader, request: Reque
         }
         Err(problem) => return reader.trouble(&problem),
     };
-    let Ok(_permit) = STRANGERS.acquire().await else {
-        return reader.trouble(&Problem::new(Kind::Unavailable, "The server is stopping."));
+    let Ok(stranger) = STRANGERS.acquire().await else {
+        return reader.trouble(&stopping());
     };
-    match app.verify(pdf).await {
+    // A task of its own keeps its place to the end, also when the stranger hangs up.
+    let (verifier, task) = (app.clone(), tracing::Span::current());
+    let verified = tokio::spawn(
+        async move {
+            let _stranger = stranger;
+            verifier.verify(pdf).await
+        }
+        .instrument(task),
+    );
+    let verified = verified
+        .await
+        .unwrap_or_else(|error| Err(Problem::internal("verification was broken off", &error)));
+    match verified {
         Ok(report) => {
             let words = Words {
                 lang: reader.lang,
                 zone: &app.config().time_zone,
             };
-            let (class, verdict, advice) = words.overall(report.verdict);
+            let (class, verdict, advice) = words.overall(&report);
             let signatures = report
                 .signatures
                 .iter()
@@ -140,6 +157,10 @@ pub(crate) async fn check(State(app): State<App>, reader: Reader, request: Reque
         ),
         Err(problem) => reader.trouble(&problem),
     }
+}
+
+fn stopping() -> Problem {
+    Problem::new(Kind::Unavailable, "The server is stopping.")
 }
 
 fn refused(reader: Reader, status: StatusCode, zh: &'static str, en: &'static str) -> Response {
@@ -183,9 +204,22 @@ struct Words<'a> {
 }
 
 impl Words<'_> {
-    fn overall(&self, verdict: Verdict) -> (&'static str, &'static str, &'static str) {
+    fn overall(&self, report: &Report) -> (&'static str, &'static str, &'static str) {
         let say = |zh, en| self.lang.say(zh, en);
-        match verdict {
+        let added_to = report
+            .signatures
+            .iter()
+            .any(|signature| !signature.changes.is_empty());
+        match report.verdict {
+            // Where a signature is valid, what followed it was permitted.
+            Verdict::Valid if added_to => (
+                "done",
+                say("签名全部有效", "All signatures are valid"),
+                say(
+                    "已签署的内容没有被改动。签署之后只增加了允许的内容，例如后续的签名或时间戳。",
+                    "What was signed has not been changed. Only what is permitted was added after a signature, such as later signatures or timestamps.",
+                ),
+            ),
             Verdict::Valid => (
                 "done",
                 say("签名全部有效", "All signatures are valid"),

@@ -152,6 +152,8 @@ async fn flow_page(
                 sign_url: seen
                     .sign_url
                     .clone()
+                    // Whoever has the link can sign: it is not for those who may only look.
+                    .filter(|_| signed.operator.role >= Role::Operator)
                     .filter(|_| matches!(signer.step, Step::Open { .. })),
             })
             .collect(),

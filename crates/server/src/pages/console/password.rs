@@ -50,7 +50,12 @@ pub(crate) async fn verify(password: String, hash: Option<String>) -> bool {
 }
 
 async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let _permit = AT_ONCE.acquire().await.ok()?;
+    let permit = AT_ONCE.acquire().await.ok()?;
+    // The work goes on when whoever asked hangs up, and so it keeps its place until it is done.
+    let work = move || {
+        let _permit = permit;
+        work()
+    };
     tokio::task::spawn_blocking(work).await.ok()
 }
 
