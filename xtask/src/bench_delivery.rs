@@ -1,9 +1,10 @@
 //! `cargo xtask bench delivery`: callbacks from a loader through `sealpost serve` to a receiver with a ledger, each a process
 //! of its own on this machine; and beside it, in the same run, what the machine could do at most.
 //!
-//! This file says what is measured. `roles` are the loader, the receiver and the bare relay; `run` starts and stops the
-//! processes of one measurement; `report` writes the tables and the plot.
+//! This file says what is measured. `roles` are the loader, the receiver and the bare relay; `run` is one measurement
+//! each; `processes` starts and stops them; `report` writes the tables and the plot.
 
+mod processes;
 mod report;
 mod roles;
 mod run;

@@ -1,17 +1,15 @@
 //! One measurement: starts the processes, lets them work, reads their clocks and `/proc`, stops them.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::processes::{Receiver, Server, Talking, children_cpu};
 use super::roles::{self, Ledger};
-
-/// How long to wait for something that must happen.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Who is called, and how.
 #[derive(Debug, Clone)]
@@ -129,7 +127,7 @@ impl World {
         let mut receiver = Receiver::start(folder.path(), scene.endpoints, scene.hanging)?;
         let keys = self.channels(folder.path(), &receiver, scene.endpoints, 0)?;
         let hanging = self.channels(folder.path(), &receiver, scene.hanging, scene.endpoints)?;
-        let server = Server::start(self, folder.path())?;
+        let server = Server::start(self.sealpost(folder.path()))?;
 
         // The lanes that hang are filled first; their callbacks are numbered from high up, and never arrive.
         let mut arrived_before = 0;
@@ -205,7 +203,7 @@ impl World {
         self.channel_command(folder.path(), &["pause", "filled"])?;
 
         let began = Instant::now();
-        let server = Server::start(self, folder.path())?;
+        let server = Server::start(self.sealpost(folder.path()))?;
         let start_up = began.elapsed().as_secs_f64() * 1e3;
         let load = |callbacks| Load::Closed {
             callbacks,
@@ -354,7 +352,7 @@ fn folder() -> Result<tempfile::TempDir> {
     Ok(tempfile::tempdir_in(parent)?)
 }
 
-fn role(args: &[&str]) -> Command {
+pub(super) fn role(args: &[&str]) -> Command {
     let exe = std::env::current_exe().unwrap_or_else(|_| "xtask".into());
     let mut command = Command::new(exe);
     command.args(["bench", "delivery", "--"]).args(args);
@@ -413,202 +411,6 @@ fn loader(
         },
         seconds,
     ))
-}
-
-/// A child with whom lines are exchanged.
-struct Talking {
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-}
-
-impl Talking {
-    fn start(command: &mut Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let out = child.stdout.take().context("the child's output is piped")?;
-        Ok(Self {
-            child,
-            lines: BufReader::new(out).lines(),
-        })
-    }
-
-    fn line(&mut self) -> Result<String> {
-        Ok(self
-            .lines
-            .next()
-            .context("the child ended without a word")??)
-    }
-
-    fn ask(&mut self) -> Result<String> {
-        self.child
-            .stdin
-            .as_mut()
-            .context("the child's input is piped")?
-            .write_all(b"?\n")?;
-        self.line()
-    }
-
-    /// Closes its input and waits for its end.
-    fn end(&mut self) -> Result<()> {
-        drop(self.child.stdin.take());
-        let status = self.child.wait()?;
-        ensure!(status.success(), "a child failed: {status}");
-        Ok(())
-    }
-}
-
-impl Drop for Talking {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-struct Receiver {
-    talking: Talking,
-    ports: Vec<String>,
-    ledger: PathBuf,
-}
-
-impl Receiver {
-    fn start(folder: &Path, endpoints: usize, hanging: usize) -> Result<Self> {
-        let ledger = folder.join("arrived");
-        let mut command = role(&[
-            "receive",
-            "--endpoints",
-            &endpoints.to_string(),
-            "--hanging",
-            &hanging.to_string(),
-        ]);
-        command.arg("--ledger").arg(&ledger);
-        let mut talking = Talking::start(&mut command)?;
-        let ports = talking.line()?.split(' ').map(str::to_owned).collect();
-        Ok(Self {
-            talking,
-            ports,
-            ledger,
-        })
-    }
-
-    fn url(&self, place: usize) -> String {
-        format!("http://127.0.0.1:{}/callback", self.ports[place])
-    }
-
-    fn cpu(&self) -> Result<f64> {
-        cpu(self.talking.child.id())
-    }
-
-    fn came(&mut self) -> Result<u64> {
-        Ok(self.talking.ask()?.parse()?)
-    }
-
-    /// Waits until so many callbacks have come.
-    fn until(&mut self, callbacks: u64) -> Result<()> {
-        let began = Instant::now();
-        loop {
-            let came = self.came()?;
-            if came >= callbacks {
-                return Ok(());
-            }
-            ensure!(
-                began.elapsed() < PATIENCE,
-                "only {came} of {callbacks} have come"
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn end(mut self) -> Result<Ledger> {
-        self.talking.end()?;
-        Ledger::read(&self.ledger)
-    }
-}
-
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(world: &World, folder: &Path) -> Result<Self> {
-        let mut command = world.sealpost(folder);
-        let mut child = command
-            .args(["--listen", "127.0.0.1:0", "serve"])
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let log = child.stderr.take().context("the server's log is piped")?;
-        let mut lines = BufReader::new(log).lines();
-        let address = loop {
-            let line = lines
-                .next()
-                .context("the server ended before it listened")??;
-            let Ok(line) = serde_json::from_str::<Value>(&line) else {
-                continue;
-            };
-            if let Some(address) = line["address"]
-                .as_str()
-                .or(line["fields"]["address"].as_str())
-            {
-                break address.to_owned();
-            }
-        };
-        std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, address })
-    }
-
-    fn cpu(&self) -> Result<f64> {
-        cpu(self.child.id())
-    }
-
-    /// In MB.
-    fn peak_memory(&self) -> Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmHWM:"))
-            .context("no VmHWM")?;
-        let kib: f64 = line
-            .split_whitespace()
-            .nth(1)
-            .context("no number")?
-            .parse()?;
-        Ok(kib * 1024.0 / 1e6)
-    }
-
-    fn end(mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// CPU seconds that a process has used. Linux counts hundredths.
-fn cpu(id: u32) -> Result<f64> {
-    ticks(&format!("/proc/{id}/stat"), 11)
-}
-
-/// CPU seconds that our children have used that have ended.
-fn children_cpu() -> Result<f64> {
-    ticks("/proc/self/stat", 13)
-}
-
-fn ticks(path: &str, place: usize) -> Result<f64> {
-    let stat = std::fs::read_to_string(path)?;
-    // The second field, the name, may hold anything; what follows its parenthesis is plain.
-    let (_, fields) = stat.rsplit_once(") ").context("a stat line has a name")?;
-    let fields: Vec<&str> = fields.split(' ').collect();
-    let user: f64 = fields[place].parse()?;
-    let system: f64 = fields[place + 1].parse()?;
-    Ok((user + system) / 100.0)
 }
 
 fn quantile(sorted: &[f64], share: f64) -> f64 {
