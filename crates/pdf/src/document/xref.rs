@@ -41,9 +41,29 @@ pub(super) struct Table {
 }
 
 struct Section {
-    entries: Vec<(u32, Entry)>,
+    entries: BTreeMap<u32, Entry>,
     trailer: Dict,
     kind: XrefKind,
+}
+
+impl Section {
+    fn new(kind: XrefKind) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            trailer: Dict::default(),
+            kind,
+        }
+    }
+
+    /// Adds an entry. Of two that differ some readers take the first, some the last.
+    fn insert(&mut self, number: u32, entry: Entry, at: usize) -> Result<(), Unreadable> {
+        let kept = *self.entries.entry(number).or_insert(entry);
+        if kept == entry {
+            Ok(())
+        } else {
+            damaged("one object stands twice in one cross-reference section", at)
+        }
+    }
 }
 
 /// Reads the chain of sections that starts where the last `startxref` says.
@@ -65,19 +85,10 @@ pub(super) fn read(data: &[u8], budget: &Cell<usize>) -> Result<Table, Unreadabl
         // A hybrid file keeps what older readers must not see in a stream beside its table; the table calls it free.
         if let Some(at) = offset_of(&section.trailer, b"XRefStm", data)? {
             let hidden = self::section(data, at, budget)?;
-            let shown: HashSet<u32> = section
-                .entries
-                .iter()
-                .filter(|(_, entry)| *entry != Entry::Free)
-                .map(|(number, _)| *number)
-                .collect();
-            section.entries.retain(|(_, entry)| *entry != Entry::Free);
-            section.entries.extend(
-                hidden
-                    .entries
-                    .into_iter()
-                    .filter(|(number, _)| !shown.contains(number)),
-            );
+            section.entries.retain(|_, entry| *entry != Entry::Free);
+            for (number, entry) in hidden.entries {
+                section.insert(number, entry, at)?;
+            }
         }
         for (number, entry) in section.entries {
             entries.entry(number).or_insert(entry);
@@ -142,7 +153,7 @@ fn section(data: &[u8], offset: usize, budget: &Cell<usize>) -> Result<Section, 
 }
 
 fn table(mut parser: Parser<'_>) -> Result<Section, Unreadable> {
-    let mut entries = Vec::new();
+    let mut section = Section::new(XrefKind::Table);
     while !parser.keyword(b"trailer") {
         let first = parser.unsigned("a cross-reference subsection was expected")?;
         let count = parser.unsigned("a cross-reference subsection has no length")?;
@@ -161,19 +172,16 @@ fn table(mut parser: Parser<'_>) -> Result<Section, Unreadable> {
             {
                 return parser.damaged("a cross-reference leads out of the file");
             }
-            parser.at += 18;
             // Bounded by MAX_NUMBER above.
-            entries.push((u32::try_from(number).unwrap_or(u32::MAX), entry));
+            section.insert(u32::try_from(number).unwrap_or(u32::MAX), entry, parser.at)?;
+            parser.at += 18;
         }
     }
     let Value::Dict(trailer) = parser.item()?.value else {
         return parser.damaged("the trailer is not a dictionary");
     };
-    Ok(Section {
-        entries,
-        trailer,
-        kind: XrefKind::Table,
-    })
+    section.trailer = trailer;
+    Ok(section)
 }
 
 /// An entry of a table but for its end of line: `nnnnnnnnnn ggggg n`. Other spellings are read in other ways by other readers.
@@ -218,20 +226,19 @@ fn stream(mut parser: Parser<'_>, budget: &Cell<usize>) -> Result<Section, Unrea
         return damaged("a cross-reference stream is not as long as it says", end);
     }
     let decoded = filter::decode(&parser.data[start..end], &dict, budget, at)?;
-    let entries = stream_entries(&decoded, &dict, parser.data.len(), at)?;
-    Ok(Section {
-        entries,
-        trailer: dict,
-        kind: XrefKind::Stream,
-    })
+    let mut section = Section::new(XrefKind::Stream);
+    stream_entries(&mut section, &decoded, &dict, parser.data.len(), at)?;
+    section.trailer = dict;
+    Ok(section)
 }
 
 fn stream_entries(
+    section: &mut Section,
     decoded: &[u8],
     dict: &Dict,
     file_size: usize,
     at: usize,
-) -> Result<Vec<(u32, Entry)>, Unreadable> {
+) -> Result<(), Unreadable> {
     const MALFORMED: &str = "a cross-reference stream is malformed";
     let numbers = |value: &Value| -> Option<Vec<u64>> {
         value
@@ -258,7 +265,6 @@ fn stream_entries(
     };
     let record = widths.iter().sum::<usize>();
     let mut records = decoded.chunks_exact(record.max(1));
-    let mut entries = Vec::new();
     for range in ranges.chunks_exact(2) {
         let (first, count) = (range[0], range[1]);
         if first > MAX_NUMBER || count > MAX_NUMBER {
@@ -288,10 +294,10 @@ fn stream_entries(
                 // Unknown kinds are references to null (section 7.5.8.3).
                 _ => Entry::Free,
             };
-            entries.push((number, entry));
+            section.insert(number, entry, at)?;
         }
     }
-    Ok(entries)
+    Ok(())
 }
 
 fn big_endian(bytes: &[u8]) -> u64 {

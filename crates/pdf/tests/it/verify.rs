@@ -690,6 +690,71 @@ fn hidden_revisions_are_found() {
     assert!(!passes(&switched));
 }
 
+/// The update again, with these lines for its cross-reference section.
+fn with_section(pdf: &[u8], lines: &str) -> Vec<u8> {
+    let start = last_place(pdf, "\nxref\n") + 6;
+    let end = last_place(pdf, "trailer\n");
+    [&pdf[..start], lines.as_bytes(), &pdf[end..]].concat()
+}
+
+/// Of two entries for one object some readers take the first, and others the last.
+#[test]
+fn an_object_has_one_entry_in_a_section() {
+    let content = stream("", b"BT /F1 24 Tf 72 700 Td (Receipt 9999999.99) Tj ET");
+    let note: &[u8] = b"<< /Nothing true >>";
+    let updated = append(&SIGNED, &[(900, note), (4, &content)]);
+    let new = last_place(&updated, "\n4 0 obj") + 1;
+    let header = b"\n4 0 obj";
+    let old = SIGNED
+        .windows(header.len())
+        .position(|window| window == header);
+    let old = old.unwrap() + 1;
+    let unused = last_place(&updated, "\n900 0 obj") + 1;
+    let section = |entries: &[(u32, usize)]| {
+        let lines: String = entries
+            .iter()
+            .map(|(number, offset)| format!("{number} 1\n{offset:010} 00000 n \n"))
+            .collect();
+        verify(&with_section(&updated, &lines), &trust(), NOW)
+    };
+    let ambiguous = |entries: &[(u32, usize)]| {
+        matches!(
+            section(entries),
+            Err(VerifyError::Unreadable(Unreadable::Damaged { what, .. }))
+                if what == "one object stands twice in one cross-reference section"
+        )
+    };
+    assert!(ambiguous(&[(900, unused), (4, old), (4, new)]));
+    assert!(ambiguous(&[(900, unused), (4, new), (4, old)]));
+    assert_eq!(
+        section(&[(900, unused), (900, unused), (4, old), (4, old)])
+            .unwrap()
+            .verdict,
+        Verdict::Valid
+    );
+    let deleted = with_section(
+        &updated,
+        &format!("4 1\n{old:010} 00000 n \n4 1\n0000000000 00000 f \n"),
+    );
+    assert!(verify(&deleted, &trust(), NOW).is_err());
+}
+
+/// A hybrid file's table and the stream beside it are one section too.
+#[test]
+fn a_table_and_the_stream_beside_it_agree() {
+    let plain = Sample::one_page().write(Structure::Hybrid);
+    assert!(add_fields(&plain, &fields()).is_ok());
+    let place = last_place(&plain, "0000000000 00000 f");
+    let mut both = plain;
+    let font = last_place(&both, "4 0 obj");
+    both[place..place + 18].copy_from_slice(format!("{font:010} 00000 n").as_bytes());
+    assert!(matches!(
+        verify(&both, &trust(), NOW),
+        Err(VerifyError::Unreadable(Unreadable::Damaged { what, .. }))
+            if what == "one object stands twice in one cross-reference section"
+    ));
+}
+
 /// Another signature put where the byte range leaves a gap, or a range that leaves more out.
 #[test]
 fn byte_ranges_leave_out_the_signature_alone() {
