@@ -3,24 +3,24 @@
 //! Objects are read when they are asked for, within fixed limits, and nothing is repaired: a repair is a guess, and other
 //! readers guess differently. What is appended to a document is [`crate::increment`]'s business.
 
+mod budget;
 mod check;
 mod filter;
 mod xref;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::{BTreeMap, HashMap, HashSet},
     ops::Range,
     rc::Rc,
 };
 
 use crate::syntax::{Dict, Id, Item, Parser, Value};
+use budget::Budget;
 pub(crate) use xref::{Entry, XrefKind};
 
 /// The largest file that is read, in bytes.
 pub const MAX_FILE: usize = 256 << 20;
-/// The most bytes that all compressed structures of a file may decode to.
-const MAX_DECODED: usize = 128 << 20;
 /// The most references that are followed from one to the next.
 const MAX_HOPS: usize = 32;
 /// One more than the highest object number (ISO 32000-1 annex C).
@@ -77,7 +77,7 @@ pub(crate) struct Document<'a> {
     streams: RefCell<HashMap<u32, Rc<ObjectStream>>>,
     /// Lengths of streams being looked up, so that a length that needs itself is found.
     pending: RefCell<HashSet<u32>>,
-    decodable: Cell<usize>,
+    budget: Rc<Budget>,
 }
 
 /// The newest section's trailer.
@@ -107,6 +107,10 @@ struct ObjectStream {
 impl<'a> Document<'a> {
     /// Reads the cross-references of `data`; its last revision is the document.
     pub(crate) fn parse(data: &'a [u8]) -> Result<Self, Unreadable> {
+        Self::within(data, Rc::default())
+    }
+
+    fn within(data: &'a [u8], budget: Rc<Budget>) -> Result<Self, Unreadable> {
         if data.len() > MAX_FILE {
             return Err(Unreadable::TooLarge("the file's size"));
         }
@@ -118,8 +122,7 @@ impl<'a> Document<'a> {
         if !version {
             return Err(Unreadable::NotPdf);
         }
-        let decodable = Cell::new(MAX_DECODED);
-        let table = xref::read(data, &decodable)?;
+        let table = xref::read(data, &budget)?;
         let trailer = table.trailer;
         if !trailer.value(b"Encrypt").is_null() {
             return Err(Unreadable::Encrypted);
@@ -151,8 +154,13 @@ impl<'a> Document<'a> {
             trailer,
             streams: RefCell::default(),
             pending: RefCell::default(),
-            decodable,
+            budget,
         })
+    }
+
+    /// Counts further bytes that were read for the objects' sake.
+    pub(crate) fn charge(&self, bytes: usize) -> Result<(), Unreadable> {
+        self.budget.read(bytes)
     }
 
     pub(crate) fn data(&self) -> &'a [u8] {
@@ -246,7 +254,7 @@ impl<'a> Document<'a> {
         filter::decode(
             &self.data[range.clone()],
             &self.resolve_entries(dict)?,
-            &self.decodable,
+            &self.budget,
             range.start,
         )
     }
@@ -313,7 +321,9 @@ impl<'a> Document<'a> {
         if parser.object_header()? != id {
             return damaged("a cross-reference leads to another object", offset);
         }
-        let item = parser.item()?;
+        let item = parser.item();
+        self.budget.read(parser.at - offset)?;
+        let item = item?;
         if parser.keyword(b"endobj") {
             return Ok(Object {
                 item,
@@ -382,7 +392,10 @@ impl<'a> Document<'a> {
                 0,
             );
         }
-        let item = Parser::new(&stream.decoded, start).item()?;
+        let mut parser = Parser::new(&stream.decoded, start);
+        let item = parser.item();
+        self.budget.read(parser.at - start)?;
+        let item = item?;
         Ok(Some(Object {
             item,
             stream: None,
@@ -415,7 +428,7 @@ impl<'a> Document<'a> {
             return damaged("an object stream has another type", offset);
         }
         let resolved = self.resolve_entries(dict)?;
-        let decoded = filter::decode(&self.data[range], &resolved, &self.decodable, offset)?;
+        let decoded = filter::decode(&self.data[range], &resolved, &self.budget, offset)?;
         let stream = Rc::new(ObjectStream::parse(decoded, &resolved, offset)?);
         self.streams.borrow_mut().insert(number, Rc::clone(&stream));
         Ok(stream)

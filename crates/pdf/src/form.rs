@@ -1,7 +1,7 @@
 //! A document's interactive form (ISO 32000-2 section 12.7), as far as signatures need it: its fields, and what the
 //! signatures that are there permit to be changed (section 12.8.2).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     document::{Document, Unreadable, damaged},
@@ -120,15 +120,22 @@ impl Walk<'_, '_> {
         };
         let mut widgets = Vec::new();
         let mut children = Vec::new();
+        // Whether each is a field. One that is named again is not read again.
+        let mut kids: HashMap<Id, bool> = HashMap::new();
         for kid in self
             .document
             .array(dict.value(b"Kids"), "a form field's children are malformed")?
         {
+            let reference = kid.value.reference();
+            match reference.and_then(|id| kids.get(&id)) {
+                Some(true) => return damaged("the form's fields loop", 0),
+                Some(false) => continue,
+                None => {}
+            }
             let resolved = self.document.resolve(&kid.value)?;
-            match (
-                resolved.dict().is_some_and(|kid| kid.find(b"T").is_some()),
-                kid.value.reference(),
-            ) {
+            let is_field = resolved.dict().is_some_and(|kid| kid.find(b"T").is_some());
+            kids.extend(reference.map(|id| (id, is_field)));
+            match (is_field, reference) {
                 (true, _) => children.push(kid),
                 (false, Some(widget)) => widgets.push(widget),
                 (false, None) => {}
@@ -194,8 +201,10 @@ impl Lock {
     pub(crate) fn of(document: &Document<'_>, dict: &Dict) -> Result<Self, Unreadable> {
         let names = || -> Result<Vec<String>, Unreadable> {
             let items = document.array(dict.value(b"Fields"), "a lock's fields are malformed")?;
+            let mut seen = HashSet::new();
             items
                 .iter()
+                .filter(|item| item.value.reference().is_none_or(|id| seen.insert(id)))
                 .map(|item| {
                     Ok(document
                         .resolve(&item.value)?
@@ -225,10 +234,15 @@ impl Permissions {
     /// Reads the `/Reference` of a signature dictionary.
     pub(crate) fn of(document: &Document<'_>, signature: &Dict) -> Result<Self, Unreadable> {
         let mut permissions = Self::default();
+        let mut seen = HashSet::new();
         for reference in document.array(
             signature.value(b"Reference"),
             "a signature's references are malformed",
         )? {
+            let named = reference.value.reference();
+            if named.is_some_and(|id| !seen.insert(id)) {
+                continue;
+            }
             let Value::Dict(reference) = document.resolve(&reference.value)? else {
                 continue;
             };

@@ -1,8 +1,8 @@
 //! Decodes the streams of a file's own structure: cross-reference and object streams.
 
-use std::{cell::Cell, io::Read as _};
+use std::io::Read as _;
 
-use super::{Unreadable, damaged};
+use super::{Budget, Unreadable, damaged};
 use crate::syntax::{Dict, Value};
 
 /// Decodes `data` by the `/Filter` and `/DecodeParms` of `dict`: nothing, or FlateDecode with an optional predictor. What is
@@ -10,18 +10,19 @@ use crate::syntax::{Dict, Value};
 pub(super) fn decode(
     data: &[u8],
     dict: &Dict,
-    budget: &Cell<usize>,
+    budget: &Budget,
     at: usize,
 ) -> Result<Vec<u8>, Unreadable> {
     let filter = single(dict.value(b"Filter"));
     let parameters = single(dict.value(b"DecodeParms"));
     let decoded = match filter {
-        Some(Value::Null) => data.to_vec(),
-        Some(Value::Name(name)) if name == b"FlateDecode" => inflate(data, budget.get(), at)?,
+        Some(Value::Null) => {
+            budget.decode(data.len())?;
+            data.to_vec()
+        }
+        Some(Value::Name(name)) if name == b"FlateDecode" => inflate(data, budget, at)?,
         _ => return damaged("a structure stream has a filter other than FlateDecode", at),
     };
-    let left = budget.get().checked_sub(decoded.len());
-    budget.set(left.ok_or(Unreadable::TooLarge("the decoded size"))?);
     match parameters {
         Some(Value::Null) => Ok(decoded),
         Some(Value::Dict(parameters)) => unpredict(decoded, parameters, at),
@@ -39,11 +40,15 @@ fn single(value: &Value) -> Option<&Value> {
     }
 }
 
-fn inflate(data: &[u8], budget: usize, at: usize) -> Result<Vec<u8>, Unreadable> {
+fn inflate(data: &[u8], budget: &Budget, at: usize) -> Result<Vec<u8>, Unreadable> {
     let mut out = Vec::new();
-    let mut reader = flate2::read::ZlibDecoder::new(data).take(budget as u64 + 1);
-    match reader.read_to_end(&mut out) {
-        Ok(_) if out.len() > budget => Err(Unreadable::TooLarge("the decoded size")),
+    let most = budget.decodable() as u64 + 1;
+    let ended = flate2::read::ZlibDecoder::new(data)
+        .take(most)
+        .read_to_end(&mut out);
+    // What comes before a torn end was work too.
+    budget.decode(out.len())?;
+    match ended {
         Ok(_) => Ok(out),
         Err(_) => damaged("a compressed structure cannot be decompressed", at),
     }

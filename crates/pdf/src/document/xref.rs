@@ -1,12 +1,11 @@
 //! Cross-reference tables and streams, and the chain that the revisions of a file make of them.
 
 use std::{
-    cell::Cell,
     collections::{BTreeMap, HashSet},
     ops::Range,
 };
 
-use super::{Unreadable, damaged, filter, stream_start};
+use super::{Budget, Unreadable, damaged, filter, stream_start};
 use crate::syntax::{Dict, Id, Parser, Value};
 
 /// The most revisions that a file may have.
@@ -67,7 +66,7 @@ impl Section {
 }
 
 /// Reads the chain of sections that starts where the last `startxref` says.
-pub(super) fn read(data: &[u8], budget: &Cell<usize>) -> Result<Table, Unreadable> {
+pub(super) fn read(data: &[u8], budget: &Budget) -> Result<Table, Unreadable> {
     let mut next = Some(start(data)?);
     let mut seen = HashSet::new();
     let mut sections = Vec::new();
@@ -143,7 +142,7 @@ fn offset_of(trailer: &Dict, key: &[u8], data: &[u8]) -> Result<Option<usize>, U
     }
 }
 
-fn section(data: &[u8], offset: usize, budget: &Cell<usize>) -> Result<Section, Unreadable> {
+fn section(data: &[u8], offset: usize, budget: &Budget) -> Result<Section, Unreadable> {
     let mut parser = Parser::new(data, offset);
     if parser.keyword(b"xref") {
         table(parser)
@@ -206,7 +205,7 @@ fn entry(text: &[u8]) -> Option<Entry> {
     }
 }
 
-fn stream(mut parser: Parser<'_>, budget: &Cell<usize>) -> Result<Section, Unreadable> {
+fn stream(mut parser: Parser<'_>, budget: &Budget) -> Result<Section, Unreadable> {
     let at = parser.at;
     let Id { .. } = parser.object_header()?;
     let Value::Dict(dict) = parser.item()?.value else {

@@ -43,6 +43,7 @@ pub(super) fn between(
         permissions,
         changes: Changes::default(),
         new_fields: BTreeMap::new(),
+        new_widgets: BTreeSet::new(),
     };
     if old.trailer().root != new.trailer().root {
         judge.other("the catalog is another object".to_owned());
@@ -61,6 +62,12 @@ pub(super) fn between(
     judge.new_fields = form::fields(new)?
         .into_iter()
         .map(|field| (field.id, field))
+        .collect();
+    judge.new_widgets = judge
+        .new_fields
+        .values()
+        .filter(|field| field.is_signature)
+        .flat_map(|field| field.widgets.iter().copied())
         .collect();
     let roles = roles(old)?;
     for id in changed {
@@ -85,6 +92,8 @@ struct Judge<'j, 'a> {
     permissions: &'j Permissions,
     changes: Changes,
     new_fields: BTreeMap<Id, FormField>,
+    /// The widgets of the signature fields among them.
+    new_widgets: BTreeSet<Id>,
 }
 
 impl Judge<'_, '_> {
@@ -147,6 +156,9 @@ impl Judge<'_, '_> {
     fn equal(&self, id: Id) -> Result<bool, Unreadable> {
         Ok(match (self.old.object(id)?, self.new.object(id)?) {
             (Some(old), Some(new)) => {
+                // Streams may lie in one another, so that comparing them all takes longer than reading the file.
+                self.new
+                    .charge(new.stream.as_ref().map_or(0, ExactSizeIterator::len))?;
                 let bytes = |stream: Option<std::ops::Range<usize>>| {
                     stream.map(|range| &self.new.data()[range])
                 };
@@ -364,11 +376,9 @@ impl Judge<'_, '_> {
     /// The widgets of signature fields may be added; the form says whether that is permitted.
     fn annotations(&mut self, old: &[Item], new: &[Item]) {
         let is_widget = |item: &Item| {
-            item.value.reference().is_some_and(|id| {
-                self.new_fields
-                    .values()
-                    .any(|field| field.is_signature && field.widgets.contains(&id))
-            })
+            item.value
+                .reference()
+                .is_some_and(|id| self.new_widgets.contains(&id))
         };
         if !new.starts_with(old) {
             self.other("annotations of a page were removed or replaced".to_owned());

@@ -94,7 +94,13 @@ pub(super) fn roles(document: &Document<'_>) -> Result<BTreeMap<Id, Role>, Unrea
         }
         roles.insert(page, Role::Page);
     }
-    validation_data(document, catalog.value(b"DSS"), 0, &mut roles)?;
+    validation_data(
+        document,
+        catalog.value(b"DSS"),
+        0,
+        &mut BTreeSet::new(),
+        &mut roles,
+    )?;
     for metadata in [
         catalog.value(b"Extensions"),
         catalog.value(b"Metadata"),
@@ -135,6 +141,7 @@ fn validation_data(
     document: &Document<'_>,
     value: &Value,
     depth: usize,
+    seen: &mut BTreeSet<Id>,
     roles: &mut BTreeMap<Id, Role>,
 ) -> Result<(), Unreadable> {
     if depth > 8 {
@@ -142,10 +149,13 @@ fn validation_data(
     }
     let children: Vec<Value> = match value {
         Value::Ref(id) => {
+            if roles.contains_key(id) || !seen.insert(*id) {
+                return Ok(());
+            }
             let Some(object) = document.object(*id)? else {
                 return Ok(());
             };
-            if object.stream.is_some() || roles.contains_key(id) {
+            if object.stream.is_some() {
                 return Ok(());
             }
             roles.insert(*id, Role::ValidationData);
@@ -160,7 +170,7 @@ fn validation_data(
         _ => return Ok(()),
     };
     for child in &children {
-        validation_data(document, child, depth + 1, roles)?;
+        validation_data(document, child, depth + 1, seen, roles)?;
     }
     Ok(())
 }

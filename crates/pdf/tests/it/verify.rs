@@ -755,6 +755,39 @@ fn a_table_and_the_stream_beside_it_agree() {
     ));
 }
 
+/// A large object that is named again and again is read once.
+#[test]
+fn naming_an_object_again_and_again_takes_no_time() {
+    let large = format!("[ {}]", "(x) ".repeat(500_000));
+    let often = "6 0 R ".repeat(100_000);
+    let catalog = |entries: &str| {
+        Sample::one_page()
+            .with(1, format!("<< /Type /Catalog /Pages 2 0 R {entries} >>"))
+            .with(6, large.as_bytes())
+    };
+    let form = "/AcroForm << /SigFlags 3 /Fields [ 7 0 R ] >>";
+    let started = std::time::Instant::now();
+    let kids = catalog(form)
+        .with(7, format!("<< /FT /Sig /T (x) /Kids [ {often}] >>"))
+        .write(Structure::Table);
+    assert_eq!(judged(&kids).empty_fields, ["x"]);
+    let lock = catalog(form)
+        .with(
+            7,
+            format!(
+                "<< /Type /Annot /Subtype /Widget /FT /Sig /T (x) /Rect [0 0 0 0] \
+                 /Lock << /Type /SigFieldLock /Action /Include /Fields [ {often}] >> >>"
+            ),
+        )
+        .write(Structure::Table);
+    let locked = sign(&lock, &request("x", &BUYER)).unwrap();
+    assert!(passes(&locked));
+    let evidence = catalog(&format!("/DSS << /VRI [ {often}] >>")).write(Structure::Table);
+    let signed = signed_twice(&evidence);
+    assert!(passes(&signed));
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
+
 /// Another signature put where the byte range leaves a gap, or a range that leaves more out.
 #[test]
 fn byte_ranges_leave_out_the_signature_alone() {
