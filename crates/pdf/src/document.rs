@@ -110,6 +110,11 @@ impl<'a> Document<'a> {
         Self::within(data, Rc::default())
     }
 
+    /// The revision that ends at `end`. What is read of it counts as read of the whole document.
+    pub(crate) fn revision(&self, end: usize) -> Result<Self, Unreadable> {
+        Self::within(&self.data[..end], Rc::clone(&self.budget))
+    }
+
     fn within(data: &'a [u8], budget: Rc<Budget>) -> Result<Self, Unreadable> {
         if data.len() > MAX_FILE {
             return Err(Unreadable::TooLarge("the file's size"));

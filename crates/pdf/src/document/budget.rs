@@ -1,8 +1,8 @@
-//! How much work reading one file may take.
+//! How much work reading one file may take, all of its revisions together.
 
 use std::cell::Cell;
 
-use super::Unreadable;
+use super::{MAX_SIZE, Unreadable};
 
 /// The most bytes that all compressed structures of a file may decode to.
 const MAX_DECODED: usize = 128 << 20;
@@ -13,6 +13,7 @@ const MAX_READ: usize = 512 << 20;
 pub(super) struct Budget {
     decoded: Cell<usize>,
     read: Cell<usize>,
+    entries: Cell<usize>,
 }
 
 impl Default for Budget {
@@ -20,6 +21,7 @@ impl Default for Budget {
         Self {
             decoded: Cell::new(MAX_DECODED),
             read: Cell::new(MAX_READ),
+            entries: Cell::new(MAX_SIZE as usize),
         }
     }
 }
@@ -33,6 +35,11 @@ impl Budget {
     /// Counts bytes that were decoded.
     pub(super) fn decode(&self, bytes: usize) -> Result<(), Unreadable> {
         spend(&self.decoded, bytes, "the decoded size")
+    }
+
+    /// Counts an entry of a cross-reference section, of which there may be as many as objects.
+    pub(super) fn entry(&self) -> Result<(), Unreadable> {
+        spend(&self.entries, 1, "the number of cross-references")
     }
 
     /// Counts bytes of an object that were read.

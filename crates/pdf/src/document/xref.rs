@@ -8,7 +8,7 @@ use std::{
 use super::{Budget, Unreadable, damaged, filter, stream_start};
 use crate::syntax::{Dict, Id, Parser, Value};
 
-/// The most revisions that a file may have.
+/// The most cross-reference sections that a file may have.
 const MAX_SECTIONS: usize = 4096;
 /// The highest object number (ISO 32000-1 annex C).
 const MAX_NUMBER: u64 = 8_388_607;
@@ -55,7 +55,14 @@ impl Section {
     }
 
     /// Adds an entry. Of two that differ some readers take the first, some the last.
-    fn insert(&mut self, number: u32, entry: Entry, at: usize) -> Result<(), Unreadable> {
+    fn insert(
+        &mut self,
+        number: u32,
+        entry: Entry,
+        budget: &Budget,
+        at: usize,
+    ) -> Result<(), Unreadable> {
+        budget.entry()?;
         let kept = *self.entries.entry(number).or_insert(entry);
         if kept == entry {
             Ok(())
@@ -73,20 +80,16 @@ pub(super) fn read(data: &[u8], budget: &Budget) -> Result<Table, Unreadable> {
     let mut entries = BTreeMap::new();
     let mut newest = None;
     while let Some(offset) = next {
-        if sections.len() == MAX_SECTIONS {
-            return Err(Unreadable::TooLarge("the number of revisions"));
-        }
-        if !seen.insert(offset) {
-            return damaged("the cross-references loop", offset);
-        }
+        visit(&mut seen, offset)?;
         sections.push(offset);
         let mut section = section(data, offset, budget)?;
         // A hybrid file keeps what older readers must not see in a stream beside its table; the table calls it free.
         if let Some(at) = offset_of(&section.trailer, b"XRefStm", data)? {
-            let hidden = self::section(data, at, budget)?;
+            visit(&mut seen, at)?;
+            let hidden = stream(Parser::new(data, at), budget)?;
             section.entries.retain(|_, entry| *entry != Entry::Free);
             for (number, entry) in hidden.entries {
-                section.insert(number, entry, at)?;
+                section.insert(number, entry, budget, at)?;
             }
         }
         for (number, entry) in section.entries {
@@ -105,6 +108,17 @@ pub(super) fn read(data: &[u8], budget: &Budget) -> Result<Table, Unreadable> {
         trailer,
         kind,
     })
+}
+
+/// Notes that a section is read. There is an end to them, and none is read twice.
+fn visit(seen: &mut HashSet<usize>, offset: usize) -> Result<(), Unreadable> {
+    if seen.len() == MAX_SECTIONS {
+        return Err(Unreadable::TooLarge("the number of revisions"));
+    }
+    if !seen.insert(offset) {
+        return damaged("the cross-references loop", offset);
+    }
+    Ok(())
 }
 
 /// Where the last `startxref` points. It stands in the last 1,024 bytes, as readers expect.
@@ -145,13 +159,13 @@ fn offset_of(trailer: &Dict, key: &[u8], data: &[u8]) -> Result<Option<usize>, U
 fn section(data: &[u8], offset: usize, budget: &Budget) -> Result<Section, Unreadable> {
     let mut parser = Parser::new(data, offset);
     if parser.keyword(b"xref") {
-        table(parser)
+        table(parser, budget)
     } else {
         stream(parser, budget)
     }
 }
 
-fn table(mut parser: Parser<'_>) -> Result<Section, Unreadable> {
+fn table(mut parser: Parser<'_>, budget: &Budget) -> Result<Section, Unreadable> {
     let mut section = Section::new(XrefKind::Table);
     while !parser.keyword(b"trailer") {
         let first = parser.unsigned("a cross-reference subsection was expected")?;
@@ -172,7 +186,12 @@ fn table(mut parser: Parser<'_>) -> Result<Section, Unreadable> {
                 return parser.damaged("a cross-reference leads out of the file");
             }
             // Bounded by MAX_NUMBER above.
-            section.insert(u32::try_from(number).unwrap_or(u32::MAX), entry, parser.at)?;
+            section.insert(
+                u32::try_from(number).unwrap_or(u32::MAX),
+                entry,
+                budget,
+                parser.at,
+            )?;
             parser.at += 18;
         }
     }
@@ -226,7 +245,7 @@ fn stream(mut parser: Parser<'_>, budget: &Budget) -> Result<Section, Unreadable
     }
     let decoded = filter::decode(&parser.data[start..end], &dict, budget, at)?;
     let mut section = Section::new(XrefKind::Stream);
-    stream_entries(&mut section, &decoded, &dict, parser.data.len(), at)?;
+    stream_entries(&mut section, &decoded, &dict, parser.data.len(), budget, at)?;
     section.trailer = dict;
     Ok(section)
 }
@@ -236,6 +255,7 @@ fn stream_entries(
     decoded: &[u8],
     dict: &Dict,
     file_size: usize,
+    budget: &Budget,
     at: usize,
 ) -> Result<(), Unreadable> {
     const MALFORMED: &str = "a cross-reference stream is malformed";
@@ -293,7 +313,7 @@ fn stream_entries(
                 // Unknown kinds are references to null (section 7.5.8.3).
                 _ => Entry::Free,
             };
-            section.insert(number, entry, at)?;
+            section.insert(number, entry, budget, at)?;
         }
     }
     Ok(())

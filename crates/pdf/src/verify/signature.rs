@@ -320,7 +320,7 @@ impl Examination<'_, '_, '_> {
     fn revision(&mut self, found: &Found, end: usize) -> Result<(), Unreadable> {
         let document = self.context.document;
         let data = document.data();
-        let signed = match Document::parse(&data[..end]) {
+        let signed = match document.revision(end) {
             Ok(signed) => signed,
             Err(error) => {
                 self.fail(

@@ -755,6 +755,67 @@ fn a_table_and_the_stream_beside_it_agree() {
     ));
 }
 
+/// A cross-reference stream that names every object a few times, in a few kilobytes.
+#[test]
+fn cross_references_without_end_are_refused() {
+    let with = |ranges: usize| {
+        let size = 8_000_000;
+        let records = crate::structures::deflate(&vec![0; ranges * size]);
+        let index = format!("0 {size} ").repeat(ranges);
+        let mut out = b"%PDF-1.7\n1 0 obj\n".to_vec();
+        out.extend(stream(
+            &format!("/Type /XRef /W [1 0 0] /Index [{index}] /Size {size} /Root 2 0 R /Filter /FlateDecode"),
+            &records,
+        ));
+        out.extend_from_slice(b"\nendobj\nstartxref\n9\n%%EOF\n");
+        verify(&out, &trust(), NOW)
+    };
+    assert!(matches!(
+        with(2),
+        Err(VerifyError::Unreadable(Unreadable::TooLarge(
+            "the number of cross-references"
+        )))
+    ));
+}
+
+/// What a table hides from old readers stands in a stream, which no other section uses.
+#[test]
+fn the_stream_beside_a_table_is_a_stream_of_its_own() {
+    let hybrid = Sample::one_page().write(Structure::Hybrid);
+    let beside = {
+        let text = String::from_utf8_lossy(&hybrid);
+        let place = text.rfind("/XRefStm ").unwrap() + 9;
+        text[place..place + text[place..].find(' ').unwrap()].to_owned()
+    };
+    let damaged = |pdf: &[u8]| {
+        matches!(
+            verify(pdf, &trust(), NOW),
+            Err(VerifyError::Unreadable(Unreadable::Damaged { .. }))
+        )
+    };
+    let note = [(900, b"null".as_slice())];
+    assert!(!damaged(&append(&hybrid, &note)));
+    assert!(damaged(&append_with(
+        &hybrid,
+        &note,
+        &format!("/XRefStm {beside}")
+    )));
+    let plain = Sample::one_page().write(Structure::Table);
+    let table = last_place(&plain, "\nxref\n") + 1;
+    assert!(damaged(&append_with(
+        &plain,
+        &note,
+        &format!("/XRefStm {table}")
+    )));
+    // The first section again, by an offset of its own that leads to the same table.
+    let before = table - 1;
+    assert!(damaged(&append_with(
+        &plain,
+        &note,
+        &format!("/XRefStm {before}")
+    )));
+}
+
 /// A large object that is named again and again is read once.
 #[test]
 fn naming_an_object_again_and_again_takes_no_time() {
