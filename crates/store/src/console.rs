@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rusqlite::params;
+use rusqlite::{ToSql, params};
 use sealpost_contract::UtcMillis;
 use sealpost_flow::Digest;
 
@@ -157,36 +157,82 @@ impl Store {
         self.database.write(create).await
     }
 
-    /// Keeps an operator as changed (all but the id, the name and the time of adding) together with the audit entry, if the
-    /// change is one to be logged. `false` if there is no such operator.
+    /// Gives an operator who is not disabled the password `to` in place of `from`, both as hashes. `false`, and nothing is
+    /// changed or logged, if meanwhile the operator was disabled or has another password.
     ///
     /// # Errors
     /// Whatever keeps the store from writing.
-    pub async fn update_operator(
+    pub async fn change_password(
         &self,
-        changed: Operator,
-        audit: Option<AuditEntry>,
+        operator_id: &str,
+        from: String,
+        to: String,
+        audit: AuditEntry,
     ) -> Result<bool> {
-        let sql = "UPDATE operators SET role = ?2, password_hash = ?3, totp_secret = ?4, totp_step = ?5, failures = ?6,
-                locked_until = ?7, disabled_at = ?8 WHERE id = ?1";
-        let update = move |connection: &Connection| {
-            let row = params![
-                changed.id,
-                changed.role.as_str(),
-                changed.password_hash,
-                changed.totp_secret,
-                changed.totp_step,
-                changed.failures,
-                changed.locked_until,
-                changed.disabled_at,
-            ];
-            let found = connection.prepare_cached(sql)?.execute(row)? > 0;
-            if let (true, Some(audit)) = (found, &audit) {
-                log(connection, audit)?;
-            }
-            Ok(found)
-        };
-        self.database.write(update).await
+        let id = operator_id.to_owned();
+        let sql = "UPDATE operators SET password_hash = ?3 WHERE id = ?1 AND password_hash = ?2 AND disabled_at IS NULL";
+        self.database
+            .write(move |connection| change_logged(connection, sql, params![id, from, to], &audit))
+            .await
+    }
+
+    /// Gives an operator who is not disabled a second factor, whose time step `step` is used. `false`, and nothing is changed or
+    /// logged, if meanwhile the operator was disabled.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn set_totp(
+        &self,
+        operator_id: &str,
+        secret: Vec<u8>,
+        step: i64,
+        audit: AuditEntry,
+    ) -> Result<bool> {
+        let id = operator_id.to_owned();
+        let sql = "UPDATE operators SET totp_secret = ?2, totp_step = ?3 WHERE id = ?1 AND disabled_at IS NULL";
+        self.database
+            .write(move |connection| {
+                change_logged(connection, sql, params![id, secret, step], &audit)
+            })
+            .await
+    }
+
+    /// Disables an operator; one who is disabled stays so since then. `false` if there is no such operator.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn disable_operator(
+        &self,
+        operator_id: &str,
+        at: UtcMillis,
+        audit: AuditEntry,
+    ) -> Result<bool> {
+        let id = operator_id.to_owned();
+        let sql = "UPDATE operators SET disabled_at = coalesce(disabled_at, ?2) WHERE id = ?1";
+        self.database
+            .write(move |connection| change_logged(connection, sql, params![id, at], &audit))
+            .await
+    }
+
+    /// Lets an operator in again, whatever kept them out: with a new password, without a second factor, neither locked nor
+    /// disabled. `false` if there is no such operator.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn reset_operator(
+        &self,
+        operator_id: &str,
+        password_hash: String,
+        audit: AuditEntry,
+    ) -> Result<bool> {
+        let id = operator_id.to_owned();
+        let sql = "UPDATE operators SET password_hash = ?2, totp_secret = NULL, failures = 0, locked_until = 0, disabled_at = NULL
+            WHERE id = ?1";
+        self.database
+            .write(move |connection| {
+                change_logged(connection, sql, params![id, password_hash], &audit)
+            })
+            .await
     }
 
     /// Uses up a time step of an operator's second factor; `false` if it, or a later one, has been used.
@@ -413,6 +459,20 @@ impl Store {
         };
         self.database.read(read).await
     }
+}
+
+/// Runs a change of one operator, and logs it if it found them.
+fn change_logged(
+    connection: &Connection,
+    sql: &str,
+    row: &[&dyn ToSql],
+    audit: &AuditEntry,
+) -> Result<bool> {
+    let changed = connection.prepare_cached(sql)?.execute(row)? > 0;
+    if changed {
+        log(connection, audit)?;
+    }
+    Ok(changed)
 }
 
 fn log(connection: &Connection, entry: &AuditEntry) -> Result<()> {

@@ -67,25 +67,19 @@ async fn operators_are_kept_changed_and_logged(world: World) {
         "the name is taken"
     );
     assert_eq!(find(&world).await, new);
+    let change = async |id: &str, from: &str, to: &str| {
+        world
+            .change_password(id, from.into(), to.into(), audit("operator.change"))
+            .await
+            .unwrap()
+    };
+    assert!(change("op-王芳", "$argon2id$…", "second").await);
+    assert!(!change("op-谁", "$argon2id$…", "second").await);
     let changed = Operator {
-        role: Role::Administrator,
-        totp_secret: Some(vec![1]),
-        disabled_at: Some(NOW),
+        password_hash: "second".into(),
         ..new
     };
-    assert!(
-        world
-            .update_operator(changed.clone(), Some(audit("operator.change")))
-            .await
-            .unwrap()
-    );
     assert_eq!(world.operators().await.unwrap(), [changed]);
-    assert!(
-        !world
-            .update_operator(operator("谁"), Some(audit("operator.change")))
-            .await
-            .unwrap()
-    );
 
     let log = world.audit_log(None, 10).await.unwrap();
     let actions: Vec<_> = log.iter().map(|(_, entry)| entry.action.as_str()).collect();
@@ -98,6 +92,57 @@ async fn operators_are_kept_changed_and_logged(world: World) {
             Err("the audit log is append-only".into())
         );
     }
+}
+
+async fn a_change_touches_nothing_but_its_own(world: World) {
+    world
+        .create_operator(operator("王芳"), audit("operator.add"))
+        .await
+        .unwrap();
+    let id = "op-王芳";
+    let entry = || audit("operator.change");
+    let password = async |from: &str, to: &str| {
+        world
+            .change_password(id, from.into(), to.into(), entry())
+            .await
+            .unwrap()
+    };
+    let totp = async |step| world.set_totp(id, vec![1], step, entry()).await.unwrap();
+    let disable = async |id, at| world.disable_operator(id, at, entry()).await.unwrap();
+
+    assert!(totp(7).await);
+    assert!(password("$argon2id$…", "second").await);
+    assert!(
+        !password("$argon2id$…", "third").await,
+        "who read the first password comes too late"
+    );
+    assert!(disable(id, NOW + 1).await);
+    assert!(disable(id, NOW + 2).await);
+    assert!(!disable("op-谁", NOW).await);
+    let disabled = Operator {
+        password_hash: "second".into(),
+        totp_secret: Some(vec![1]),
+        totp_step: 7,
+        disabled_at: Some(NOW + 1),
+        ..operator("王芳")
+    };
+    assert_eq!(find(&world).await, disabled);
+
+    let logged = world.audit_log(None, 10).await.unwrap().len();
+    assert!(!password("second", "third").await, "it is too late");
+    assert!(!totp(8).await);
+    assert_eq!(find(&world).await, disabled);
+    assert_eq!(world.audit_log(None, 10).await.unwrap().len(), logged);
+
+    let reset = async |id| world.reset_operator(id, "fourth".into(), entry()).await;
+    assert!(reset(id).await.unwrap());
+    assert!(!reset("op-谁").await.unwrap());
+    let let_in = Operator {
+        password_hash: "fourth".into(),
+        totp_step: 7,
+        ..operator("王芳")
+    };
+    assert_eq!(find(&world).await, let_in);
 }
 
 async fn a_time_step_is_used_once_and_failures_lock(world: World) {
@@ -167,11 +212,10 @@ async fn sessions_end_by_time_by_hand_and_with_their_operator(world: World) {
         .begin_session(session("d", NOW), audit("session.begin"))
         .await
         .unwrap();
-    let disabled = Operator {
-        disabled_at: Some(NOW),
-        ..operator("王芳")
-    };
-    world.update_operator(disabled, None).await.unwrap();
+    world
+        .disable_operator("op-王芳", NOW, audit("operator.disable"))
+        .await
+        .unwrap();
     assert!(found("d", NOW).await.is_none());
 }
 
@@ -250,6 +294,7 @@ async fn figures_count_flows_by_day_and_callbacks_by_channel(world: World) {
 
 on_every_database! {
     operators_are_kept_changed_and_logged,
+    a_change_touches_nothing_but_its_own,
     a_time_step_is_used_once_and_failures_lock,
     sessions_end_by_time_by_hand_and_with_their_operator,
     figures_count_flows_by_day_and_callbacks_by_channel,

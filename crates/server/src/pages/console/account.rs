@@ -226,20 +226,34 @@ pub(crate) async fn change_password(
             "Nothing was done.",
         ));
     };
-    let changed = Operator {
-        password_hash,
-        ..signed.operator.clone()
-    };
     let entry = signed.entry(app.now(), "account.password", None, None);
+    let (id, known) = (&signed.operator.id, signed.operator.password_hash.clone());
     let done = async {
-        app.store().update_operator(changed, Some(entry)).await?;
-        app.store()
-            .end_sessions(&signed.operator.id, Some(&signed.session.hash))
-            .await
+        let changed = app
+            .store()
+            .change_password(id, known, password_hash, entry)
+            .await?;
+        if changed {
+            app.store()
+                .end_sessions(id, Some(&signed.session.hash))
+                .await?;
+        }
+        Ok::<_, Problem>(changed)
     };
-    done.await
-        .map_err(|error| signed.problem(&Problem::from(error)))?;
-    Ok(Redirect::to("/console/account?done=password").into_response())
+    if done.await.map_err(|problem| signed.problem(&problem))? {
+        Ok(Redirect::to("/console/account?done=password").into_response())
+    } else {
+        Err(changed_meanwhile(signed))
+    }
+}
+
+/// For an operator whom somebody else disabled, or whose password somebody else changed, while they changed something.
+fn changed_meanwhile(signed: &Signed) -> Response {
+    signed.message(
+        StatusCode::CONFLICT,
+        "您的账号刚刚被更改，没有执行。",
+        "Your account was changed a moment ago; nothing was done.",
+    )
 }
 
 /// Whether a password is long enough, and not too long.
@@ -291,16 +305,14 @@ pub(crate) async fn keep_totp(
     let Some(step) = totp::step_of(&secret, action.text("code"), app.now()) else {
         return Ok(totp_page(signed, &secret, &sealed, true));
     };
-    let changed = Operator {
-        totp_secret: Some(sealed),
-        totp_step: step,
-        ..signed.operator.clone()
-    };
     let entry = signed.entry(app.now(), "account.second_factor", None, None);
-    app.store()
-        .update_operator(changed, Some(entry))
-        .await
-        .map_err(|error| signed.problem(&Problem::from(error)))?;
+    let kept = app
+        .store()
+        .set_totp(&signed.operator.id, sealed, step, entry)
+        .await;
+    if !kept.map_err(|error| signed.problem(&Problem::from(error)))? {
+        return Err(changed_meanwhile(signed));
+    }
     Ok(Redirect::to("/console/account?done=totp").into_response())
 }
 

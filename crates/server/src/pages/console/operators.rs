@@ -96,17 +96,11 @@ pub async fn set_operator_password(
         .find_operator_by_name(name)
         .await?
         .ok_or(OperatorError::Unknown)?;
-    let id = known.id.clone();
-    let changed = Operator {
-        password_hash: password::hash(password).await.ok_or(OperatorError::Hash)?,
-        totp_secret: None,
-        failures: 0,
-        locked_until: 0,
-        disabled_at: None,
-        ..known
-    };
-    store.update_operator(changed, Some(by)).await?;
-    store.end_sessions(&id, None).await?;
+    let hash = password::hash(password).await.ok_or(OperatorError::Hash)?;
+    if !store.reset_operator(&known.id, hash, by).await? {
+        return Err(OperatorError::Unknown);
+    }
+    store.end_sessions(&known.id, None).await?;
     Ok(())
 }
 
@@ -191,18 +185,15 @@ pub(crate) async fn disable(
             .find_operator_by_name(&name)
             .await?
             .ok_or_else(|| Problem::not_found("operator"))?;
-        let id = known.id.clone();
         let entry = signed.entry(app.now(), "operator.disable", Some(&name), None);
-        app.store()
-            .update_operator(
-                Operator {
-                    disabled_at: Some(app.now()),
-                    ..known
-                },
-                Some(entry),
-            )
+        let disabled = app
+            .store()
+            .disable_operator(&known.id, app.now(), entry)
             .await?;
-        app.store().end_sessions(&id, None).await?;
+        if !disabled {
+            return Err(Problem::not_found("operator"));
+        }
+        app.store().end_sessions(&known.id, None).await?;
         Ok::<_, Problem>(())
     };
     done.await.map_err(|problem| signed.problem(&problem))?;
