@@ -44,7 +44,7 @@ pub struct Operator {
     pub totp_secret: Option<Vec<u8>>,
     /// The last time step whose code was used.
     pub totp_step: i64,
-    /// Sign-ins in a row that failed.
+    /// Attempts in a row to sign in that have failed or are under way.
     pub failures: u32,
     /// No sign-in before this.
     pub locked_until: UtcMillis,
@@ -249,24 +249,30 @@ impl Store {
             .await
     }
 
-    /// Counts a sign-in that failed, and once there were `limit` in a row locks the operator until `lock_until`.
+    /// Counts an attempt to sign in before its password is looked at, so that attempts side by side are counted like those one
+    /// after another; [`Store::begin_session`] takes the count back. The `limit`th in a row locks the operator until
+    /// `lock_until`. `None`, and nothing is counted, if nobody of this name may sign in now.
     ///
     /// # Errors
     /// Whatever keeps the store from writing.
-    pub async fn count_failed_sign_in(
+    pub async fn count_sign_in(
         &self,
-        operator_id: &str,
+        name: &str,
         limit: u32,
+        now: UtcMillis,
         lock_until: UtcMillis,
-    ) -> Result<()> {
-        let id = operator_id.to_owned();
-        let sql = "UPDATE operators SET locked_until = CASE WHEN failures + 1 >= ?2 THEN ?3 ELSE locked_until END,
-                failures = CASE WHEN failures + 1 >= ?2 THEN 0 ELSE failures + 1 END WHERE id = ?1";
+    ) -> Result<Option<Operator>> {
+        let name = name.to_owned();
+        let sql = "UPDATE operators SET locked_until = CASE WHEN failures + 1 >= ?2 THEN ?4 ELSE locked_until END,
+                failures = CASE WHEN failures + 1 >= ?2 THEN 0 ELSE failures + 1 END
+            WHERE name = ?1 AND disabled_at IS NULL AND locked_until <= ?3 RETURNING *";
         let count = move |connection: &Connection| {
-            connection
+            let row = params![name, limit, now, lock_until];
+            let counted = connection
                 .prepare_cached(sql)?
-                .execute(params![id, limit, lock_until])?;
-            Ok(())
+                .query_row(row, |row| Ok(operator(row)))
+                .optional()?;
+            counted.transpose()
         };
         self.database.write(count).await
     }
@@ -302,7 +308,7 @@ impl Store {
         self.database.read(read).await
     }
 
-    /// Begins a session, resets the operator's failures, and forgets sessions that have ended by themselves.
+    /// Begins a session, resets the operator's failures and lock, and forgets sessions that have ended by themselves.
     ///
     /// # Errors
     /// Whatever keeps the store from writing.
@@ -314,7 +320,9 @@ impl Store {
                 .prepare_cached("DELETE FROM operator_sessions WHERE expires_at <= ?1")?
                 .execute([session.created_at])?;
             connection
-                .prepare_cached("UPDATE operators SET failures = 0 WHERE id = ?1")?
+                .prepare_cached(
+                    "UPDATE operators SET failures = 0, locked_until = 0 WHERE id = ?1",
+                )?
                 .execute([&session.operator_id])?;
             let row = params![
                 session.hash.as_bytes(),

@@ -145,7 +145,7 @@ async fn a_change_touches_nothing_but_its_own(world: World) {
     assert_eq!(find(&world).await, let_in);
 }
 
-async fn a_time_step_is_used_once_and_failures_lock(world: World) {
+async fn a_time_step_is_used_once(world: World) {
     world
         .create_operator(operator("王芳"), audit("operator.add"))
         .await
@@ -155,24 +155,58 @@ async fn a_time_step_is_used_once_and_failures_lock(world: World) {
     assert!(!used(7).await);
     assert!(!used(6).await);
     assert!(used(8).await);
+}
 
-    let fail = async || {
-        world
-            .count_failed_sign_in("op-王芳", 3, NOW + DAY)
-            .await
-            .unwrap()
+async fn attempts_to_sign_in_are_counted_before_they_are_made(world: World) {
+    world
+        .create_operator(operator("王芳"), audit("operator.add"))
+        .await
+        .unwrap();
+    let until = NOW + DAY;
+    let attempt = async |name: &str, now| world.count_sign_in(name, 3, now, until).await.unwrap();
+    let state = async || (find(&world).await.failures, find(&world).await.locked_until);
+    assert_eq!(attempt("谁", NOW).await, None);
+    let counted = Operator {
+        failures: 1,
+        ..operator("王芳")
     };
-    fail().await;
-    fail().await;
-    assert_eq!(
-        (find(&world).await.failures, find(&world).await.locked_until),
-        (2, 0)
-    );
-    fail().await;
-    assert_eq!(
-        (find(&world).await.failures, find(&world).await.locked_until),
-        (0, NOW + DAY)
-    );
+    assert_eq!(attempt("王芳", NOW).await, Some(counted));
+    world
+        .begin_session(session("a", NOW), audit("sign_in"))
+        .await
+        .unwrap();
+    assert_eq!(state().await, (0, 0), "one that succeeds takes it back");
+
+    // Many at once, over two processes: as many as would be let through one after another.
+    let stores = [world.another(), world.another()];
+    let attempts: Vec<_> = (0..20)
+        .map(|index| {
+            let store = stores[index % 2].clone();
+            tokio::spawn(async move { store.count_sign_in("王芳", 3, NOW, until).await.unwrap() })
+        })
+        .collect();
+    let mut let_through = 0;
+    for attempt in attempts {
+        let_through += u32::from(attempt.await.unwrap().is_some());
+    }
+    assert_eq!((let_through, state().await), (3, (0, until)));
+    assert_eq!(attempt("王芳", until - 1).await, None);
+    assert!(attempt("王芳", until).await.is_some());
+
+    // What was right although it was the last that could be tried does not lock.
+    assert!(attempt("王芳", until).await.is_some());
+    assert!(attempt("王芳", until).await.is_some());
+    world
+        .begin_session(session("b", until), audit("sign_in"))
+        .await
+        .unwrap();
+    assert_eq!(state().await, (0, 0));
+
+    world
+        .disable_operator("op-王芳", until, audit("operator.disable"))
+        .await
+        .unwrap();
+    assert_eq!(attempt("王芳", until).await, None);
 }
 
 async fn sessions_end_by_time_by_hand_and_with_their_operator(world: World) {
@@ -295,7 +329,8 @@ async fn figures_count_flows_by_day_and_callbacks_by_channel(world: World) {
 on_every_database! {
     operators_are_kept_changed_and_logged,
     a_change_touches_nothing_but_its_own,
-    a_time_step_is_used_once_and_failures_lock,
+    a_time_step_is_used_once,
+    attempts_to_sign_in_are_counted_before_they_are_made,
     sessions_end_by_time_by_hand_and_with_their_operator,
     figures_count_flows_by_day_and_callbacks_by_channel,
 }

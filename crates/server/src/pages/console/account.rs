@@ -114,17 +114,16 @@ async fn try_sign_in(
     if !fits(name, 64) || !fits(&password, password::MAX_CHARACTERS) {
         return Ok(None);
     }
-    let found = app.store().find_operator_by_name(name).await?;
-    let right = password::verify(
-        password,
-        found
-            .as_ref()
-            .map(|operator| operator.password_hash.clone()),
-    )
-    .await;
-    let Some(operator) =
-        found.filter(|operator| operator.disabled_at.is_none() && operator.locked_until <= now)
-    else {
+    // Counted before it is looked at: however many come at once, no more passwords are tried than may be.
+    let counted = app
+        .store()
+        .count_sign_in(name, FAILURES, now, now + LOCK)
+        .await?;
+    let hash = counted
+        .as_ref()
+        .map(|operator| operator.password_hash.clone());
+    let right = password::verify(password, hash).await;
+    let Some(operator) = counted else {
         return Ok(None);
     };
     let entry = |action: &str| AuditEntry {
@@ -136,9 +135,6 @@ async fn try_sign_in(
         address: Some(origin.address.to_string()),
     };
     if !right || !second_factor_fits(app, &operator, code).await? {
-        app.store()
-            .count_failed_sign_in(&operator.id, FAILURES, now + LOCK)
-            .await?;
         app.store().log_audit(entry("sign_in.failed")).await?;
         return Ok(None);
     }
