@@ -23,7 +23,7 @@ use sealpost_contract::{SignFlowId, UtcMillis};
 
 pub use claims::{Claim, Claimed, DueLane, Finished, Next, Outcome};
 pub use lists::{Attempt, Backlog, CallbackFilter, StoredCallback};
-pub use redeliver::{FailedSince, Redelivered, RedeliveryStep};
+pub use redeliver::{FailedSince, Redelivered, RedeliveredOnce, RedeliveryStep};
 
 use crate::Store;
 use crate::database::{Connection, OptionalExtension as _};

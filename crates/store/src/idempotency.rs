@@ -128,3 +128,12 @@ pub(crate) fn remember(
         find(connection, key)
     }
 }
+
+/// Forgets a key that [`remember`] has just noted in this transaction, for nothing came of its request. No savepoint is needed:
+/// what may have been there before was forgotten already.
+pub(crate) fn take_back(connection: &Connection, key: &IdempotencyKey) -> Result<()> {
+    connection
+        .prepare_cached("DELETE FROM idempotency_keys WHERE channel_id = ?1 AND key = ?2")?
+        .execute(params![key.channel_id, key.key])?;
+    Ok(())
+}

@@ -30,7 +30,7 @@ use std::sync::Arc;
 pub use callbacks::{
     Accepted, Attempt, Backlog, CallbackFilter, CallbackId, CallbackState, Claim, Claimed, DueLane,
     FailedSince, Finished, Holder, LaneId, Lease, MAX_KEPT_ANSWER, NewCallback, Next,
-    NotACallbackId, Outcome, Placed, Redelivered, RedeliveryStep, StoredCallback,
+    NotACallbackId, Outcome, Placed, Redelivered, RedeliveredOnce, RedeliveryStep, StoredCallback,
 };
 pub use channels::{ApiKey, Channel, Pause, SealedSecret};
 pub use console::{AuditEntry, NotARole, Operator, OperatorSession, Role};

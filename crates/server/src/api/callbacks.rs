@@ -6,7 +6,10 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use sealpost_contract::{Callback, Malformed};
-use sealpost_store::{Attempt, CallbackFilter, CallbackId, CallbackState, StoredCallback};
+use sealpost_store::{
+    Attempt, CallbackFilter, CallbackId, CallbackState, IdempotencyKey, Redelivered,
+    RedeliveredOnce, StoredCallback,
+};
 use serde_json::{Map, Value, json};
 
 use super::{Call, IDEMPOTENCY_REPLAYED, PAGE_MOST, PAGE_USUAL, time};
@@ -134,19 +137,13 @@ pub(crate) async fn redeliver_callback(
     fields.finish()?;
     let (callback, _) = own_callback(&app, &caller, &id).await?;
     let key = caller.idempotency(&call, &bytes, app.now())?;
-    let mut replayed = false;
-    if let Some(key) = key.clone()
-        && let Some(remembered) = app
-            .store()
-            .remember_idempotency_key(key.clone(), callback.id.to_string())
-            .await?
-    {
-        check_same_request(Some(&key), &remembered)?;
-        replayed = true;
-    }
-    if !replayed {
-        app.redeliver(callback.id).await?;
-    }
+    let replayed = match key {
+        None => {
+            app.redeliver(callback.id).await?;
+            false
+        }
+        Some(key) => redeliver_once(&app, callback.id, key).await?,
+    };
     let (callback, attempts) = own_callback(&app, &caller, &id).await?;
     let mut response = (
         StatusCode::ACCEPTED,
@@ -159,6 +156,33 @@ pub(crate) async fn redeliver_callback(
             .insert(IDEMPOTENCY_REPLAYED, http::HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// Starts a new round unless the key has started one before; whether it has.
+async fn redeliver_once(app: &App, id: CallbackId, key: IdempotencyKey) -> Result<bool, Problem> {
+    let redelivered = app
+        .store()
+        .redeliver_once(id, key.clone(), app.now())
+        .await?;
+    match redelivered {
+        RedeliveredOnce::Now(Redelivered::Due) => {
+            if let Some(engine) = app.delivery() {
+                engine.poke();
+            }
+            Ok(false)
+        }
+        RedeliveredOnce::Now(Redelivered::StillWaiting) => {
+            let detail = "The callback is still being delivered; there is nothing to send again.";
+            Err(Problem::new(Kind::Refused, detail)
+                .code("still_waiting")
+                .with("state", "waiting"))
+        }
+        RedeliveredOnce::Now(Redelivered::NotFound) => Err(Problem::not_found("callback")),
+        RedeliveredOnce::Remembered(remembered) => {
+            check_same_request(Some(&key), &remembered)?;
+            Ok(true)
+        }
+    }
 }
 
 /// `POST /v1/callbacks/redeliver`

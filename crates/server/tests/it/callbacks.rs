@@ -137,6 +137,43 @@ async fn what_is_not_acknowledged_is_retried_three_times_kept_and_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redelivery_that_was_refused_uses_no_key() {
+    let app = TestApp::start().await;
+    let channel = app.channel("lianjia").await;
+    for _ in 0..4 {
+        channel.will_answer(503, "");
+    }
+    app.app()
+        .pause_channel(&channel.id, "so that it waits")
+        .await
+        .unwrap();
+    channel.post("/v1/callbacks", &ended_elsewhere("a1")).await;
+    let waiting = channel.callback_in(&flow("a1"), "waiting").await;
+    let path = format!(
+        "/v1/callbacks/{}/redeliver",
+        waiting["id"].as_str().unwrap()
+    );
+    let early = channel.post_once(&path, "once", &json!({})).await;
+    assert_eq!(
+        (early.status.as_u16(), &early.json()["code"]),
+        (409, &json!("still_waiting"))
+    );
+    app.app().resume_channel(&channel.id).await.unwrap();
+    channel.callback_in(&flow("a1"), "failed").await;
+    let again = channel.post_once(&path, "once", &json!({})).await;
+    assert_eq!(
+        (
+            again.status.as_u16(),
+            again.header("idempotency-replayed"),
+            again.json()["round"].as_u64()
+        ),
+        (202, "", Some(2))
+    );
+    channel.received(&flow("a1")).await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_failed_since_a_time_are_sent_again() {
     let app = TestApp::start().await;
     let channel = app.channel("lianjia").await;

@@ -5,8 +5,9 @@ use sealpost_contract::UtcMillis;
 
 use super::CallbackId;
 use crate::Store;
-use crate::database::{Connection, OptionalExtension as _};
+use crate::database::Connection;
 use crate::error::Result;
+use crate::idempotency::{self, IdempotencyKey, Remembered};
 
 /// Looked at in one step of redelivering many, so that no step keeps others waiting.
 const STEP: i64 = 500;
@@ -20,6 +21,15 @@ pub enum Redelivered {
     StillWaiting,
     /// There is no such callback.
     NotFound,
+}
+
+/// What became of the wish to redeliver one callback once, however often it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedeliveredOnce {
+    /// It was done, or not, now. The key is used only with [`Redelivered::Due`].
+    Now(Redelivered),
+    /// Nothing was done: the idempotency key was used before, for this.
+    Remembered(Remembered),
 }
 
 /// Which failed callbacks are to be redelivered.
@@ -49,18 +59,31 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn redeliver(&self, id: CallbackId, now: UtcMillis) -> Result<Redelivered> {
         self.database
-            .write(move |connection| {
-                let state: Option<i64> = connection
-                    .prepare_cached("SELECT state FROM callbacks WHERE id = ?1")?
-                    .query_row([id.number()], |row| row.get(0))
-                    .optional()?;
-                match state {
-                    None => Ok(Redelivered::NotFound),
-                    Some(0) => Ok(Redelivered::StillWaiting),
-                    Some(_) => start_round(connection, id.number(), now).map(|()| Redelivered::Due),
-                }
-            })
+            .write(move |connection| redeliver(connection, id, now))
             .await
+    }
+
+    /// As [`Store::redeliver`], and remembers the key together with the new round.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing; then the key is as unused as before.
+    pub async fn redeliver_once(
+        &self,
+        id: CallbackId,
+        key: IdempotencyKey,
+        now: UtcMillis,
+    ) -> Result<RedeliveredOnce> {
+        let once = move |connection: &Connection| {
+            if let Some(remembered) = idempotency::remember(connection, &key, &id.to_string())? {
+                return Ok(RedeliveredOnce::Remembered(remembered));
+            }
+            let redelivered = redeliver(connection, id, now)?;
+            if redelivered != Redelivered::Due {
+                idempotency::take_back(connection, &key)?;
+            }
+            Ok(RedeliveredOnce::Now(redelivered))
+        };
+        self.database.write(once).await
     }
 
     /// Starts a new round for failed callbacks, some hundreds a step; call it again with what it answers as `next` until
@@ -80,15 +103,30 @@ impl Store {
     }
 }
 
-fn start_round(connection: &Connection, id: i64, now: UtcMillis) -> Result<()> {
-    connection
+fn redeliver(connection: &Connection, id: CallbackId, now: UtcMillis) -> Result<Redelivered> {
+    if start_round(connection, id.number(), now)? {
+        return Ok(Redelivered::Due);
+    }
+    let known = connection
+        .prepare_cached("SELECT 1 FROM callbacks WHERE id = ?1")?
+        .exists([id.number()])?;
+    Ok(if known {
+        Redelivered::StillWaiting
+    } else {
+        Redelivered::NotFound
+    })
+}
+
+/// `false` if there is no such callback or it still waits, perhaps because another node has just begun a round.
+fn start_round(connection: &Connection, id: i64, now: UtcMillis) -> Result<bool> {
+    let started = connection
         .prepare_cached(
             "UPDATE callbacks
              SET state = 0, round = round + 1, attempts = 0, due_at = ?2, holder = NULL, fence = fence + 1, ended_at = NULL
-             WHERE id = ?1",
+             WHERE id = ?1 AND state <> 0",
         )?
         .execute(params![id, now])?;
-    Ok(())
+    Ok(started > 0)
 }
 
 fn redeliver_failed(
@@ -112,8 +150,7 @@ fn redeliver_failed(
         .collect::<rusqlite::Result<_>>()?;
     let mut redelivered = 0;
     for (id, _, wanted) in &found {
-        if *wanted {
-            start_round(connection, *id, now)?;
+        if *wanted && start_round(connection, *id, now)? {
             redelivered += 1;
         }
     }

@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use sealpost_contract::SignFlowId;
+use sealpost_flow::Digest;
 use sealpost_store::{
     Accepted, CallbackFilter, CallbackId, CallbackState, Claim, Claimed, FailedSince, Finished,
-    Holder, LaneId, Lease, NewCallback, Next, Outcome, Redelivered, Store,
+    Holder, IdempotencyKey, LaneId, Lease, NewCallback, Next, Outcome, Redelivered,
+    RedeliveredOnce, Remembered, Store,
 };
 
 use crate::world::*;
@@ -328,6 +330,52 @@ async fn a_new_run_releases_what_others_held() {
     );
 }
 
+async fn a_key_redelivers_once_and_is_used_only_by_that(world: World) {
+    let key = |request: &str| IdempotencyKey {
+        channel_id: CHANNEL.into(),
+        key: "once".into(),
+        request: Digest::of(request.as_bytes()),
+        at: NOW,
+    };
+    let (id, lane) = keep_callback(&world, 1, NOW).await;
+    let (other, _) = keep_callback(&world, 2, NOW + 5).await;
+    let redeliver = async |id, request| {
+        world
+            .redeliver_once(id, key(request), NOW + 9)
+            .await
+            .unwrap()
+    };
+    assert_eq!(
+        redeliver(id, "a").await,
+        RedeliveredOnce::Now(Redelivered::StillWaiting)
+    );
+    assert_eq!(
+        redeliver(CallbackId::new(1, 1), "a").await,
+        RedeliveredOnce::Now(Redelivered::NotFound)
+    );
+    assert_eq!(
+        world.find_idempotency_key(key("a")).await.unwrap(),
+        None,
+        "what did nothing uses no key"
+    );
+    fail(&world, lane, NOW).await;
+    assert_eq!(
+        redeliver(id, "a").await,
+        RedeliveredOnce::Now(Redelivered::Due)
+    );
+    let first = id.to_string();
+    for (id, request) in [(id, "a"), (other, "b")] {
+        assert_eq!(
+            redeliver(id, request).await,
+            RedeliveredOnce::Remembered(Remembered {
+                request: Digest::of(b"a"),
+                resource: first.clone(),
+            })
+        );
+    }
+    assert_eq!(world.find_callback(id).await.unwrap().unwrap().round, 2);
+}
+
 async fn one_is_redelivered_in_a_new_round(world: World) {
     let (id, lane) = keep_callback(&world, 1, NOW).await;
     assert_eq!(
@@ -574,6 +622,7 @@ on_every_database! {
     the_longest_due_is_claimed_first_and_lanes_do_not_mix,
     lanes_rest_with_their_channel,
     one_is_redelivered_in_a_new_round,
+    a_key_redelivers_once_and_is_used_only_by_that,
     all_failed_since_are_redelivered_step_by_step,
     lists_show_what_was_asked_for_page_by_page,
 }
