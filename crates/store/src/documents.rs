@@ -1,7 +1,8 @@
 //! Documents and marks as files named by their digest: `documents/ab/cdef…` (SHA-256 in hex, the first two digits as folder).
 //!
-//! A file is written under a temporary name, synced, renamed, and its folder synced; only then may a row name it. So a crash
-//! leaves at worst a temporary file that nobody reads, or a document that no row names. Equal bytes are kept once.
+//! A file is written under a temporary name, synced, renamed, and its folder synced; only then may a row name it. Who finds the
+//! document there syncs it too, for its writer may not have come so far. So a crash leaves at worst a temporary file that nobody
+//! reads, or a document that no row names. Equal bytes are kept once.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -54,7 +55,7 @@ impl Documents {
         let (trial, _) = documents.create_temporary()?;
         fs::remove_file(&trial).map_err(|error| Error::file("remove", &trial, error))?;
         if let Some(parent) = folder.parent() {
-            sync_folder(parent)?;
+            sync(parent)?;
         }
         Ok(documents)
     }
@@ -63,6 +64,9 @@ impl Documents {
         let digest = Digest::of(bytes);
         let path = self.path(&digest);
         if self.holds(&path, bytes) {
+            // Another writer may have renamed it a moment ago and be about to sync.
+            sync(&path)?;
+            self.sync_folders(&path)?;
             return Ok(digest);
         }
         let (temporary, file) = self.create_temporary()?;
@@ -81,14 +85,17 @@ impl Documents {
     }
 
     fn rename(&self, temporary: &Path, path: &Path) -> Result<()> {
-        if let Some(folder) = path.parent()
-            && !folder.is_dir()
-        {
+        if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|error| Error::file("create", folder, error))?;
-            sync_folder(&self.folder)?;
         }
         fs::rename(temporary, path).map_err(|error| Error::file("rename to", path, error))?;
-        path.parent().map_or(Ok(()), sync_folder)
+        self.sync_folders(path)
+    }
+
+    /// Makes a document's name durable, and that of its folder, which another writer may have made and not synced yet.
+    fn sync_folders(&self, path: &Path) -> Result<()> {
+        path.parent().map_or(Ok(()), sync)?;
+        sync(&self.folder)
     }
 
     fn read(&self, digest: &Digest) -> Result<Vec<u8>> {
@@ -134,10 +141,10 @@ fn write_synced(path: &Path, mut file: File, bytes: &[u8]) -> Result<()> {
         .map_err(|error| Error::file("sync", path, error))
 }
 
-/// Makes the names in a folder durable.
-fn sync_folder(folder: &Path) -> Result<()> {
-    let opened = File::open(folder).map_err(|error| Error::file("open", folder, error))?;
+/// Makes the bytes of a file durable, or the names in a folder.
+fn sync(path: &Path) -> Result<()> {
+    let opened = File::open(path).map_err(|error| Error::file("open", path, error))?;
     opened
         .sync_all()
-        .map_err(|error| Error::file("sync", folder, error))
+        .map_err(|error| Error::file("sync", path, error))
 }
