@@ -377,13 +377,23 @@ fn create(connection: &Connection, new: NewStoredFlow) -> Result<Created> {
     })))
 }
 
+/// The key goes first, so that of two nodes with one key the slower waits here and learns what it was used for.
 fn commit_change(connection: &Connection, commit: &FlowCommit) -> Result<Committed> {
-    let Change { flow, events } = &commit.change;
     if let Some(key) = &commit.idempotency
-        && let Some(remembered) = idempotency::find(connection, key)?
+        && let Some(remembered) =
+            idempotency::remember(connection, key, commit.change.flow.id.as_str())?
     {
         return Ok(Committed::Remembered(remembered));
     }
+    let committed = commit_version(connection, commit)?;
+    if let (Some(key), Committed::Conflict) = (&commit.idempotency, &committed) {
+        idempotency::take_back(connection, key)?;
+    }
+    Ok(committed)
+}
+
+fn commit_version(connection: &Connection, commit: &FlowCommit) -> Result<Committed> {
+    let Change { flow, events } = &commit.change;
     let current = connection
         .prepare_cached("SELECT version, chain_head FROM flows WHERE id = ?1")?
         .query_row([flow.id.as_str()], |row| {
@@ -418,9 +428,6 @@ fn commit_change(connection: &Connection, commit: &FlowCommit) -> Result<Committ
         .as_ref()
         .map(|new| callbacks::insert(connection, new))
         .transpose()?;
-    if let Some(key) = &commit.idempotency {
-        idempotency::remember(connection, key, flow.id.as_str())?;
-    }
     Ok(Committed::Done {
         version: version + 1,
         chain_head,

@@ -41,17 +41,17 @@ pub(crate) async fn accept_callback(
     let body = bounded(request, sealpost_contract::MAX_BODY_BYTES).await?;
     let key = caller.idempotency(&call, &body, app.now())?;
     let callback = Callback::parse(&body).map_err(malformed)?;
-    if let Some(key) = key.clone()
-        && let Some(remembered) = app.store().find_idempotency_key(key.clone()).await?
+    // Before the work, so that of two nodes with one key only one keeps its callback. The work is done again whenever the
+    // request comes again, which changes nothing, unless the first time was cut short.
+    if let Some(key) = key
+        && let Some(remembered) = app
+            .store()
+            .remember_idempotency_key(key.clone(), callback.sign_flow_id.to_string())
+            .await?
     {
         check_same_request(Some(&key), &remembered)?;
     }
     let id = app.accept_callback(&caller.channel_id, &callback).await?;
-    if let Some(key) = key {
-        app.store()
-            .remember_idempotency_key(key, id.to_string())
-            .await?;
-    }
     let accepted = json!({ "id": id.to_string(), "sign_flow_id": callback.sign_flow_id.as_str() });
     Ok((StatusCode::ACCEPTED, JsonAnswer(accepted)).into_response())
 }

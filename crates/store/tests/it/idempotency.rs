@@ -1,7 +1,9 @@
 //! Idempotency keys.
 
 use sealpost_flow::{Digest, Operation};
-use sealpost_store::{Committed, Created, IDEMPOTENCY_MILLIS, IdempotencyKey, Remembered};
+use sealpost_store::{
+    Committed, Created, IDEMPOTENCY_MILLIS, IdempotencyKey, Remembered, Store, StoredFlow,
+};
 
 use crate::world::{CHANNEL, NOW, World, commit_of, flow_id, initiator, new_flow};
 
@@ -78,6 +80,44 @@ async fn a_conflict_uses_no_key(world: World) {
     );
 }
 
+async fn one_key_for_two_changes_on_two_nodes_changes_one(world: World) {
+    let nodes = [world.another(), world.another()];
+    for number in 0..8 {
+        let at = NOW + i64::from(number) * IDEMPOTENCY_MILLIS;
+        let (first, second) = (
+            world.keep(2 * number, NOW).await,
+            world.keep(2 * number + 1, NOW).await,
+        );
+        let commit = |node: Store, stored: &StoredFlow, request: &str| {
+            let revoke = Operation::Revoke {
+                reason: "填错金额".into(),
+            };
+            let commit = commit_of(stored, revoke, &initiator(), NOW)
+                .with_idempotency(Some(key(at, request)));
+            tokio::spawn(async move { node.commit_flow(commit).await.unwrap() })
+        };
+        let (a, b) = (
+            commit(nodes[0].clone(), &first, "a"),
+            commit(nodes[1].clone(), &second, "b"),
+        );
+        let committed = [a.await.unwrap(), b.await.unwrap()];
+        let done = committed
+            .iter()
+            .filter(|committed| matches!(committed, Committed::Done { .. }))
+            .count();
+        let told = committed
+            .iter()
+            .filter(|committed| matches!(committed, Committed::Remembered(_)))
+            .count();
+        assert_eq!((done, told), (1, 1), "{committed:?}");
+        let versions = [
+            world.find(&first).await.version,
+            world.find(&second).await.version,
+        ];
+        assert_eq!(versions.iter().sum::<i64>(), 3, "{versions:?}");
+    }
+}
+
 async fn keys_are_forgotten_after_a_day(world: World) {
     let forget = async |now| world.forget_idempotency_keys(now).await.unwrap();
     assert_eq!(
@@ -104,5 +144,6 @@ on_every_database! {
     a_repeated_creation_creates_nothing,
     a_repeated_change_changes_nothing,
     a_conflict_uses_no_key,
+    one_key_for_two_changes_on_two_nodes_changes_one,
     keys_are_forgotten_after_a_day,
 }
