@@ -49,7 +49,9 @@ pub(crate) const ORGANIZATION_IDENTIFIER: ObjectIdentifier = oid("2.5.4.97");
 pub(crate) const EMAIL_PROTECTION: ObjectIdentifier = oid("1.3.6.1.5.5.7.3.4");
 pub(crate) const TIME_STAMPING: ObjectIdentifier = oid("1.3.6.1.5.5.7.3.8");
 pub(crate) const DOCUMENT_SIGNING: ObjectIdentifier = oid("1.3.6.1.5.5.7.3.36");
-pub(crate) const SERVER_AUTHENTICATION: ObjectIdentifier = oid("1.3.6.1.5.5.7.3.1");
+pub(crate) const ANY_PURPOSE: ObjectIdentifier = oid("2.5.29.37.0");
+pub(crate) const ADOBE_DOCUMENT_SIGNING: ObjectIdentifier = oid("1.2.840.113583.1.1.5");
+pub(crate) const MICROSOFT_DOCUMENT_SIGNING: ObjectIdentifier = oid("1.3.6.1.4.1.311.10.3.12");
 
 // Certificate extensions (RFC 5280 section 4.2.1).
 pub(crate) const KEY_USAGE: ObjectIdentifier = oid("2.5.29.15");

@@ -357,19 +357,24 @@ fn unfit(leaf: &Known, purpose: Purpose) -> Option<String> {
         (Purpose::Timestamps, _) => {
             Some("the certificate is not a timestamp authority's alone".to_owned())
         }
-        // Documents are signed with certificates for e-mail, for documents, or for anything (RFC 9336 section 3). One for
-        // web servers or timestamps alone is another thing.
-        (Purpose::Documents, Some(purposes))
-            if purposes.iter().all(|purpose| {
-                [oid::SERVER_AUTHENTICATION, oid::TIME_STAMPING].contains(purpose)
-            }) =>
-        {
-            Some(
-                "the certificate's extended key usage does not permit signing documents".to_owned(),
-            )
-        }
+        (Purpose::Documents, Some(purposes)) if !permits_documents(&purposes) => Some(
+            "the certificate's extended key usage does not permit signing documents".to_owned(),
+        ),
         (Purpose::Documents, _) => None,
     }
+}
+
+/// Whether a certificate for these purposes signs documents: it is for documents, for e-mail, or for anything (RFC 9336
+/// section 3). One for web servers, web clients, code or timestamps is another thing.
+fn permits_documents(purposes: &[ObjectIdentifier]) -> bool {
+    const FIT: [ObjectIdentifier; 5] = [
+        oid::ANY_PURPOSE,
+        oid::DOCUMENT_SIGNING,
+        oid::EMAIL_PROTECTION,
+        oid::ADOBE_DOCUMENT_SIGNING,
+        oid::MICROSOFT_DOCUMENT_SIGNING,
+    ];
+    purposes.iter().any(|purpose| FIT.contains(purpose))
 }
 
 /// A critical extension that is not understood forbids using the certificate (RFC 5280 section 4.2).
@@ -429,5 +434,72 @@ fn validity(known: &Known, at: i64, proven: bool, now: i64) -> Option<Finding> {
         finding(Severity::Doubt, Code::Expired, detail)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::{Authority, KeyAlgorithm, Subject, Validity};
+
+    /// A certificate of the built-in authority with other purposes of the same length; its own signature is not looked at.
+    fn with_purposes(last_bytes: [u8; 2]) -> Known {
+        let validity = Validity {
+            not_before: 1_795_514_400_000,
+            not_after: 1_795_600_800_000,
+        };
+        let authority = Authority::generate("test", KeyAlgorithm::P256, validity).unwrap();
+        let subject = Subject::Organization {
+            name: "purposes",
+            credit_code: None,
+        };
+        let issued = authority
+            .issue(subject, KeyAlgorithm::P256, validity)
+            .unwrap();
+        let mut der = issued.chain()[0].clone();
+        for (purpose, last) in [oid::DOCUMENT_SIGNING, oid::EMAIL_PROTECTION]
+            .iter()
+            .zip(last_bytes)
+        {
+            let bytes = purpose.as_bytes();
+            let place = der.windows(bytes.len()).position(|window| window == bytes);
+            der[place.unwrap() + bytes.len() - 1] = last;
+        }
+        Known::parse(&der).unwrap()
+    }
+
+    #[test]
+    fn documents_are_signed_with_certificates_for_that() {
+        let (server, client, code, email, documents) = (1, 2, 3, 4, 36);
+        let fits = |purposes| unfit(&with_purposes(purposes), Purpose::Documents).is_none();
+        assert!(fits([documents, email]));
+        assert!(fits([server, email]));
+        assert!(fits([documents, client]));
+        assert!(!fits([server, client]));
+        assert!(!fits([code, client]));
+    }
+
+    #[test]
+    fn vendors_names_for_signing_documents_are_known() {
+        let permits = |purpose| permits_documents(&[ObjectIdentifier::new_unwrap(purpose)]);
+        for fit in [
+            "2.5.29.37.0",
+            "1.3.6.1.5.5.7.3.36",
+            "1.3.6.1.5.5.7.3.4",
+            "1.2.840.113583.1.1.5",
+            "1.3.6.1.4.1.311.10.3.12",
+        ] {
+            assert!(permits(fit), "{fit}");
+        }
+        for unfit in [
+            "1.3.6.1.5.5.7.3.1",
+            "1.3.6.1.5.5.7.3.2",
+            "1.3.6.1.5.5.7.3.8",
+        ] {
+            assert!(!permits(unfit), "{unfit}");
+        }
+        assert!(!permits_documents(&[]));
     }
 }
