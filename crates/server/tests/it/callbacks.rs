@@ -59,6 +59,32 @@ async fn a_flow_that_ended_elsewhere_is_delivered_as_it_was_handed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_hands_over_one_callback() {
+    let app = TestApp::start().await;
+    let channel = app.channel("lianjia").await;
+    let hand_over = async |id| {
+        channel
+            .post_once("/v1/callbacks", "once", &ended_elsewhere(id))
+            .await
+    };
+    let accepted = hand_over("a1").await;
+    assert_eq!(accepted.status, 202);
+    let again = hand_over("a1").await;
+    assert_eq!(
+        (again.status.as_u16(), again.json()),
+        (202, accepted.json())
+    );
+    let other = hand_over("a2").await;
+    assert_eq!(
+        (other.status.as_u16(), &other.json()["code"]),
+        (409, &json!("idempotency_key_reused"))
+    );
+    let kept = channel.get("/v1/callbacks?sign_flow_id=a2").await.json();
+    assert_eq!(kept["data"], json!([]));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_our_own_flow_cannot_be_handed_over() {
     let app = TestApp::start().await;
     let channel = app.channel("lianjia").await;
