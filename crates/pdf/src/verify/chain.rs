@@ -439,8 +439,6 @@ fn validity(known: &Known, at: i64, proven: bool, now: i64) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
     use crate::{Authority, KeyAlgorithm, Subject, Validity};
 
