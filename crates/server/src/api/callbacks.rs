@@ -41,6 +41,10 @@ pub(crate) async fn accept_callback(
     let body = bounded(request, sealpost_contract::MAX_BODY_BYTES).await?;
     let key = caller.idempotency(&call, &body, app.now())?;
     let callback = Callback::parse(&body).map_err(malformed)?;
+    if callback.sign_flow_id.as_str().chars().any(char::is_control) {
+        let detail = "it must not contain control characters";
+        return Err(Problem::field("sign_flow_id", "bad_format", detail));
+    }
     // Before the work, so that of two nodes with one key only one keeps its callback. The work is done again whenever the
     // request comes again, which changes nothing, unless the first time was cut short.
     if let Some(key) = key

@@ -54,6 +54,11 @@ async fn a_flow_that_ended_elsewhere_is_delivered_as_it_was_handed_over() {
         (refused.status.as_u16(), &refused.json()["code"]),
         (409, &json!("callback_conflict"))
     );
+    let control = channel
+        .post("/v1/callbacks", &ended_elsewhere("a\u{0}b"))
+        .await;
+    assert_eq!(control.status, 422, "no database keeps every character");
+    assert_eq!(control.json()["errors"][0]["field"], json!("sign_flow_id"));
     assert_eq!(channel.all_received().len(), 1);
     app.stop().await;
 }
