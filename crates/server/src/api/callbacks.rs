@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Call, IDEMPOTENCY_REPLAYED, PAGE_MOST, PAGE_USUAL, time};
 use crate::app::App;
+use crate::app::callbacks::still_waiting;
 use crate::app::flows::{Caller, check_same_request};
 use crate::problem::{Kind, Problem};
 use crate::web::body::{bounded, content_type, optional_json};
@@ -170,17 +171,10 @@ async fn redeliver_once(app: &App, id: CallbackId, key: IdempotencyKey) -> Resul
         .await?;
     match redelivered {
         RedeliveredOnce::Now(Redelivered::Due) => {
-            if let Some(engine) = app.delivery() {
-                engine.poke();
-            }
+            app.poke_delivery();
             Ok(false)
         }
-        RedeliveredOnce::Now(Redelivered::StillWaiting) => {
-            let detail = "The callback is still being delivered; there is nothing to send again.";
-            Err(Problem::new(Kind::Refused, detail)
-                .code("still_waiting")
-                .with("state", "waiting"))
-        }
+        RedeliveredOnce::Now(Redelivered::StillWaiting) => Err(still_waiting()),
         RedeliveredOnce::Now(Redelivered::NotFound) => Err(Problem::not_found("callback")),
         RedeliveredOnce::Remembered(remembered) => {
             check_same_request(Some(&key), &remembered)?;

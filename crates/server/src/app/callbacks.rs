@@ -106,7 +106,7 @@ impl App {
         }
     }
 
-    fn poke_delivery(&self) {
+    pub(crate) fn poke_delivery(&self) {
         if let Some(engine) = self.delivery() {
             engine.poke();
         }
@@ -200,14 +200,8 @@ impl App {
     pub(crate) async fn redeliver(&self, id: CallbackId) -> Result<(), Problem> {
         match self.store().redeliver(id, self.now()).await? {
             Redelivered::NotFound => Err(Problem::not_found("callback")),
-            Redelivered::StillWaiting => {
-                let detail =
-                    "The callback is still being delivered; there is nothing to send again.";
-                Err(Problem::new(Kind::Refused, detail)
-                    .code("still_waiting")
-                    .with("state", "waiting"))
-            }
-            _ => {
+            Redelivered::StillWaiting => Err(still_waiting()),
+            Redelivered::Due => {
                 self.poke_delivery();
                 Ok(())
             }
@@ -246,4 +240,12 @@ impl App {
 /// What a channel's webhook secrets are bound to when they are encrypted.
 pub(crate) fn webhook_place(channel: &str) -> String {
     format!("channel/{channel}/webhook")
+}
+
+/// The refusal to send again what is being sent.
+pub(crate) fn still_waiting() -> Problem {
+    let detail = "The callback is still being delivered; there is nothing to send again.";
+    Problem::new(Kind::Refused, detail)
+        .code("still_waiting")
+        .with("state", "waiting")
 }
