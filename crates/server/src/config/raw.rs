@@ -1,0 +1,98 @@
+//! The file's shape: every key optional, none unknown.
+
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawConfig {
+    pub(super) listen: Option<String>,
+    pub(super) public_url: Option<String>,
+    pub(super) data: Option<String>,
+    pub(super) database: RawDatabase,
+    pub(super) time_zone: Option<String>,
+    pub(super) trusted_proxies: Option<Vec<String>>,
+    pub(super) log: RawLog,
+    pub(super) flow: RawFlow,
+    pub(super) sealing: RawSealing,
+    pub(super) delivery: RawDelivery,
+    pub(super) timestamps: RawTimestamps,
+    pub(super) sms: RawSms,
+    pub(super) mail: RawMail,
+    pub(super) codes: RawCodes,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDatabase {
+    pub(super) url: Option<String>,
+    pub(super) ca_file: Option<String>,
+    pub(super) sessions: Option<u32>,
+    pub(super) statement_seconds: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLog {
+    pub(super) filter: Option<String>,
+    pub(super) format: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawFlow {
+    pub(super) default_days: Option<u32>,
+    pub(super) max_days: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSealing {
+    pub(super) parallel: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDelivery {
+    pub(super) allow_http: Option<bool>,
+    pub(super) allow_networks: Option<Vec<String>>,
+    pub(super) attempt_seconds: Option<u32>,
+    pub(super) ca_file: Option<String>,
+    pub(super) alert_url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTimestamps {
+    pub(super) authorities: Option<Vec<String>>,
+    pub(super) policy: Option<String>,
+    pub(super) roots: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSms {
+    pub(super) url: Option<String>,
+    pub(super) body: Option<String>,
+    pub(super) authorization: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawMail {
+    pub(super) server: Option<String>,
+    pub(super) from: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawCodes {
+    pub(super) to_log: Option<bool>,
+}
+
+/// Without the URL, which may hold a password.
+impl std::fmt::Debug for RawDatabase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RawDatabase").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,217 @@
+//! Every setting: its key, its type, its default and what it is for.
+
+/// How the text of a variable becomes a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueKind {
+    /// As it is.
+    Text,
+    /// An integer.
+    Integer,
+    /// `true` or `false`.
+    Switch,
+    /// Elements separated by commas.
+    List,
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its key in the file.
+    pub key: &'static str,
+    /// Its type.
+    pub kind: ValueKind,
+    /// Its default, as words.
+    pub default: &'static str,
+    /// What it is for.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// The variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("SEALPOST_{}", self.key.to_uppercase().replace('.', "_"))
+    }
+}
+
+const fn setting(
+    key: &'static str,
+    kind: ValueKind,
+    default: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting {
+        key,
+        kind,
+        default,
+        help,
+    }
+}
+
+use ValueKind::{Integer, List, Switch, Text};
+
+/// Every setting. A test proves that the file knows exactly these.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "listen",
+        Text,
+        "127.0.0.1:8080",
+        "address and port to listen on",
+    ),
+    setting(
+        "public_url",
+        Text,
+        "http://<listen>",
+        "what people and channels reach this server under; at most 101 characters",
+    ),
+    setting(
+        "data",
+        Text,
+        "./sealpost-data",
+        "folder of the database, the documents and the master secret",
+    ),
+    setting(
+        "database.url",
+        Text,
+        "an SQLite file in the data folder",
+        "PostgreSQL instead: postgres://user:password@host/database?sslmode=require",
+    ),
+    setting(
+        "database.ca_file",
+        Text,
+        "none",
+        "further root certificates (PEM) for PostgreSQL over TLS",
+    ),
+    setting(
+        "database.sessions",
+        Integer,
+        "8",
+        "connections to PostgreSQL for writing, and as many for reading",
+    ),
+    setting(
+        "database.statement_seconds",
+        Integer,
+        "30",
+        "how long a statement of PostgreSQL may take",
+    ),
+    setting(
+        "time_zone",
+        Text,
+        "Asia/Shanghai",
+        "zone of sign_end_time and of times on paper (IANA name)",
+    ),
+    setting(
+        "trusted_proxies",
+        List,
+        "none",
+        "networks whose x-forwarded-for is believed",
+    ),
+    setting(
+        "log.filter",
+        Text,
+        "info",
+        "what is logged (tracing's filter syntax)",
+    ),
+    setting(
+        "log.format",
+        Text,
+        "text",
+        "text or json, on standard error",
+    ),
+    setting(
+        "flow.default_days",
+        Integer,
+        "7",
+        "days until a flow expires that names no expires_at",
+    ),
+    setting(
+        "flow.max_days",
+        Integer,
+        "365",
+        "the most days until a flow may expire",
+    ),
+    setting(
+        "sealing.parallel",
+        Integer,
+        "the number of cores",
+        "PDFs worked on at one moment",
+    ),
+    setting(
+        "delivery.allow_http",
+        Switch,
+        "false",
+        "whether callbacks may go to plain http",
+    ),
+    setting(
+        "delivery.allow_networks",
+        List,
+        "none",
+        "networks that callbacks may reach although they are not public",
+    ),
+    setting(
+        "delivery.attempt_seconds",
+        Integer,
+        "10",
+        "deadline of a whole attempt",
+    ),
+    setting(
+        "delivery.ca_file",
+        Text,
+        "none",
+        "further root certificates (PEM) for callbacks over TLS",
+    ),
+    setting(
+        "delivery.alert_url",
+        Text,
+        "none",
+        "URL that is told of failed callbacks and paused channels",
+    ),
+    setting(
+        "timestamps.authorities",
+        List,
+        "none",
+        "URLs of timestamp authorities (RFC 3161), asked in this order",
+    ),
+    setting(
+        "timestamps.policy",
+        Text,
+        "none",
+        "policy that timestamps must keep to, an object identifier",
+    ),
+    setting(
+        "timestamps.roots",
+        Text,
+        "none",
+        "root certificates (PEM) of the authorities, beside the built-in one",
+    ),
+    setting(
+        "sms.url",
+        Text,
+        "none",
+        "SMS gateway that codes and reminders are POSTed to",
+    ),
+    setting(
+        "sms.body",
+        Text,
+        "none",
+        "the gateway's JSON body, with {to}, {text} and {code}",
+    ),
+    setting(
+        "sms.authorization",
+        Text,
+        "none",
+        "the gateway's authorization header",
+    ),
+    setting(
+        "mail.server",
+        Text,
+        "none",
+        "mail server: smtps://user:password@host:465 or smtp://host:25",
+    ),
+    setting("mail.from", Text, "none", "sender of mails"),
+    setting(
+        "codes.to_log",
+        Switch,
+        "false",
+        "write codes and reminders to the log instead: for trying out only",
+    ),
+];
