@@ -19,7 +19,6 @@ use sealpost_pdf::{
     SignerLabel, Subject, Trust, Validity, Verdict, Void, VoidKind, add_fields, draw, mark, render,
     sign, verify,
 };
-use serde_json::json;
 
 /// Times in UTC milliseconds: 2026-11-24 and a year around it.
 const NOW: i64 = 1_795_514_400_000;
@@ -279,24 +278,8 @@ print(f"{'pyHanko signs the same file, RSA-2048':<46} {1 / each:>10.0f} {each * 
     Ok(())
 }
 
+/// The sample that the tests and the example of the crate draw, too.
 fn receipt() -> Result<Receipt> {
-    Receipt::parse(&json!({
-        "number": "XF-2026-0001873",
-        "issued_on": "2026-11-24",
-        "project": "翡翠湾花园",
-        "building": "3 号楼",
-        "unit": "2 单元",
-        "room": "1801 室",
-        "contract_number": "HT-2026-FCW-03-1801",
-        "payer": {"name": "张三", "id_number": "110101199003071234"},
-        "item": "首付款",
-        "amount_fen": 164_090_250,
-        "payment_method": "银行转账",
-        "transaction_number": "2026112410293847561029",
-        "payee": "杭州翡翠湾房地产开发有限公司",
-        "supervised_account": "商品房预售资金监管专户 3305 0161 7230 0000 1234",
-        "handler": "李晓梅",
-        "note": "本款项已进入商品房预售资金监管账户。"
-    }))
-    .map_err(|errors| anyhow!("{errors:?}"))
+    let sample = include_str!("../../crates/pdf/examples/receipt.json");
+    Receipt::parse(&serde_json::from_str(sample)?).map_err(|errors| anyhow!("{errors:?}"))
 }

@@ -9,29 +9,11 @@ use sealpost_pdf::{
     SignerLabel, Subject, Validity, Void, VoidKind, add_fields, draw, mark, render, sign,
     signature,
 };
-use serde_json::json;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| ".".to_owned()));
-    let receipt = Receipt::parse(&json!({
-        "number": "XF-2026-0001873",
-        "issued_on": "2026-11-24",
-        "project": "翡翠湾花园",
-        "building": "3 号楼",
-        "unit": "2 单元",
-        "room": "1801 室",
-        "contract_number": "HT-2026-FCW-03-1801",
-        "payer": {"name": "张三", "id_number": "110101199003071234"},
-        "item": "首付款",
-        "amount_fen": 164_090_250,
-        "payment_method": "银行转账",
-        "transaction_number": "2026112410293847561029",
-        "payee": "杭州翡翠湾房地产开发有限公司",
-        "supervised_account": "中国建设银行杭州分行 3305 0161 7230 0000 1234",
-        "handler": "李晓梅",
-        "note": "本款项已进入商品房预售资金监管账户。"
-    }))
-    .map_err(|errors| format!("{errors:?}"))?;
+    let receipt = Receipt::parse(&serde_json::from_str(include_str!("receipt.json"))?)
+        .map_err(|errors| format!("{errors:?}"))?;
     let signers = [
         SignerLabel {
             signer: 1,
