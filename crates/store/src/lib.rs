@@ -9,6 +9,7 @@
 
 mod callbacks;
 mod channels;
+mod codes;
 mod console;
 mod credentials;
 mod database;
@@ -19,6 +20,7 @@ mod flows;
 mod idempotency;
 mod pages;
 mod postgres;
+mod rates;
 mod rows;
 mod sqlite;
 mod tokens;
@@ -33,6 +35,7 @@ pub use callbacks::{
     NotACallbackId, Outcome, Placed, Redelivered, RedeliveredOnce, RedeliveryStep, StoredCallback,
 };
 pub use channels::{ApiKey, Channel, Pause, SealedSecret};
+pub use codes::{CodeOwner, NewCode, Tried};
 pub use console::{AuditEntry, NotARole, Operator, OperatorSession, Role};
 use database::Database;
 use documents::Documents;
@@ -46,6 +49,7 @@ pub use idempotency::{IDEMPOTENCY_MILLIS, IdempotencyKey, Remembered};
 pub use pages::{Cursor, FlowFilter, NotACursor, PAGE_LIMIT, Page};
 pub use postgres::PostgresOptions;
 use postgres::batch::Batches;
+pub use rates::{Counted, Rate};
 pub use tokens::Token;
 
 /// Everything that Sealpost keeps, in one data folder. Cheap to clone; the clones share one writer.

@@ -30,6 +30,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/postgres/0001_flows.sql"),
     include_str!("../migrations/postgres/0002_callbacks.sql"),
     include_str!("../migrations/postgres/0003_console.sql"),
+    include_str!("../migrations/postgres/0006_codes.sql"),
 ];
 
 /// Taken while migrating, so that of several nodes that start at once one migrates.

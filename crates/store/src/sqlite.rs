@@ -32,6 +32,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0001_flows.sql"),
     include_str!("../migrations/sqlite/0002_callbacks.sql"),
     include_str!("../migrations/sqlite/0003_console.sql"),
+    include_str!("../migrations/sqlite/0006_codes.sql"),
 ];
 
 /// One open SQLite database.

@@ -7,6 +7,7 @@ mod world;
 
 mod callbacks;
 mod channels;
+mod codes;
 mod console;
 mod documents;
 mod flows;

@@ -1,0 +1,110 @@
+//! Rate limits that hold across nodes and restarts: how often something happened within a window of time.
+//!
+//! A window begins with the first count and ends by itself; what is refused is not counted. So a limit of `n` lets at most
+//! `2n - 1` through in any stretch as long as the window, and never more than `n` in one window. Keys are digests: what is
+//! counted (a number, an address, a name) is not in the database.
+
+use rusqlite::params;
+use sealpost_contract::UtcMillis;
+use sealpost_flow::Digest;
+
+use crate::Store;
+use crate::database::{Connection, OptionalExtension as _};
+use crate::error::Result;
+
+/// Windows that one clean-up removes at most, so that it never holds up other writes.
+const FORGET_LIMIT: u32 = 1000;
+
+/// How often something may happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rate {
+    /// What is counted, as a digest of its kind and its name.
+    pub key: Digest,
+    /// How long a window lasts, in milliseconds.
+    pub window: UtcMillis,
+    /// How often within one.
+    pub limit: u32,
+}
+
+/// Whether something may happen once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// It may, and is counted.
+    Within,
+    /// It happened too often, and is not counted.
+    Beyond {
+        /// When the window ends.
+        until: UtcMillis,
+    },
+}
+
+impl Store {
+    /// Counts that something happens, unless it happened `limit` times within the window that is open. Of several nodes that
+    /// count at once, no more than `limit` are let through.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn count_within(
+        &self,
+        key: &Digest,
+        window: UtcMillis,
+        limit: u32,
+        now: UtcMillis,
+    ) -> Result<Counted> {
+        let rate = Rate {
+            key: *key,
+            window,
+            limit,
+        };
+        self.database
+            .write(move |connection| count(connection, &rate, now))
+            .await
+    }
+
+    /// Removes windows that have ended, some at a time; returns how many, so that the caller can go on.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn forget_rates(&self, now: UtcMillis) -> Result<usize> {
+        let forget = move |connection: &Connection| {
+            let sql = "DELETE FROM rates WHERE key IN (SELECT key FROM rates WHERE ends_at <= ?1 ORDER BY ends_at LIMIT ?2)
+                AND ends_at <= ?1";
+            connection
+                .prepare_cached(sql)?
+                .execute(params![now, FORGET_LIMIT])
+        };
+        self.database.write(forget).await
+    }
+}
+
+/// Counts once. The row is locked until the transaction ends, so that nodes side by side count one after the other.
+pub(crate) fn count(connection: &Connection, rate: &Rate, now: UtcMillis) -> Result<Counted> {
+    let sql = "INSERT INTO rates AS kept (key, ends_at, count) VALUES (?1, ?3, 1)
+        ON CONFLICT (key) DO UPDATE SET
+            count = CASE WHEN kept.ends_at <= ?2 THEN 1 ELSE kept.count + 1 END,
+            ends_at = CASE WHEN kept.ends_at <= ?2 THEN excluded.ends_at ELSE kept.ends_at END
+        WHERE kept.ends_at <= ?2 OR kept.count < ?4";
+    let key = rate.key.as_bytes();
+    let ends_at = now.saturating_add(rate.window);
+    let counted = connection
+        .prepare_cached(sql)?
+        .execute(params![key, now, ends_at, rate.limit])?;
+    if counted > 0 {
+        return Ok(Counted::Within);
+    }
+    let until = connection
+        .prepare_cached("SELECT ends_at FROM rates WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    Ok(Counted::Beyond {
+        until: until.unwrap_or(ends_at),
+    })
+}
+
+/// Takes one count back, for what did not happen after all.
+pub(crate) fn take_back(connection: &Connection, key: &Digest) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE rates SET count = count - 1 WHERE key = ?1 AND count > 0")?
+        .execute([key.as_bytes()])?;
+    Ok(())
+}
