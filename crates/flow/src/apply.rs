@@ -5,11 +5,9 @@ use sealpost_contract::UtcMillis;
 use crate::Digest;
 use crate::event::{Event, Happening};
 use crate::new::{is_reason, limits};
-use crate::operation::{Actor, Operation, Refusal, Who};
-use crate::state::{Flow, Intent, Signer, SignerNo, State, Status, Step};
-
-/// How long after a reminder the next is refused, in milliseconds.
-const REMINDER_PAUSE: i64 = 60_000;
+use crate::operation::{Actor, Consent, Message, Operation, Proof, Refusal, Route, Who};
+use crate::recorder::Recorder;
+use crate::state::{Flow, Intent, SignerNo, State, Status, Step};
 
 /// A flow after an operation, with what there is to record.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,11 +35,20 @@ pub fn apply(
     match operation {
         Operation::Start => start(&mut recorder, actor)?,
         Operation::View => view(&mut recorder, actor)?,
-        Operation::Agree { consent, verified } => agree(&mut recorder, actor, consent, verified)?,
-        Operation::Sign { mark, document } => sign(&mut recorder, actor, mark, document)?,
+        Operation::Sign {
+            mark,
+            document,
+            proof,
+        } => sign(&mut recorder, actor, mark, document, proof)?,
         Operation::Reject { reason } => reject(&mut recorder, actor, reason)?,
         Operation::Revoke { reason } => revoke(&mut recorder, actor, reason)?,
         Operation::Remind => remind(&mut recorder, actor)?,
+        Operation::Notify {
+            signer,
+            message,
+            to,
+            failure,
+        } => notify(&mut recorder, actor, signer, message, to, failure)?,
         Operation::Expire => expire(&mut recorder, actor)?,
         Operation::Apply {
             signer,
@@ -72,17 +79,15 @@ fn check_actor(flow: &Flow, operation: &Operation, actor: &Actor) -> Result<(), 
             actor.who,
             Who::Initiator { .. } | Who::Operator | Who::System
         ),
-        Operation::View
-        | Operation::Agree { .. }
-        | Operation::Sign { .. }
-        | Operation::Reject { .. } => match actor.who {
+        Operation::View | Operation::Sign { .. } | Operation::Reject { .. } => match actor.who {
             Who::Signer { signer } if flow.signer(signer).is_none() => {
                 return Err(Refusal::UnknownSigner { signer });
             }
             Who::Signer { .. } => true,
             Who::Initiator { .. } | Who::Operator | Who::System => false,
         },
-        Operation::Expire
+        Operation::Notify { .. }
+        | Operation::Expire
         | Operation::Apply { .. }
         | Operation::SealingFailed { .. }
         | Operation::Complete { .. } => matches!(actor.who, Who::System),
@@ -102,14 +107,11 @@ fn check_state(status: Status, operation: &Operation) -> Result<(), Refusal> {
             matches!(status, Status::Draft | Status::Signing | Status::Sealing)
         }
         // Sealing is permitted here, so that a signer who comes twice is told `already_signed`.
-        Operation::View
-        | Operation::Agree { .. }
-        | Operation::Sign { .. }
-        | Operation::Reject { .. } => {
+        Operation::View | Operation::Sign { .. } | Operation::Reject { .. } => {
             matches!(status, Status::Signing | Status::Sealing)
         }
         Operation::Remind | Operation::Expire => matches!(status, Status::Signing),
-        Operation::Apply { .. } | Operation::SealingFailed { .. } => {
+        Operation::Notify { .. } | Operation::Apply { .. } | Operation::SealingFailed { .. } => {
             matches!(status, Status::Signing | Status::Sealing)
         }
         Operation::Complete { .. } => matches!(status, Status::Sealing),
@@ -149,36 +151,12 @@ fn view(recorder: &mut Recorder, actor: &Actor) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn agree(
-    recorder: &mut Recorder,
-    actor: &Actor,
-    consent: String,
-    verified: Option<String>,
-) -> Result<(), Refusal> {
-    let deadline = recorder.check_deadline();
-    let signer = recorder.signer_in_turn(actor)?.no;
-    deadline?;
-    let blank = consent.trim().is_empty() || consent.chars().any(char::is_control);
-    if blank || consent.chars().nth(limits::CONSENT_CHARS).is_some() {
-        return Err(Refusal::BadConsent);
-    }
-    let verified = verified.map(|text| text.chars().take(limits::REASON_CHARS).collect());
-    recorder.record(
-        actor,
-        Happening::Agreed {
-            signer,
-            consent,
-            verified,
-        },
-    );
-    Ok(())
-}
-
 fn sign(
     recorder: &mut Recorder,
     actor: &Actor,
     mark: Digest,
     document: Digest,
+    proof: Proof,
 ) -> Result<(), Refusal> {
     let now = recorder.now;
     let known = recorder.flow.has_had(&document);
@@ -188,6 +166,9 @@ fn sign(
     if !known {
         return Err(Refusal::UnknownDocument);
     }
+    if let Some(consent) = &proof.consent {
+        check_consent(consent)?;
+    }
     let no = signer.no;
     let intent = Intent {
         at: now,
@@ -196,16 +177,54 @@ fn sign(
         document,
     };
     signer.step = Step::Signed { intent };
+    if let Some(Route { method, contact }) = proof.authentication {
+        recorder.record(
+            actor,
+            Happening::Authenticated {
+                signer: no,
+                method,
+                contact: cut(&contact, limits::REASON_CHARS),
+            },
+        );
+    }
+    if let Some(Consent { text, language }) = proof.consent {
+        recorder.record(
+            actor,
+            Happening::Agreed {
+                signer: no,
+                digest: Digest::of(text.as_bytes()),
+                consent: text,
+                language,
+            },
+        );
+    }
     recorder.record(
         actor,
         Happening::Signed {
             signer: no,
             mark: Some(mark),
+            typed: proof.typed.map(|name| cut(&name, limits::NAME_CHARS)),
             document,
         },
     );
     recorder.settle();
     Ok(())
+}
+
+fn check_consent(consent: &Consent) -> Result<(), Refusal> {
+    let Consent { text, language } = consent;
+    let blank = text.trim().is_empty() || text.chars().any(char::is_control);
+    let is_tag = |character: char| character.is_ascii_alphanumeric() || character == '-';
+    let tag =
+        (1..=limits::LANGUAGE_CHARS).contains(&language.len()) && language.chars().all(is_tag);
+    if blank || !tag || text.chars().nth(limits::CONSENT_CHARS).is_some() {
+        return Err(Refusal::BadConsent);
+    }
+    Ok(())
+}
+
+fn cut(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
 }
 
 fn reject(recorder: &mut Recorder, actor: &Actor, reason: String) -> Result<(), Refusal> {
@@ -249,12 +268,13 @@ fn revoke(recorder: &mut Recorder, actor: &Actor, reason: String) -> Result<(), 
 fn remind(recorder: &mut Recorder, actor: &Actor) -> Result<(), Refusal> {
     let now = recorder.now;
     recorder.check_deadline()?;
-    if recorder
-        .flow
-        .reminded_at
-        .is_some_and(|last| now < last.saturating_add(REMINDER_PAUSE))
+    if let Some(again_at) = recorder.flow.remindable_at()
+        && now < again_at
     {
-        return Err(Refusal::RemindedRecently);
+        return Err(match recorder.flow.reminded_at {
+            None => Refusal::StartedRecently { again_at },
+            Some(_) => Refusal::RemindedRecently { again_at },
+        });
     }
     let open = recorder
         .flow
@@ -264,6 +284,28 @@ fn remind(recorder: &mut Recorder, actor: &Actor) -> Result<(), Refusal> {
     let signers = open.map(|signer| signer.no).collect();
     recorder.flow.reminded_at = Some(now);
     recorder.record(actor, Happening::Reminded { signers });
+    Ok(())
+}
+
+fn notify(
+    recorder: &mut Recorder,
+    actor: &Actor,
+    no: SignerNo,
+    message: Message,
+    to: Route,
+    failure: Option<String>,
+) -> Result<(), Refusal> {
+    let signer = recorder.signer(no)?.no;
+    recorder.record(
+        actor,
+        Happening::Notified {
+            signer,
+            message,
+            method: to.method,
+            contact: cut(&to.contact, limits::REASON_CHARS),
+            failure: failure.map(|reason| cut(&reason, limits::REASON_CHARS)),
+        },
+    );
     Ok(())
 }
 
@@ -320,7 +362,7 @@ fn fail_sealing(recorder: &mut Recorder, actor: &Actor, reason: &str) -> Result<
     if sealing.next_at.is_none() {
         return Err(Refusal::NothingToSeal);
     }
-    let reason: String = reason.chars().take(limits::REASON_CHARS).collect();
+    let reason = cut(reason, limits::REASON_CHARS);
     sealing.failures = sealing.failures.saturating_add(1);
     sealing.next_at = Some(now.saturating_add(sealing_wait(sealing.failures)));
     sealing.last_failure = Some(reason.clone());
@@ -343,151 +385,4 @@ fn complete(recorder: &mut Recorder, actor: &Actor, document: Digest) -> Result<
         Happening::Completed { document },
     );
     Ok(())
-}
-
-/// A flow that is being changed, and the record of it.
-pub(crate) struct Recorder {
-    flow: Flow,
-    now: UtcMillis,
-    events: Vec<Event>,
-}
-
-impl Recorder {
-    pub(crate) fn new(flow: Flow, now: UtcMillis) -> Recorder {
-        Recorder {
-            flow,
-            now,
-            events: Vec::new(),
-        }
-    }
-
-    pub(crate) fn record(&mut self, actor: &Actor, what: Happening) {
-        self.flow.events += 1;
-        let Actor {
-            who: by,
-            address,
-            user_agent,
-        } = actor.clone();
-        self.events.push(Event {
-            seq: self.flow.events,
-            at: self.now,
-            by,
-            address,
-            user_agent,
-            what,
-        });
-    }
-
-    pub(crate) fn finish(self) -> Change {
-        Change {
-            flow: self.flow,
-            events: self.events,
-        }
-    }
-
-    fn end(&mut self, actor: &Actor, state: State, what: Happening) {
-        self.flow.state = state;
-        self.flow.sealing.next_at = None;
-        self.record(actor, what);
-    }
-
-    fn check_deadline(&self) -> Result<(), Refusal> {
-        let expires_at = self.flow.expires_at;
-        if self.now < expires_at {
-            Ok(())
-        } else {
-            Err(Refusal::DeadlinePassed { expires_at })
-        }
-    }
-
-    fn signer(&mut self, no: SignerNo) -> Result<&mut Signer, Refusal> {
-        let signer = self.flow.signers.iter_mut().find(|signer| signer.no == no);
-        signer.ok_or(Refusal::UnknownSigner { signer: no })
-    }
-
-    /// The signer that the actor is, if its turn has come and it has not used it.
-    fn signer_in_turn(&mut self, actor: &Actor) -> Result<&mut Signer, Refusal> {
-        let Who::Signer { signer: no } = actor.who else {
-            return Err(Refusal::ActorNotAllowed);
-        };
-        let signer = self.signer(no)?;
-        match signer.step {
-            Step::Open { .. } => Ok(signer),
-            Step::Waiting => Err(Refusal::NotYourTurn { signer: no }),
-            // A rejection ends the flow, so that nobody meets the last of these here.
-            Step::Signed { .. } | Step::Applied { .. } | Step::Rejected { .. } => {
-                Err(Refusal::AlreadySigned { signer: no })
-            }
-        }
-    }
-
-    /// Opens the lowest order that is not wholly applied, and signs for those of it that sign by themselves.
-    fn open_next(&mut self) {
-        let unapplied = self
-            .flow
-            .signers
-            .iter()
-            .filter(|signer| !signer.step.is_applied());
-        let Some(turn) = unapplied.map(|signer| signer.order).min() else {
-            return;
-        };
-        let (now, document) = (self.now, self.flow.document);
-        let mut happened = Vec::new();
-        for signer in self
-            .flow
-            .signers
-            .iter_mut()
-            .filter(|signer| signer.order == turn)
-        {
-            if signer.step != Step::Waiting {
-                continue;
-            }
-            happened.push(Happening::Opened { signer: signer.no });
-            signer.step = if signer.party.is_automatic() {
-                happened.push(Happening::Signed {
-                    signer: signer.no,
-                    mark: None,
-                    document,
-                });
-                Step::Signed {
-                    intent: Intent {
-                        at: now,
-                        address: None,
-                        mark: None,
-                        document,
-                    },
-                }
-            } else {
-                Step::Open {
-                    at: now,
-                    viewed_at: None,
-                }
-            };
-        }
-        for what in happened {
-            self.record(&Actor::SYSTEM, what);
-        }
-    }
-
-    /// Moves on to sealing when no hand is waited for, and notes whether there is something to seal.
-    fn settle(&mut self) {
-        let waits_for = |signer: &Signer| match signer.step {
-            Step::Waiting => !signer.party.is_automatic(),
-            Step::Open { .. } => true,
-            Step::Signed { .. } | Step::Applied { .. } | Step::Rejected { .. } => false,
-        };
-        if let State::Signing { started_at } = self.flow.state
-            && !self.flow.signers.iter().any(waits_for)
-        {
-            self.flow.state = State::Sealing {
-                started_at,
-                since: self.now,
-            };
-        }
-        let something = self.flow.next_to_apply().is_some() || self.flow.is_fully_applied();
-        // A wait after a failure is kept: another signature does not mend what failed.
-        if something && self.flow.sealing.next_at.is_none() {
-            self.flow.sealing.next_at = Some(self.now);
-        }
-    }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Digest;
-use crate::operation::Who;
+use crate::operation::{Message, Method, Who};
 use crate::state::SignerNo;
 
 /// The chain value before the first event.
@@ -72,14 +72,39 @@ pub enum Happening {
         /// Who.
         signers: Vec<SignerNo>,
     },
+    /// A message to a signer was handed over to be sent, or could not be.
+    Notified {
+        /// To whom.
+        signer: SignerNo,
+        /// What.
+        message: Message,
+        /// Which way.
+        method: Method,
+        /// Where to, masked.
+        contact: String,
+        /// Why it was not handed over; nothing: it was.
+        failure: Option<String>,
+    },
+    /// A signer proved who they are: they entered the code that had been sent to them. Without this event there was no proof
+    /// beyond having the link.
+    Authenticated {
+        /// Who.
+        signer: SignerNo,
+        /// Which way the code went.
+        method: Method,
+        /// Where to, masked.
+        contact: String,
+    },
     /// A signer agreed to sign electronically.
     Agreed {
         /// Who.
         signer: SignerNo,
         /// To which words.
         consent: String,
-        /// How they proved who they are; nothing: by having the link.
-        verified: Option<String>,
+        /// SHA-256 of the words in UTF-8.
+        digest: Digest,
+        /// The language of the words, as a BCP 47 tag.
+        language: String,
     },
     /// A signer signed.
     Signed {
@@ -87,6 +112,8 @@ pub enum Happening {
         signer: SignerNo,
         /// The picture of the signature; none for an automatic seal.
         mark: Option<Digest>,
+        /// The name that was typed, of which the picture was made; none for a drawn signature and an automatic seal.
+        typed: Option<String>,
         /// What they were shown.
         document: Digest,
     },

@@ -19,11 +19,12 @@ mod digest;
 pub mod event;
 mod new;
 mod operation;
+mod recorder;
 mod state;
 
 pub use apply::{Change, apply, sealing_wait};
 pub use digest::{Digest, NotADigest};
 pub use event::{Event, Happening};
 pub use new::{Invalid, NewFlow, NewSigner, Problem, create, limits};
-pub use operation::{Actor, Operation, Refusal, Who};
+pub use operation::{Actor, Consent, Message, Method, Operation, Proof, Refusal, Route, Who};
 pub use state::{Flow, Intent, Party, Place, Sealing, Signer, SignerNo, State, Status, Step};

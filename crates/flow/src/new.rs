@@ -5,9 +5,10 @@ use std::fmt;
 use sealpost_contract::{SignFlowId, UtcMillis};
 
 use crate::Digest;
-use crate::apply::{Change, Recorder};
+use crate::apply::Change;
 use crate::event::Happening;
 use crate::operation::Actor;
+use crate::recorder::Recorder;
 use crate::state::{Flow, Party, Place, Sealing, Signer, SignerNo, State, Step};
 
 /// The limits of a new flow. Lengths count characters (Unicode scalar values).
@@ -26,6 +27,8 @@ pub mod limits {
     pub const REASON_CHARS: usize = 200;
     /// The words that a signer agrees to, at most.
     pub const CONSENT_CHARS: usize = 500;
+    /// The tag of their language, at most.
+    pub const LANGUAGE_CHARS: usize = 35;
     /// What is kept of a client's `user-agent`.
     pub const USER_AGENT_CHARS: usize = 256;
     /// How far ahead a deadline may be, in milliseconds: 366 days.

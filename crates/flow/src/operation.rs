@@ -15,19 +15,14 @@ pub enum Operation {
     Start,
     /// Notes that a signer has looked at the document; changes nothing from the second time on. By the signer.
     View,
-    /// Notes the words that a signer has agreed to, and how they proved who they are; comes before signing. By the signer.
-    Agree {
-        /// The words as shown, 1 to 500 characters.
-        consent: String,
-        /// How they proved who they are, for people and without the whole number: `sms 138****8000`. Cut to 200 characters.
-        verified: Option<String>,
-    },
     /// Signs. By the signer.
     Sign {
         /// The picture of the signature.
         mark: Digest,
         /// The document that the signer was shown: any version of this flow's, for each extends the one before it.
         document: Digest,
+        /// What the signer showed beside it.
+        proof: Proof,
     },
     /// Refuses to sign, which ends the flow. By the signer.
     Reject {
@@ -39,8 +34,20 @@ pub enum Operation {
         /// 1 to 200 characters.
         reason: String,
     },
-    /// Notes that the signers who may sign were reminded. By the initiator, an operator or the system.
+    /// Notes that the signers who may sign were reminded, which is refused too soon after the start or the last time. By the
+    /// initiator, an operator or the system.
     Remind,
+    /// Notes that a message was handed over to be sent to a signer, or could not be. By the system.
+    Notify {
+        /// To whom.
+        signer: SignerNo,
+        /// What.
+        message: Message,
+        /// Which way, and where to.
+        to: Route,
+        /// Why it was not; nothing: it was. Cut to 200 characters.
+        failure: Option<String>,
+    },
     /// Ends a flow whose deadline has passed. By the system.
     Expire,
     /// Reports that a signature is in the PDF. By the system.
@@ -64,6 +71,55 @@ pub enum Operation {
         /// The document that was verified.
         document: Digest,
     },
+}
+
+/// What a signer shows beside a signature. Each part becomes an event of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// How they proved who they are: they know the code that was sent this way. Nothing: by having the link.
+    pub authentication: Option<Route>,
+    /// The words that they agreed to; nothing: whoever signs for them was shown none.
+    pub consent: Option<Consent>,
+    /// The name that they typed, of which the picture was made; nothing: they drew it. Cut to 64 characters.
+    pub typed: Option<String>,
+}
+
+/// A way to a signer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Which kind.
+    pub method: Method,
+    /// Where to, masked: `138****5678`. Cut to 200 characters.
+    pub contact: String,
+}
+
+/// A kind of way to a signer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// A message to a mobile phone.
+    Sms,
+    /// A mail.
+    Email,
+}
+
+/// Words that a signer agreed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    /// As shown, 1 to 500 characters.
+    pub text: String,
+    /// Their language, as a BCP 47 tag: `zh-CN`.
+    pub language: String,
+}
+
+/// What is sent to signers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Message {
+    /// A code to sign with.
+    Code,
+    /// A reminder.
+    Reminder,
 }
 
 /// Who does something, and from where.
@@ -209,9 +265,18 @@ pub enum Refusal {
     /// A reason is missing, blank, too long, or holds control characters.
     #[error("a reason is 1 to {} characters of text", limits::REASON_CHARS)]
     BadReason,
-    /// The signers were reminded less than a minute ago.
-    #[error("the signers were reminded less than a minute ago")]
-    RemindedRecently,
+    /// The signing has only just begun.
+    #[error("the signing began less than 30 minutes ago")]
+    StartedRecently {
+        /// From when on the signers may be reminded.
+        again_at: UtcMillis,
+    },
+    /// The signers have only just been reminded.
+    #[error("the signers were reminded less than 10 minutes ago")]
+    RemindedRecently {
+        /// From when on they may be reminded again.
+        again_at: UtcMillis,
+    },
 }
 
 impl Refusal {
@@ -233,7 +298,8 @@ impl Refusal {
             Refusal::NotFullyApplied => "not_fully_applied",
             Refusal::BadConsent => "bad_consent",
             Refusal::BadReason => "bad_reason",
-            Refusal::RemindedRecently => "reminded_recently",
+            Refusal::StartedRecently { .. } => "started_recently",
+            Refusal::RemindedRecently { .. } => "reminded_recently",
         }
     }
 }

@@ -12,6 +12,10 @@ use crate::Digest;
 /// A signer's number within its flow: its place in the list, from 1.
 pub type SignerNo = u8;
 
+/// How long after the start the signers are not reminded, and how long after a reminder not again, in milliseconds.
+const REMINDER_AFTER_START: i64 = 30 * 60 * 1000;
+const REMINDER_PAUSE: i64 = 10 * 60 * 1000;
+
 /// A sign flow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Flow {
@@ -224,6 +228,19 @@ impl Flow {
         signed
             .min_by_key(|(at, signer)| (*at, signer.no))
             .map(|(_, signer)| signer)
+    }
+
+    /// From when on the signers may be reminded; `None` unless they sign. 30 minutes after the start and 10 after the last
+    /// reminder at the earliest.
+    pub fn remindable_at(&self) -> Option<UtcMillis> {
+        let State::Signing { started_at } = self.state else {
+            return None;
+        };
+        let after_start = started_at.saturating_add(REMINDER_AFTER_START);
+        let after_last = self
+            .reminded_at
+            .map(|last| last.saturating_add(REMINDER_PAUSE));
+        Some(after_last.map_or(after_start, |after_last| after_last.max(after_start)))
     }
 
     /// Whether the document carries everybody's signature.

@@ -2,8 +2,8 @@
 
 use sealpost_contract::{SignFlowId, UtcMillis};
 use sealpost_flow::{
-    Actor, Change, Digest, Flow, NewFlow, NewSigner, Operation, Party, Place, Refusal, SignerNo,
-    Status, apply, create,
+    Actor, Change, Digest, Flow, NewFlow, NewSigner, Operation, Party, Place, Proof, Refusal,
+    SignerNo, Status, apply, create,
 };
 
 pub(crate) const NOW: UtcMillis = 1_790_000_000_000;
@@ -140,6 +140,7 @@ pub(crate) fn sign(flow: &Flow) -> Operation {
     Operation::Sign {
         mark: document("mark"),
         document: flow.document,
+        proof: Proof::default(),
     }
 }
 

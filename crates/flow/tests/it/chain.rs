@@ -28,7 +28,7 @@ fn canonical_json_is_what_it_was() {
         {"address":null,"at":1790000000000,"by":{"key":"key-1","role":"initiator"},"seq":1,"user_agent":null,"what":{"document":"0682c5f2076f099c34cfdd15a9e063849ed437a49677e6fcc5b4198c76575be5","expires_at":1790604800000,"kind":"created","reference":"R-2026-001","sign_flow_id":"abababababababababababababababab","signers":["海景置业有限公司","张三"]}}
         {"address":null,"at":1790000000000,"by":{"key":"key-1","role":"initiator"},"seq":2,"user_agent":null,"what":{"kind":"started"}}
         {"address":null,"at":1790000000000,"by":{"role":"system"},"seq":3,"user_agent":null,"what":{"kind":"opened","signer":1}}
-        {"address":null,"at":1790000000000,"by":{"role":"system"},"seq":4,"user_agent":null,"what":{"document":"0682c5f2076f099c34cfdd15a9e063849ed437a49677e6fcc5b4198c76575be5","kind":"signed","mark":null,"signer":1}}
+        {"address":null,"at":1790000000000,"by":{"role":"system"},"seq":4,"user_agent":null,"what":{"document":"0682c5f2076f099c34cfdd15a9e063849ed437a49677e6fcc5b4198c76575be5","kind":"signed","mark":null,"signer":1,"typed":null}}
         {"address":"192.0.2.7","at":1790000000000,"by":{"role":"signer","signer":2},"seq":7,"user_agent":"Mozilla/5.0","what":{"kind":"viewed","signer":2}}"#]];
     expected.assert_eq(&lines.join("\n"));
 }

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use sealpost_flow::{
-    Actor, Change, Digest, Flow, Happening, NewSigner, Operation, Step, apply, event,
+    Actor, Change, Digest, Flow, Happening, Message, Method, NewSigner, Operation, Proof, Route,
+    Step, apply, event,
 };
 
 use crate::cases::{DEADLINE, NOW, document, initiator, new_flow, organization, person};
@@ -42,8 +43,13 @@ fn attempt() -> impl Strategy<Value = Attempt> {
     let operation = prop_oneof![
         3 => Just(Operation::Start),
         1 => Just(Operation::View),
-        1 => Just(Operation::Agree { consent: "同意".into(), verified: None }),
-        9 => digest().prop_map(|document| Operation::Sign { mark: document, document }),
+        1 => Just(Operation::Notify {
+            signer: 1,
+            message: Message::Code,
+            to: Route { method: Method::Sms, contact: "138****5678".into() },
+            failure: None,
+        }),
+        9 => digest().prop_map(|document| Operation::Sign { mark: document, document, proof: Proof::default() }),
         1 => reason().prop_map(|reason| Operation::Reject { reason }),
         1 => reason().prop_map(|reason| Operation::Revoke { reason }),
         1 => Just(Operation::Remind),
@@ -62,11 +68,9 @@ fn attempt() -> impl Strategy<Value = Attempt> {
         let actor = match operation {
             _ if !fitting => any,
             Operation::Start | Operation::Revoke { .. } | Operation::Remind => initiator(),
-            Operation::View
-            | Operation::Agree { .. }
-            | Operation::Sign { .. }
-            | Operation::Reject { .. } => any,
-            Operation::Expire
+            Operation::View | Operation::Sign { .. } | Operation::Reject { .. } => any,
+            Operation::Notify { .. }
+            | Operation::Expire
             | Operation::Apply { .. }
             | Operation::SealingFailed { .. }
             | Operation::Complete { .. } => Actor::SYSTEM,
@@ -88,9 +92,14 @@ fn with_current(operation: Operation, flow: &Flow) -> Operation {
         }
     };
     match operation {
-        Operation::Sign { mark, document } => Operation::Sign {
+        Operation::Sign {
+            mark,
+            document,
+            proof,
+        } => Operation::Sign {
             mark,
             document: current(document),
+            proof,
         },
         Operation::Apply {
             signer,

@@ -2,7 +2,8 @@
 
 use sealpost_contract::EndStatus;
 use sealpost_flow::{
-    Actor, Flow, Happening, Operation, Refusal, Status, Step, apply, sealing_wait,
+    Actor, Consent, Flow, Happening, Method, Operation, Proof, Refusal, Route, Status, Step, apply,
+    sealing_wait,
 };
 
 use crate::cases::{
@@ -89,6 +90,7 @@ fn the_same_order_signs_in_parallel_and_each_may_have_seen_an_earlier_version() 
     let late = Operation::Sign {
         mark: document("mark"),
         document: seen_by_both,
+        proof: Proof::default(),
     };
     let flow = flow.after(late, &Actor::signer(1));
     assert_eq!(
@@ -199,15 +201,105 @@ fn the_first_look_is_recorded_and_no_other() {
 
 #[test]
 fn reminders_keep_a_distance() {
+    const MINUTE: i64 = 60_000;
     let flow = started(vec![person(1, "张三"), person(2, "李四")]);
-    let change = flow.attempt(Operation::Remind, &initiator()).unwrap();
+    let remind = |flow: &Flow, now| apply(flow, Operation::Remind, &initiator(), now);
+
+    let again_at = NOW + 30 * MINUTE;
+    assert_eq!(flow.remindable_at(), Some(again_at));
+    assert_eq!(
+        remind(&flow, again_at - 1),
+        Err(Refusal::StartedRecently { again_at })
+    );
+    let change = remind(&flow, again_at).unwrap();
     assert_eq!(
         change.events[0].what,
         Happening::Reminded { signers: vec![1] }
     );
-    let again = |now| apply(&change.flow, Operation::Remind, &initiator(), now).map(|_| ());
-    assert_eq!(again(NOW + 59_999), Err(Refusal::RemindedRecently));
-    assert_eq!(again(NOW + 60_000), Ok(()));
+
+    let again_at = again_at + 10 * MINUTE;
+    assert_eq!(
+        remind(&change.flow, again_at - 1),
+        Err(Refusal::RemindedRecently { again_at })
+    );
+    assert!(remind(&change.flow, again_at).is_ok());
+}
+
+/// The proof is on record before the signature that it belongs to, in the same change.
+#[test]
+fn what_a_signer_shows_is_recorded_with_the_signature() {
+    let flow = started(vec![person(1, "张三")]);
+    let words = "我同意以电子签名签署。";
+    let proof = Proof {
+        authentication: Some(Route {
+            method: Method::Sms,
+            contact: "138****5678".into(),
+        }),
+        consent: Some(Consent {
+            text: words.into(),
+            language: "zh-CN".into(),
+        }),
+        typed: Some("张三".into()),
+    };
+    let sign = |proof| Operation::Sign {
+        mark: document("mark"),
+        document: flow.document,
+        proof,
+    };
+    let change = flow.attempt(sign(proof), &Actor::signer(1)).unwrap();
+    let happened: Vec<_> = change.events.into_iter().map(|event| event.what).collect();
+    assert_eq!(
+        happened,
+        [
+            Happening::Authenticated {
+                signer: 1,
+                method: Method::Sms,
+                contact: "138****5678".into(),
+            },
+            Happening::Agreed {
+                signer: 1,
+                consent: words.into(),
+                digest: document(words),
+                language: "zh-CN".into(),
+            },
+            Happening::Signed {
+                signer: 1,
+                mark: Some(document("mark")),
+                typed: Some("张三".into()),
+                document: flow.document,
+            },
+        ]
+    );
+
+    // A code alone is on record, too; and without either there is the signature only.
+    let coded = Proof {
+        authentication: Some(Route {
+            method: Method::Email,
+            contact: "z***@example.com".into(),
+        }),
+        ..Proof::default()
+    };
+    let events = |proof| flow.attempt(sign(proof), &Actor::signer(1)).unwrap().events;
+    assert_eq!(
+        (events(coded).len(), events(Proof::default()).len()),
+        (2, 1)
+    );
+
+    let consent = |text: &str, language: &str| Proof {
+        consent: Some(Consent {
+            text: text.into(),
+            language: language.into(),
+        }),
+        ..Proof::default()
+    };
+    for unsound in [
+        consent(" ", "zh-CN"),
+        consent(words, ""),
+        consent(words, "中文"),
+    ] {
+        let refused = flow.attempt(sign(unsound), &Actor::signer(1));
+        assert_eq!(refused, Err(Refusal::BadConsent));
+    }
 }
 
 #[test]

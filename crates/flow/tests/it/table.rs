@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use expect_test::expect;
-use sealpost_flow::{Actor, Flow, Operation, Status, apply};
+use sealpost_flow::{Actor, Flow, Message, Method, Operation, Proof, Route, Status, apply};
 
 use crate::cases::{DEADLINE, NOW, apply_for, document, in_status, initiator, sign};
 
@@ -14,9 +14,9 @@ fn every_status_and_every_operation() {
         start           -> signing          wrong_state         wrong_state         flow_ended          flow_ended          flow_ended          flow_ended
         start late      deadline_passed     wrong_state         wrong_state         flow_ended          flow_ended          flow_ended          flow_ended
         view            wrong_state         -> signing          already_signed      flow_ended          flow_ended          flow_ended          flow_ended
-        agree           wrong_state         -> signing          already_signed      flow_ended          flow_ended          flow_ended          flow_ended
-        agree late      wrong_state         deadline_passed     already_signed      flow_ended          flow_ended          flow_ended          flow_ended
-        agree blank     wrong_state         bad_consent         already_signed      flow_ended          flow_ended          flow_ended          flow_ended
+        notify          wrong_state         -> signing          -> sealing          flow_ended          flow_ended          flow_ended          flow_ended
+        notify 3        wrong_state         unknown_signer      unknown_signer      flow_ended          flow_ended          flow_ended          flow_ended
+        notify by 2     actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed
         sign            wrong_state         -> sealing          already_signed      flow_ended          flow_ended          flow_ended          flow_ended
         sign late       wrong_state         deadline_passed     already_signed      flow_ended          flow_ended          flow_ended          flow_ended
         sign other      wrong_state         unknown_document    already_signed      flow_ended          flow_ended          flow_ended          flow_ended
@@ -31,6 +31,7 @@ fn every_status_and_every_operation() {
         revoke blank    bad_reason          bad_reason          bad_reason          flow_ended          flow_ended          flow_ended          flow_ended
         revoke by 2     actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed
         remind          wrong_state         -> signing          wrong_state         flow_ended          flow_ended          flow_ended          flow_ended
+        remind early    wrong_state         started_recently    wrong_state         flow_ended          flow_ended          flow_ended          flow_ended
         expire          wrong_state         -> expired          wrong_state         flow_ended          flow_ended          flow_ended          flow_ended
         expire early    wrong_state         deadline_not_passed wrong_state         flow_ended          flow_ended          flow_ended          flow_ended
         expire by 2     actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed
@@ -67,10 +68,15 @@ fn table() -> String {
     lines.join("\n")
 }
 
-fn agree(consent: &str) -> Operation {
-    Operation::Agree {
-        consent: consent.into(),
-        verified: None,
+fn notify(signer: u8) -> Operation {
+    Operation::Notify {
+        signer,
+        message: Message::Code,
+        to: Route {
+            method: Method::Sms,
+            contact: "138****5678".into(),
+        },
+        failure: None,
     }
 }
 
@@ -82,9 +88,9 @@ fn operations() -> Vec<Row> {
         ("start", |_| Operation::Start, initiator(), NOW),
         ("start late", |_| Operation::Start, initiator(), DEADLINE),
         ("view", |_| Operation::View, buyer(), NOW),
-        ("agree", |_| agree("同意"), buyer(), NOW),
-        ("agree late", |_| agree("同意"), buyer(), DEADLINE),
-        ("agree blank", |_| agree(" "), buyer(), NOW),
+        ("notify", |_| notify(2), Actor::SYSTEM, NOW),
+        ("notify 3", |_| notify(3), Actor::SYSTEM, NOW),
+        ("notify by 2", |_| notify(2), buyer(), NOW),
         ("sign", sign, buyer(), NOW),
         ("sign late", sign, buyer(), DEADLINE),
         (
@@ -92,6 +98,7 @@ fn operations() -> Vec<Row> {
             |_| Operation::Sign {
                 mark: document("mark"),
                 document: document("?"),
+                proof: Proof::default(),
             },
             buyer(),
             NOW,
@@ -153,7 +160,8 @@ fn operations() -> Vec<Row> {
             buyer(),
             NOW,
         ),
-        ("remind", |_| Operation::Remind, initiator(), NOW),
+        ("remind", |_| Operation::Remind, initiator(), DEADLINE - 1),
+        ("remind early", |_| Operation::Remind, initiator(), NOW),
         ("expire", |_| Operation::Expire, Actor::SYSTEM, DEADLINE),
         (
             "expire early",
