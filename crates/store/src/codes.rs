@@ -99,7 +99,8 @@ impl Store {
         digest: Digest,
         now: UtcMillis,
     ) -> Result<Tried> {
-        let sql = "UPDATE codes SET tries_left = tries_left - CASE WHEN digest = ?3 THEN 0 ELSE 1 END
+        let sql =
+            "UPDATE codes SET tries_left = tries_left - CASE WHEN digest = ?3 THEN 0 ELSE 1 END
             WHERE flow_id = ?1 AND signer = ?2 AND expires_at > ?4 AND tries_left > 0
             RETURNING tries_left, CASE WHEN digest = ?3 THEN 1 ELSE 0 END AS is_right";
         let tried = |row: &Row<'_>| {

@@ -70,7 +70,10 @@ async fn a_code_is_good_for_its_time_and_its_tries(world: World) {
     // Another takes its place; spent, it is gone.
     let again = world.issue_code(code(1, "000007", NOW + MINUTE)).await;
     assert_eq!(again.unwrap(), Counted::Within);
-    assert_eq!(tries(&world, 1, "000042", NOW + MINUTE).await, Tried::Wrong { tries_left: 4 });
+    assert_eq!(
+        tries(&world, 1, "000042", NOW + MINUTE).await,
+        Tried::Wrong { tries_left: 4 }
+    );
     world.spend_code((flow_id(1), 1)).await.unwrap();
     assert_eq!(tries(&world, 1, "000007", NOW + MINUTE).await, Tried::Gone);
 }
@@ -81,12 +84,16 @@ async fn codes_are_not_issued_too_often(world: World) {
     // Too soon: the first stays good, and nothing is counted.
     assert_eq!(
         issue(code(1, "2", NOW + 1)).await,
-        Counted::Beyond { until: NOW + MINUTE }
+        Counted::Beyond {
+            until: NOW + MINUTE
+        }
     );
     assert_eq!(tries(&world, 1, "1", NOW + 1).await, Tried::Right);
     assert_eq!(issue(code(2, "3", NOW + 2)).await, Counted::Within);
     // Two to this number within the hour are enough, whoever the signer is.
-    let beyond = Counted::Beyond { until: NOW + 60 * MINUTE };
+    let beyond = Counted::Beyond {
+        until: NOW + 60 * MINUTE,
+    };
     assert_eq!(issue(code(3, "4", NOW + 3)).await, beyond);
     assert_eq!(tries(&world, 3, "4", NOW + 3).await, Tried::Gone);
     // One that could not be sent does not count against the number.
@@ -94,10 +101,18 @@ async fn codes_are_not_issued_too_often(world: World) {
     sent.unwrap();
     assert_eq!(tries(&world, 2, "3", NOW + 4).await, Tried::Gone);
     assert_eq!(issue(code(3, "4", NOW + 4)).await, Counted::Within);
-    assert_eq!(issue(code(4, "5", NOW + 60 * MINUTE)).await, Counted::Within);
+    assert_eq!(
+        issue(code(4, "5", NOW + 60 * MINUTE)).await,
+        Counted::Within
+    );
     // The refused ones were not counted for the address either: four of them, and one that could not be sent.
     let mut rest = 0;
-    while world.count_within(&key("192.0.2.7"), 60 * MINUTE, 30, NOW + 60 * MINUTE).await.unwrap() == Counted::Within {
+    while world
+        .count_within(&key("192.0.2.7"), 60 * MINUTE, 30, NOW + 60 * MINUTE)
+        .await
+        .unwrap()
+        == Counted::Within
+    {
         rest += 1;
     }
     assert_eq!(rest, 29, "the window of the fifth code is a new one");
@@ -117,7 +132,9 @@ async fn nodes_count_together(world: World) {
     let (first, second) = tokio::join!(count(&one), count(&other));
     assert_eq!(first + second, 7);
     assert_eq!(
-        one.count_within(&key("sign-in"), MINUTE, 7, NOW + MINUTE).await.unwrap(),
+        one.count_within(&key("sign-in"), MINUTE, 7, NOW + MINUTE)
+            .await
+            .unwrap(),
         Counted::Within,
         "the window ends by itself"
     );

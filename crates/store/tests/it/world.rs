@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use sealpost_contract::{Schedule, SignFlowId, UtcMillis};
 use sealpost_flow::{
-    Actor, Change, Digest, NewFlow, NewSigner, Operation, Party, Place, apply, create,
+    Actor, Change, Digest, NewFlow, NewSigner, Operation, Party, Place, Proof, apply, create,
 };
 use sealpost_store::{
     ApiKey, CallbackId, Channel, Committed, Created, FlowCommit, Labels, NewCallback,
@@ -340,6 +340,7 @@ pub(crate) fn sign() -> Operation {
     Operation::Sign {
         mark: Digest::of(b"mark"),
         document: Digest::of(b"original"),
+        proof: Proof::default(),
     }
 }
 
