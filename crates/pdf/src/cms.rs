@@ -1,6 +1,5 @@
 //! Builds the CMS structures of signatures and timestamps (RFC 5652, ETSI EN 319 122-1).
 
-use aws_lc_rs::digest::{Digest, SHA256, SHA384, SHA512, digest};
 use der::{
     Any, Decode as _, Encode as _, Sequence, ValueOrd,
     asn1::{ObjectIdentifier, OctetString, SetOfVec},
@@ -13,7 +12,7 @@ use x509_cert::{
 };
 
 use crate::{
-    pki::{Credential, oid},
+    pki::{Credential, Digest, Hash, oid},
     sign::SignError,
 };
 
@@ -110,16 +109,26 @@ pub(crate) enum Content<'a> {
 ///
 /// Signed attributes: content type, message digest, and signing-certificate-v2. The signing time is not among them: PAdES
 /// has it in the signature dictionary (ETSI EN 319 142-1 section 5.3), a timestamp in its statement.
+///
+/// With SM2 the structure is the same one of RFC 5652, with the identifiers of SM2 and SM3 for its algorithms, and not that of
+/// GM/T 0010-2012, which differs in its content types alone and which CMS libraries do not take.
 pub(crate) fn sign(
     credential: &Credential,
     content: Content<'_>,
     with_chain: bool,
 ) -> Result<Signed, SignError> {
     let leaf = credential.leaf().tbs_certificate();
+    let hash = credential.key.algorithm().hash();
+    // One digest for documents and for certificates, but for SHA-384, which goes with the default for the latter.
+    let naming = match hash {
+        Hash::Sm3 => Hash::Sm3,
+        Hash::Sha256 | Hash::Sha384 | Hash::Sha512 => Hash::Sha256,
+    };
     let certificate = SigningCertificateV2 {
         certs: vec![EssCertIdV2 {
-            hash_algorithm: None,
-            cert_hash: OctetString::new(digest(&SHA256, &credential.chain_der[0]).as_ref())?,
+            // SHA-256 is the default, and DER leaves defaults out.
+            hash_algorithm: (naming != Hash::Sha256).then(|| identifier(naming)),
+            cert_hash: OctetString::new(naming.of(&[&credential.chain_der[0]]).as_ref())?,
             issuer_serial: None,
         }],
         policies: None,
@@ -128,7 +137,7 @@ pub(crate) fn sign(
     let (content_type, content, message) = match content {
         Content::Detached(digest) => (oid::DATA, None, digest),
         Content::TstInfo(info) => {
-            inner = digest(credential.key.digest(), info);
+            inner = hash.of(&[info]);
             (oid::TST_INFO, Some(OctetString::new(info)?), &inner)
         }
     };
@@ -147,9 +156,9 @@ pub(crate) fn sign(
             issuer: leaf.issuer().clone(),
             serial_number: leaf.serial_number().clone(),
         },
-        digest_algorithm: digest_algorithm(message),
+        digest_algorithm: identifier(message.hash()),
         signed_attributes: Some(signed_attributes),
-        signature_algorithm: credential.key.signature_algorithm(),
+        signature_algorithm: credential.key.algorithm().signature_algorithm(),
         signature: OctetString::new(signature)?,
         unsigned_attributes: None,
     };
@@ -213,16 +222,83 @@ fn attribute(oid: ObjectIdentifier, value: Any) -> Result<Attribute, SignError> 
 }
 
 /// The identifier of a digest's algorithm, without parameters (RFC 5754 section 2).
-fn digest_algorithm(digest: &Digest) -> AlgorithmIdentifierOwned {
-    let oid = if digest.algorithm() == &SHA384 {
-        oid::SHA384
-    } else if digest.algorithm() == &SHA512 {
-        oid::SHA512
-    } else {
-        oid::SHA256
-    };
+fn identifier(hash: Hash) -> AlgorithmIdentifierOwned {
     AlgorithmIdentifierOwned {
-        oid,
+        oid: hash.oid(),
         parameters: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        pki::{Authority, KeyAlgorithm, Subject, Validity},
+        verify::cms::{Cms, Flaw},
+    };
+
+    /// What an implementation after GM/T 0010-2012 sends: content types of its own, and the signature's algorithm is SM2's alone;
+    /// with signed attributes and without.
+    #[test]
+    fn the_form_of_gmt_0010_is_understood() {
+        let validity = Validity {
+            not_before: 1_795_514_400_000,
+            not_after: 1_895_514_400_000,
+        };
+        let authority = Authority::generate("test", KeyAlgorithm::Sm2, validity).unwrap();
+        let subject = Subject::Organization {
+            name: "某某公司",
+            credit_code: None,
+        };
+        let credential = authority
+            .issue(subject, KeyAlgorithm::Sm2, validity)
+            .unwrap();
+        let document = b"a document";
+        let message = Hash::Sm3.of(&[document]);
+        let attributes = Attributes::try_from(vec![
+            attribute(oid::CONTENT_TYPE, Any::from(oid::GM_DATA)).unwrap(),
+            attribute(
+                oid::MESSAGE_DIGEST,
+                Any::encode_from(&OctetString::new(message.as_ref()).unwrap()).unwrap(),
+            )
+            .unwrap(),
+        ])
+        .unwrap();
+        for (algorithm, attributes) in [
+            (oid::SM2_SIGN, Some(attributes.clone())),
+            (oid::SM2_SIGN, None),
+            (oid::SM2, Some(attributes.clone())),
+            (oid::SM2_WITH_SM3, Some(attributes)),
+        ] {
+            let signed = match &attributes {
+                Some(attributes) => attributes.to_der().unwrap(),
+                None => document.to_vec(),
+            };
+            let mut made = sign(&credential, Content::Detached(&message), true).unwrap();
+            made.content.content_type = oid::GM_DATA;
+            made.signer.signed_attributes = attributes;
+            made.signer.signature_algorithm.oid = algorithm;
+            let signature = credential.key.sign(&signed).unwrap();
+            made.signer.signature = OctetString::new(signature).unwrap();
+            let encoded = made.encode().unwrap();
+            let pkcs = oid::SIGNED_DATA.to_der().unwrap();
+            let at = encoded
+                .windows(pkcs.len())
+                .position(|window| window == pkcs)
+                .unwrap();
+            // The outer type is of another length, so the structure is put together again.
+            let content = Any::from_der(&encoded[at + pkcs.len()..]).unwrap();
+            let content = Any::from_der(content.value()).unwrap();
+            let info = ContentInfo {
+                content_type: oid::GM_SIGNED_DATA,
+                content,
+            };
+            let encoded = info.to_der().unwrap();
+            let cms = Cms::parse(&encoded).unwrap();
+            let signer = cms.signer(std::iter::empty()).unwrap();
+            assert_eq!(cms.check(&[document], signer), Ok(()), "{algorithm}");
+            let changed = cms.check(&[b"another"], signer);
+            assert!(matches!(changed, Err(Flaw::Digest | Flaw::Signature)));
+        }
     }
 }

@@ -31,7 +31,10 @@ pub use appearance::{Appearance, RgbaImage};
 pub use document::Unreadable;
 pub use draw::{DrawError, DrawMeta, Drawn, Place, PlaceKind, SignerLabel, draw};
 pub use mark::{MarkError, Void, VoidKind};
-pub use pki::{Authority, Credential, KeyAlgorithm, Revocation, Subject, Validity};
+pub use pki::{
+    Authority, Credential, ExternalKey, ExternalKeyError, KeyAlgorithm, NewKey, Revocation,
+    Subject, UnknownAlgorithm, Validity,
+};
 pub use receipt::{FieldError, Payer, Receipt};
 pub use render::RenderError;
 pub use seal::{NameSeal, OvalSeal, PictureSeal, RoundSeal, SealError};

@@ -2,16 +2,22 @@
 //!
 //! What is signed with them is the business of [`crate::sign`]; whether a chain is to be trusted, of [`crate::verify`].
 
+mod algorithm;
 mod authority;
 mod credential;
+mod external;
+mod hash;
 mod key;
 pub(crate) mod oid;
 mod profile;
+pub(crate) mod sm2;
 
+pub use algorithm::{KeyAlgorithm, UnknownAlgorithm};
 pub(crate) use authority::utc_millis;
-pub use authority::{Authority, Revocation, Subject, Validity};
+pub use authority::{Authority, NewKey, Revocation, Subject, Validity};
 pub use credential::Credential;
-pub use key::KeyAlgorithm;
+pub use external::{ExternalKey, ExternalKeyError, ecdsa_signature};
+pub(crate) use hash::{Digest, Hash};
 pub(crate) use key::PrivateKey;
 
 /// SHA-256 in lower-case hex.

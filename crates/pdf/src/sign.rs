@@ -10,7 +10,6 @@ mod error;
 mod fields;
 pub(crate) mod picture;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use blank::{Blank, Dictionary};
 
 pub use archive::{PendingArchive, add_evidence, prepare_archive};
@@ -23,7 +22,7 @@ use crate::{
     document::Document,
     form::{self, Certification, FormField, Lock, Permissions},
     increment::Increment,
-    pki::Credential,
+    pki::{Credential, Hash},
     syntax::{Id, Value},
     text,
     timestamp::{Timestamp, TimestampRequest},
@@ -91,7 +90,7 @@ impl Pending {
         nonce: [u8; 16],
         policy: Option<&str>,
     ) -> Result<TimestampRequest, SignError> {
-        let imprint = digest(&SHA256, self.signed.signature());
+        let imprint = Hash::Sha256.of(&[self.signed.signature()]);
         TimestampRequest::new(&imprint, nonce, policy)
     }
 
@@ -140,7 +139,7 @@ fn make(pdf: &[u8], request: &SignRequest<'_>, room: usize) -> Result<Pending, S
         }
     }
     let blank = Blank::new(increment.finish(), signature, &dictionary.places);
-    let content = blank.digest(request.credential.key.digest());
+    let content = blank.digest(request.credential.algorithm().hash());
     let signed = cms::sign(request.credential, Content::Detached(&content), true)?;
     Ok(Pending { blank, signed })
 }

@@ -5,7 +5,6 @@
 
 mod responder;
 
-use aws_lc_rs::digest::{Digest, SHA256};
 use der::{
     Decode as _, Encode as _, Sequence,
     asn1::{ObjectIdentifier, OctetString, Uint},
@@ -15,7 +14,7 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 pub use responder::Responder;
 
 use crate::{
-    pki::oid,
+    pki::{Digest, oid},
     sign::SignError,
     verify::{
         cms::Cms,
@@ -94,15 +93,14 @@ impl Timestamp {
 }
 
 impl TimestampRequest {
-    /// Asks for a timestamp over a SHA-256 digest. `policy` is one that the authority must keep to.
+    /// Asks for a timestamp over a digest. `policy` is one that the authority must keep to.
     pub(crate) fn new(
         imprint: &Digest,
         nonce: [u8; 16],
         policy: Option<&str>,
     ) -> Result<Self, SignError> {
-        debug_assert!(imprint.algorithm() == &SHA256, "the algorithm named below");
         let algorithm = AlgorithmIdentifierOwned {
-            oid: oid::SHA256,
+            oid: imprint.hash().oid(),
             parameters: None,
         };
         let request = TimeStampReq {

@@ -4,7 +4,7 @@
 //! right, who signed, does the certificate lead to a trusted root, was it valid then, by whose clock, and what was changed
 //! afterwards. The verdicts follow ETSI EN 319 102-1: valid, indeterminate, invalid.
 
-mod algorithm;
+pub(crate) mod algorithm;
 mod chain;
 mod changes;
 pub(crate) mod cms;

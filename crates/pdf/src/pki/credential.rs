@@ -1,12 +1,14 @@
 //! A private key with the certificates that say whose it is.
 
+use std::sync::Arc;
+
 use der::Decode as _;
 use p12_keystore::Pkcs12Archive;
 use x509_cert::Certificate;
 use zeroize::Zeroizing;
 
-use super::{KeyAlgorithm, PrivateKey, Validity, authority::utc_millis};
-use crate::sign::SignError;
+use super::{ExternalKey, KeyAlgorithm, PrivateKey, Validity, authority::utc_millis};
+use crate::{sign::SignError, verify::algorithm};
 
 /// A private key and its certificate chain, leaf first: what signs a document.
 pub struct Credential {
@@ -77,6 +79,27 @@ impl Credential {
         )
     }
 
+    /// A credential whose key is elsewhere, with its chain in DER, leaf first. The key signs once to show that the leaf is its
+    /// certificate.
+    ///
+    /// # Errors
+    /// When a certificate cannot be read, the chain is empty or longer than 10, the leaf is for an algorithm that is not ours, or
+    /// the key does not sign or signs as another one.
+    pub fn external(key: Arc<dyn ExternalKey>, chain: Vec<Vec<u8>>) -> Result<Self, SignError> {
+        let leaf = chain.first().map(|der| Certificate::from_der(der));
+        let Some(Ok(leaf)) = leaf else {
+            return Err(SignError::Certificate("it is not an X.509 certificate"));
+        };
+        let public = leaf.tbs_certificate().subject_public_key_info().clone();
+        let key = PrivateKey::external(key, public)?;
+        let probe = b"Sealpost asks whether this key is its certificate's.";
+        let signature = key.sign(probe)?;
+        let stated = key.algorithm().signature_algorithm();
+        algorithm::check(key.public(), &stated, None, probe, &signature)
+            .map_err(|_| SignError::Certificate("it certifies another key"))?;
+        Self::new(key, chain)
+    }
+
     pub(crate) fn new(key: PrivateKey, chain_der: Vec<Vec<u8>>) -> Result<Self, SignError> {
         if chain_der.len() > MAX_CHAIN {
             return Err(SignError::TooLarge {
@@ -107,7 +130,7 @@ impl Credential {
     /// The private key as an unencrypted PKCS#8 `PrivateKeyInfo`. Whoever keeps it encrypts it first.
     ///
     /// # Errors
-    /// When the cryptographic library fails.
+    /// When the key is elsewhere, or the cryptographic library fails.
     pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, SignError> {
         self.key.to_pkcs8()
     }

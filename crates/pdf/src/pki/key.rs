@@ -1,46 +1,27 @@
 //! Private keys: making, loading, exporting and signing with them.
 //!
-//! Every private-key operation runs in aws-lc-rs. What a signature is made over (a set of CMS attributes, a certificate)
-//! is the business of the callers.
+//! RSA and ECDSA run in aws-lc-rs, SM2 in the crate of that name, and what is external wherever it is. What a signature is
+//! made over (a set of CMS attributes, a certificate) is the business of the callers.
+
+use std::sync::Arc;
 
 use aws_lc_rs::{
-    digest::Algorithm as DigestAlgorithm,
-    encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der},
+    encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
     rand::SystemRandom,
     rsa::{KeyPair as RsaKeyPair, KeySize},
     signature::{self, EcdsaKeyPair, KeyPair as _},
 };
-use der::{
-    Any, Decode as _, Encode as _,
-    asn1::{BitString, Null},
-};
+use der::{Decode as _, Encode as _, asn1::BitString};
 use x509_cert::spki::{
     self, AlgorithmIdentifierOwned, Document, DynSignatureAlgorithmIdentifier, EncodePublicKey,
     SignatureBitStringEncoding, SubjectPublicKeyInfoOwned,
 };
 use zeroize::Zeroizing;
 
-use super::oid;
+use super::{ExternalKey, KeyAlgorithm, sm2::Sm2Key};
 use crate::sign::SignError;
 
-/// The kinds of keys that sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum KeyAlgorithm {
-    /// ECDSA over NIST P-256 with SHA-256: small and fast, for keys that sign one document.
-    P256,
-    /// ECDSA over NIST P-384 with SHA-384.
-    P384,
-    /// RSA with a modulus of 2,048 bits, PKCS#1 v1.5, SHA-256: what every reader can check.
-    Rsa2048,
-    /// RSA with a modulus of 3,072 bits, PKCS#1 v1.5, SHA-256.
-    Rsa3072,
-    /// RSA with a modulus of 4,096 bits, PKCS#1 v1.5, SHA-256.
-    Rsa4096,
-}
-
-/// A private key in memory, with its public half ready for certificates.
+/// A private key, with its public half ready for certificates.
 pub(crate) struct PrivateKey {
     pair: Pair,
     algorithm: KeyAlgorithm,
@@ -50,36 +31,42 @@ pub(crate) struct PrivateKey {
 enum Pair {
     Rsa(Box<RsaKeyPair>),
     Ec(Box<EcdsaKeyPair>),
+    Sm2(Box<Sm2Key>),
+    External(Arc<dyn ExternalKey>),
 }
 
 impl PrivateKey {
     /// Makes a new key with the operating system's randomness. RSA takes from a tenth of a second to several.
     pub(crate) fn generate(algorithm: KeyAlgorithm) -> Result<Self, SignError> {
         let failed = |_| SignError::Crypto("make a key");
-        let rsa = |size| RsaKeyPair::generate(size).map(|pair| Pair::Rsa(Box::new(pair)));
-        let ec = |curve| EcdsaKeyPair::generate(curve).map(|pair| Pair::Ec(Box::new(pair)));
-        let pair = match algorithm {
+        let rsa = |size| Self::rsa(RsaKeyPair::generate(size).map_err(failed)?, algorithm);
+        let ec = |curve| Self::ec(EcdsaKeyPair::generate(curve).map_err(failed)?, algorithm);
+        match algorithm {
             KeyAlgorithm::P256 => ec(&signature::ECDSA_P256_SHA256_ASN1_SIGNING),
             KeyAlgorithm::P384 => ec(&signature::ECDSA_P384_SHA384_ASN1_SIGNING),
             KeyAlgorithm::Rsa2048 => rsa(KeySize::Rsa2048),
             KeyAlgorithm::Rsa3072 => rsa(KeySize::Rsa3072),
             KeyAlgorithm::Rsa4096 => rsa(KeySize::Rsa4096),
-        };
-        Self::new(pair.map_err(failed)?, algorithm)
+            KeyAlgorithm::Sm2 => Self::sm2(Sm2Key::generate()?),
+        }
     }
 
     /// Reads an unencrypted PKCS#8 `PrivateKeyInfo` (RFC 5208).
     pub(crate) fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, SignError> {
-        let ec =
-            |curve| EcdsaKeyPair::from_pkcs8(curve, pkcs8).map(|pair| Pair::Ec(Box::new(pair)));
+        let ec = |curve| EcdsaKeyPair::from_pkcs8(curve, pkcs8);
         if let Ok(pair) = ec(&signature::ECDSA_P256_SHA256_ASN1_SIGNING) {
-            return Self::new(pair, KeyAlgorithm::P256);
+            return Self::ec(pair, KeyAlgorithm::P256);
         }
         if let Ok(pair) = ec(&signature::ECDSA_P384_SHA384_ASN1_SIGNING) {
-            return Self::new(pair, KeyAlgorithm::P384);
+            return Self::ec(pair, KeyAlgorithm::P384);
+        }
+        if let Some(key) = Sm2Key::from_pkcs8(pkcs8) {
+            return Self::sm2(key);
         }
         let pair = RsaKeyPair::from_pkcs8(pkcs8).map_err(|_| {
-            SignError::Key("neither RSA of 2,048 bits and more nor EC on P-256 or P-384 in PKCS#8")
+            SignError::Key(
+                "neither RSA of 2,048 bits and more nor EC on P-256, P-384 or SM2's curve in PKCS#8",
+            )
         })?;
         let algorithm = match pair.public_modulus_len() {
             256 => KeyAlgorithm::Rsa2048,
@@ -91,20 +78,45 @@ impl PrivateKey {
                 ));
             }
         };
-        Self::new(Pair::Rsa(Box::new(pair)), algorithm)
+        Self::rsa(pair, algorithm)
     }
 
-    fn new(pair: Pair, algorithm: KeyAlgorithm) -> Result<Self, SignError> {
-        let failed = |_| SignError::Crypto("state a public key");
-        let spki: PublicKeyX509Der<'_> = match &pair {
-            Pair::Rsa(pair) => pair.public_key().as_der().map_err(failed)?,
-            Pair::Ec(pair) => pair.public_key().as_der().map_err(failed)?,
-        };
-        let public = SubjectPublicKeyInfoOwned::from_der(spki.as_ref())?;
+    /// A key that is elsewhere, with the public half that a certificate states.
+    pub(crate) fn external(
+        key: Arc<dyn ExternalKey>,
+        public: SubjectPublicKeyInfoOwned,
+    ) -> Result<Self, SignError> {
+        let algorithm = KeyAlgorithm::of(&public).ok_or(SignError::Key(
+            "its certificate is neither for RSA of 2,048, 3,072 or 4,096 bits nor for P-256, P-384 or SM2",
+        ))?;
         Ok(Self {
-            pair,
+            pair: Pair::External(key),
             algorithm,
             public,
+        })
+    }
+
+    fn rsa(pair: RsaKeyPair, algorithm: KeyAlgorithm) -> Result<Self, SignError> {
+        Ok(Self {
+            public: stated(pair.public_key())?,
+            pair: Pair::Rsa(Box::new(pair)),
+            algorithm,
+        })
+    }
+
+    fn ec(pair: EcdsaKeyPair, algorithm: KeyAlgorithm) -> Result<Self, SignError> {
+        Ok(Self {
+            public: stated(pair.public_key())?,
+            pair: Pair::Ec(Box::new(pair)),
+            algorithm,
+        })
+    }
+
+    fn sm2(key: Sm2Key) -> Result<Self, SignError> {
+        Ok(Self {
+            public: key.public()?,
+            pair: Pair::Sm2(Box::new(key)),
+            algorithm: KeyAlgorithm::Sm2,
         })
     }
 
@@ -119,10 +131,12 @@ impl PrivateKey {
             Pair::Ec(pair) => Ok(Zeroizing::new(
                 pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
             )),
+            Pair::Sm2(key) => key.to_pkcs8(),
+            Pair::External(_) => Err(SignError::Key("it is elsewhere and cannot be exported")),
         }
     }
 
-    /// Signs `message` itself (it is digested on the way). ECDSA signatures are in their ASN.1 form.
+    /// Signs `message` itself (it is digested on the way). Signatures of elliptic curves are in their ASN.1 form.
     pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         let failed = |_| SignError::Crypto("sign");
         let random = SystemRandom::new();
@@ -138,6 +152,10 @@ impl PrivateKey {
                 .map_err(failed)?
                 .as_ref()
                 .to_vec()),
+            Pair::Sm2(key) => key.sign(message),
+            Pair::External(key) => key
+                .sign(self.algorithm, message)
+                .map_err(SignError::ExternalKey),
         }
     }
 
@@ -148,37 +166,15 @@ impl PrivateKey {
     pub(crate) fn public(&self) -> &SubjectPublicKeyInfoOwned {
         &self.public
     }
+}
 
-    /// The digest that signatures of this key are made over.
-    pub(crate) fn digest(&self) -> &'static DigestAlgorithm {
-        match self.algorithm {
-            KeyAlgorithm::P384 => &aws_lc_rs::digest::SHA384,
-            KeyAlgorithm::P256
-            | KeyAlgorithm::Rsa2048
-            | KeyAlgorithm::Rsa3072
-            | KeyAlgorithm::Rsa4096 => &aws_lc_rs::digest::SHA256,
-        }
-    }
-
-    pub(crate) fn signature_algorithm(&self) -> AlgorithmIdentifierOwned {
-        // RFC 4055 section 5 wants a NULL for RSA, RFC 5758 section 3.2 nothing for ECDSA.
-        match self.algorithm {
-            KeyAlgorithm::P256 => AlgorithmIdentifierOwned {
-                oid: oid::ECDSA_WITH_SHA256,
-                parameters: None,
-            },
-            KeyAlgorithm::P384 => AlgorithmIdentifierOwned {
-                oid: oid::ECDSA_WITH_SHA384,
-                parameters: None,
-            },
-            KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
-                AlgorithmIdentifierOwned {
-                    oid: oid::SHA256_WITH_RSA,
-                    parameters: Some(Any::from(Null)),
-                }
-            }
-        }
-    }
+/// The public half of a key pair as certificates state it.
+fn stated<'k>(
+    key: &impl AsDer<PublicKeyX509Der<'k>>,
+) -> Result<SubjectPublicKeyInfoOwned, SignError> {
+    let spki = key.as_der();
+    let spki = spki.map_err(|_| SignError::Crypto("state a public key"))?;
+    Ok(SubjectPublicKeyInfoOwned::from_der(spki.as_ref())?)
 }
 
 /// A finished signature, as the builders of x509-cert want it.
@@ -210,7 +206,7 @@ impl ::signature::Keypair for PrivateKey {
 
 impl DynSignatureAlgorithmIdentifier for PrivateKey {
     fn signature_algorithm_identifier(&self) -> spki::Result<AlgorithmIdentifierOwned> {
-        Ok(self.signature_algorithm())
+        Ok(self.algorithm.signature_algorithm())
     }
 }
 

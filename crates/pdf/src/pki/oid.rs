@@ -28,6 +28,15 @@ pub(crate) const ECDSA_WITH_SHA384: ObjectIdentifier = oid("1.2.840.10045.4.3.3"
 pub(crate) const ECDSA_WITH_SHA512: ObjectIdentifier = oid("1.2.840.10045.4.3.4");
 pub(crate) const ED25519: ObjectIdentifier = oid("1.3.101.112");
 
+// The same in Chinese cryptography (GM/T 0006-2012).
+pub(crate) const SM2: ObjectIdentifier = oid("1.2.156.10197.1.301");
+pub(crate) const SM2_SIGN: ObjectIdentifier = oid("1.2.156.10197.1.301.1");
+pub(crate) const SM3: ObjectIdentifier = oid("1.2.156.10197.1.401");
+pub(crate) const SM2_WITH_SM3: ObjectIdentifier = oid("1.2.156.10197.1.501");
+/// The content types of GM/T 0010-2012, whose structures are those of CMS.
+pub(crate) const GM_DATA: ObjectIdentifier = oid("1.2.156.10197.6.1.4.2.1");
+pub(crate) const GM_SIGNED_DATA: ObjectIdentifier = oid("1.2.156.10197.6.1.4.2.2");
+
 // CMS (RFC 5652, RFC 5035, RFC 3161).
 pub(crate) const DATA: ObjectIdentifier = oid("1.2.840.113549.1.7.1");
 pub(crate) const SIGNED_DATA: ObjectIdentifier = oid("1.2.840.113549.1.7.2");
@@ -60,3 +69,9 @@ pub(crate) const BASIC_CONSTRAINTS: ObjectIdentifier = oid("2.5.29.19");
 pub(crate) const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = oid("2.5.29.31");
 pub(crate) const CERTIFICATE_POLICIES: ObjectIdentifier = oid("2.5.29.32");
 pub(crate) const EXTENDED_KEY_USAGE: ObjectIdentifier = oid("2.5.29.37");
+
+// OCSP (RFC 6960).
+pub(crate) const OCSP: ObjectIdentifier = oid("1.3.6.1.5.5.7.48.1");
+pub(crate) const OCSP_BASIC: ObjectIdentifier = oid("1.3.6.1.5.5.7.48.1.1");
+pub(crate) const OCSP_NONCE: ObjectIdentifier = oid("1.3.6.1.5.5.7.48.1.2");
+pub(crate) const OCSP_SIGNING: ObjectIdentifier = oid("1.3.6.1.5.5.7.3.9");

@@ -1,7 +1,7 @@
 //! What keeps signatures checkable for decades (ETSI EN 319 142-1): evidence in the document (B-LT), and timestamps over the
 //! whole document (B-LTA), each renewed before it ages.
 
-use aws_lc_rs::digest::{self, SHA256, digest};
+use aws_lc_rs::digest::{self, digest};
 
 use super::{
     Field, SignError, TIMESTAMP_ROOM,
@@ -12,6 +12,7 @@ use crate::{
     document::Document,
     form,
     increment::Increment,
+    pki::Hash,
     syntax::{Dict, Id, Value},
     timestamp::{Timestamp, TimestampRequest},
     verify::cms::Cms,
@@ -128,7 +129,7 @@ impl PendingArchive {
         nonce: [u8; 16],
         policy: Option<&str>,
     ) -> Result<TimestampRequest, SignError> {
-        TimestampRequest::new(&self.blank.digest(&SHA256), nonce, policy)
+        TimestampRequest::new(&self.blank.digest(Hash::Sha256), nonce, policy)
     }
 
     /// The file with the timestamp.

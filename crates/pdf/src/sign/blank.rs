@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
-use aws_lc_rs::digest::{Algorithm, Context, Digest};
-
 use super::SignError;
-use crate::{increment::Updated, syntax::Id};
+use crate::{
+    increment::Updated,
+    pki::{Digest, Hash},
+    syntax::Id,
+};
 
 /// The width of each number of a byte range before it is known. Ten digits hold every offset of a file of at most 256 MiB.
 const RANGE_DIGITS: usize = 10;
@@ -76,12 +78,9 @@ impl Blank {
     }
 
     /// The digest of everything but the signature.
-    pub(super) fn digest(&self, algorithm: &'static Algorithm) -> Digest {
-        let mut context = Context::new(algorithm);
-        for range in self.ranges() {
-            context.update(&self.bytes[range]);
-        }
-        context.finish()
+    pub(super) fn digest(&self, hash: Hash) -> Digest {
+        let [before, after] = self.ranges();
+        hash.of(&[&self.bytes[before], &self.bytes[after]])
     }
 
     /// The finished file.

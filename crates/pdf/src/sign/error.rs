@@ -54,6 +54,9 @@ pub enum SignError {
     /// A private key is of no kind that is supported, or damaged.
     #[error("the private key is damaged or of a kind that is not supported: {0}")]
     Key(&'static str),
+    /// A private key outside this process did not sign.
+    #[error("the private key outside this process did not sign")]
+    ExternalKey(#[source] crate::pki::ExternalKeyError),
     /// A certificate is damaged, or does not belong to its key.
     #[error("the certificate cannot be used: {0}")]
     Certificate(&'static str),

@@ -9,7 +9,7 @@ use jiff::{Timestamp as Moment, tz::Offset};
 use super::{MessageImprint, TimeStampReq};
 use crate::{
     cms::{self, Content},
-    pki::{Credential, oid},
+    pki::{Credential, Hash},
     sign::SignError,
 };
 
@@ -83,18 +83,13 @@ impl Responder {
             Ok(request) if question.len() <= MAX_REQUEST && request.version == 1 => request,
             _ => return reject(BAD_REQUEST, "the request cannot be read"),
         };
-        let length = match request.imprint.algorithm.oid {
-            oid::SHA256 => 32,
-            oid::SHA384 => 48,
-            oid::SHA512 => 64,
-            _ => {
-                return reject(
-                    BAD_ALGORITHM,
-                    "the digest is not SHA-256, SHA-384 or SHA-512",
-                );
-            }
+        let Some(hash) = Hash::of_oid(request.imprint.algorithm.oid) else {
+            return reject(
+                BAD_ALGORITHM,
+                "the digest is not SHA-256, SHA-384, SHA-512 or SM3",
+            );
         };
-        if request.imprint.hash.as_bytes().len() != length {
+        if request.imprint.hash.as_bytes().len() != hash.length() {
             return reject(
                 BAD_REQUEST,
                 "the digest has another length than its algorithm",

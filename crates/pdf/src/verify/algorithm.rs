@@ -1,26 +1,13 @@
 //! Checks digests and public-key signatures by the algorithms that CMS and X.509 name.
 
-use aws_lc_rs::{
-    digest::{self, Algorithm as DigestAlgorithm},
-    signature::{self, UnparsedPublicKey, VerificationAlgorithm},
-};
+use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use der::{
     Decode as _, Encode as _, Sequence,
     asn1::{ObjectIdentifier, UintRef},
 };
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
-use crate::pki::oid;
-
-/// The digest that an algorithm identifier names; `None` when it is unknown, or too weak to be relied on (SHA-1, MD5).
-pub(super) fn digest_algorithm(oid: ObjectIdentifier) -> Option<&'static DigestAlgorithm> {
-    match oid {
-        oid::SHA256 => Some(&digest::SHA256),
-        oid::SHA384 => Some(&digest::SHA384),
-        oid::SHA512 => Some(&digest::SHA512),
-        _ => None,
-    }
-}
+use crate::pki::{Hash, oid, sm2};
 
 /// What a digest is called in reports.
 pub(super) fn digest_name(oid: ObjectIdentifier) -> String {
@@ -29,6 +16,7 @@ pub(super) fn digest_name(oid: ObjectIdentifier) -> String {
         oid::SHA256 => "sha256".to_owned(),
         oid::SHA384 => "sha384".to_owned(),
         oid::SHA512 => "sha512".to_owned(),
+        oid::SM3 => "sm3".to_owned(),
         other => other.to_string(),
     }
 }
@@ -44,6 +32,7 @@ pub(super) fn signature_name(
         (_, Some(oid::P256)) => "ecdsa-p256".to_owned(),
         (_, Some(oid::P384)) => "ecdsa-p384".to_owned(),
         (_, Some(oid::P521)) => "ecdsa-p521".to_owned(),
+        (_, Some(oid::SM2)) => "sm2".to_owned(),
         (
             oid::RSA
             | oid::SHA1_WITH_RSA
@@ -58,7 +47,7 @@ pub(super) fn signature_name(
 
 /// Why a signature does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// The algorithm, or its combination with the key, is unknown or too weak.
     Unsupported,
     /// The signature is false.
@@ -66,21 +55,37 @@ pub(super) enum Broken {
 }
 
 /// Checks `signature` over `message`. `digest` is the digest named beside the algorithm in CMS; certificates have none.
-pub(super) fn check(
+pub(crate) fn check(
     key: &SubjectPublicKeyInfoOwned,
     algorithm: &AlgorithmIdentifierOwned,
     digest: Option<ObjectIdentifier>,
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), Broken> {
-    let verification = verification(key, algorithm, digest).ok_or(Broken::Unsupported)?;
-    let key = key
-        .subject_public_key
-        .as_bytes()
-        .ok_or(Broken::Unsupported)?;
-    UnparsedPublicKey::new(verification, key)
-        .verify(message, signature)
-        .map_err(|_| Broken::Mismatch)
+    let public = key.subject_public_key.as_bytes();
+    let public = public.ok_or(Broken::Unsupported)?;
+    let holds = if curve(key) == Some(oid::SM2) {
+        if !is_sm2_with_sm3(algorithm.oid, digest) {
+            return Err(Broken::Unsupported);
+        }
+        sm2::verify(public, message, signature)
+    } else {
+        let verification = verification(key, algorithm, digest).ok_or(Broken::Unsupported)?;
+        UnparsedPublicKey::new(verification, public)
+            .verify(message, signature)
+            .is_ok()
+    };
+    holds.then_some(()).ok_or(Broken::Mismatch)
+}
+
+/// Whether SM2 with SM3 is meant. Certificates name both in one; in CMS the digest is named beside it, and implementations
+/// after GM/T 0010-2012 then name SM2 alone: its signatures or just its curve.
+fn is_sm2_with_sm3(algorithm: ObjectIdentifier, digest: Option<ObjectIdentifier>) -> bool {
+    match digest {
+        None => algorithm == oid::SM2_WITH_SM3,
+        Some(oid::SM3) => matches!(algorithm, oid::SM2_WITH_SM3 | oid::SM2_SIGN | oid::SM2),
+        Some(_) => false,
+    }
 }
 
 fn verification(
@@ -180,7 +185,7 @@ fn pss_digest(algorithm: &AlgorithmIdentifierOwned) -> Option<ObjectIdentifier> 
     let mask: AlgorithmIdentifierOwned = parameters.mask?.parameters?.decode_as().ok()?;
     let salt = parameters.salt?;
     let usual = mask.oid == digest
-        && salt.as_bytes() == [u8::try_from(digest_algorithm(digest)?.output_len()).ok()?]
+        && salt.as_bytes() == [u8::try_from(Hash::of_oid(digest)?.length()).ok()?]
         && parameters
             .trailer
             .is_none_or(|trailer| trailer.as_bytes() == [1]);

@@ -1,6 +1,6 @@
 //! Reads a CMS structure (RFC 5652) as far as a verifier needs it, and checks its cryptographic signature.
 
-use aws_lc_rs::digest;
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use der::{Decode as _, asn1::ObjectIdentifier};
 use x509_cert::{ext::pkix::SubjectKeyIdentifier, spki::AlgorithmIdentifierOwned};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cms::{IssuerAndSerialNumber, SigningCertificateV2},
-    pki::oid,
+    pki::{Hash, oid},
 };
 
 /// The most certificates, and the most revocation lists, of one structure.
@@ -59,7 +59,11 @@ impl<'a> Cms<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (outer, _) = Tlv::split(bytes)?;
         let mut info = expect(outer, SEQUENCE)?.elements();
-        if object_identifier(&mut info)? != oid::SIGNED_DATA {
+        // GM/T 0010-2012 has the structures of CMS under content types of its own.
+        if !matches!(
+            object_identifier(&mut info)?,
+            oid::SIGNED_DATA | oid::GM_SIGNED_DATA
+        ) {
             return None;
         }
         let mut signed = info
@@ -152,8 +156,7 @@ impl<'a> Cms<'a> {
             .certificate
             .tbs_certificate()
             .subject_public_key_info();
-        let digest_algorithm =
-            algorithm::digest_algorithm(self.signer.digest.oid).ok_or(Flaw::Algorithm)?;
+        let hash = Hash::of_oid(self.signer.digest.oid).ok_or(Flaw::Algorithm)?;
         let check = |message: &[u8]| {
             let digest = Some(self.signer.digest.oid);
             algorithm::check(
@@ -167,18 +170,16 @@ impl<'a> Cms<'a> {
         };
         let Some(attributes) = self.signer.signed_attributes else {
             // Without signed attributes the signature is over the content itself (section 5.4), which must then be plain data.
-            return if self.content_type == oid::DATA {
+            return if matches!(self.content_type, oid::DATA | oid::GM_DATA) {
                 check(&content.concat())
             } else {
                 Err(Flaw::Attributes)
             };
         };
-        let mut context = digest::Context::new(digest_algorithm);
-        content.iter().for_each(|piece| context.update(piece));
         let message_digest = self
             .signed_attribute(oid::MESSAGE_DIGEST)
             .ok_or(Flaw::Attributes)?;
-        if message_digest.tag != OCTET_STRING || message_digest.content != context.finish().as_ref()
+        if message_digest.tag != OCTET_STRING || message_digest.content != hash.of(content).as_ref()
         {
             return Err(Flaw::Digest);
         }
@@ -203,16 +204,11 @@ impl<'a> Cms<'a> {
             let Some(first) = attribute.certs.first() else {
                 return Some(false);
             };
-            let digest = first
-                .hash_algorithm
-                .as_ref()
-                .map_or(oid::SHA256, |algorithm| algorithm.oid);
-            let Some(algorithm) = algorithm::digest_algorithm(digest) else {
-                return Some(false);
-            };
-            return Some(
-                digest::digest(algorithm, &signer.der).as_ref() == first.cert_hash.as_bytes(),
-            );
+            let stated = first.hash_algorithm.as_ref();
+            let hash = stated.map_or(Some(Hash::Sha256), |stated| Hash::of_oid(stated.oid));
+            return Some(hash.is_some_and(|hash| {
+                hash.of(&[&signer.der]).as_ref() == first.cert_hash.as_bytes()
+            }));
         }
         // The first version of the attribute has SHA-1 (RFC 2634 section 5.4): `SEQUENCE { SEQUENCE OF ESSCertID { hash, … } }`.
         let attribute = self.signed_attribute(oid::SIGNING_CERTIFICATE)?;
@@ -226,7 +222,7 @@ impl<'a> Cms<'a> {
                     .elements()
                     .tagged(OCTET_STRING)
             });
-        let sha1 = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &signer.der);
+        let sha1 = digest(&SHA1_FOR_LEGACY_USE_ONLY, &signer.der);
         Some(hash.is_some_and(|hash| hash.content == sha1.as_ref()))
     }
 

@@ -4,13 +4,15 @@ use der::{Decode as _, asn1::ObjectIdentifier};
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use super::{
-    algorithm,
     chain::{Known, Pool, Purpose},
     cms::Cms,
     report::{Code, Finding, Party, Severity},
     tlv::{INTEGER, OCTET_STRING, SEQUENCE, Tlv},
 };
-use crate::{pki::oid, text};
+use crate::{
+    pki::{Hash, oid},
+    text,
+};
 
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const GENERALIZED_TIME: u8 = 0x18;
@@ -90,11 +92,8 @@ pub(super) fn check(
     let (Some(info), Some(encapsulated)) = (info, cms.content) else {
         return Err("the timestamp token is malformed");
     };
-    let digest = algorithm::digest_algorithm(info.digest)
-        .ok_or("the timestamp has an unsupported digest")?;
-    let mut context = aws_lc_rs::digest::Context::new(digest);
-    content.iter().for_each(|piece| context.update(piece));
-    if context.finish().as_ref() != info.imprint {
+    let hash = Hash::of_oid(info.digest).ok_or("the timestamp has an unsupported digest")?;
+    if hash.of(content).as_ref() != info.imprint {
         return Err("the timestamp is over something else");
     }
     let signer: &Known = cms

@@ -16,6 +16,7 @@ mod samples;
 mod seal;
 mod sign;
 mod signature;
+mod sm2;
 mod structures;
 mod timestamp;
 mod tools;
