@@ -7,7 +7,7 @@ use crate::event::{Event, Happening};
 use crate::new::{is_reason, limits};
 use crate::operation::{Actor, Consent, Message, Operation, Proof, Refusal, Route, Who};
 use crate::recorder::Recorder;
-use crate::state::{Flow, Intent, SignerNo, State, Status, Step};
+use crate::state::{Downgrade, Flow, Intent, Level, SignerNo, State, Status, Step};
 
 /// A flow after an operation, with what there is to record.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,8 +55,31 @@ pub fn apply(
             base,
             document,
             certificate,
+            level,
+            downgrade,
         } => {
-            apply_signature(&mut recorder, actor, signer, base, document, certificate)?;
+            let made = Made {
+                base,
+                document,
+                level,
+                downgrade,
+            };
+            apply_signature(&mut recorder, actor, signer, certificate, made)?;
+        }
+        Operation::Preserve {
+            base,
+            document,
+            level,
+            renew_by,
+            downgrade,
+        } => {
+            let made = Made {
+                base,
+                document,
+                level,
+                downgrade,
+            };
+            preserve(&mut recorder, actor, renew_by, made)?;
         }
         Operation::SealingFailed { reason } => fail_sealing(&mut recorder, actor, &reason)?,
         Operation::Complete { document } => complete(&mut recorder, actor, document)?,
@@ -89,6 +112,7 @@ fn check_actor(flow: &Flow, operation: &Operation, actor: &Actor) -> Result<(), 
         Operation::Notify { .. }
         | Operation::Expire
         | Operation::Apply { .. }
+        | Operation::Preserve { .. }
         | Operation::SealingFailed { .. }
         | Operation::Complete { .. } => matches!(actor.who, Who::System),
     };
@@ -114,6 +138,7 @@ fn check_state(status: Status, operation: &Operation) -> Result<(), Refusal> {
         Operation::Notify { .. } | Operation::Apply { .. } | Operation::SealingFailed { .. } => {
             matches!(status, Status::Signing | Status::Sealing)
         }
+        Operation::Preserve { .. } => matches!(status, Status::Sealing | Status::Completed),
         Operation::Complete { .. } => matches!(status, Status::Sealing),
     };
     if permitted {
@@ -318,13 +343,20 @@ fn expire(recorder: &mut Recorder, actor: &Actor) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// A document that sealing has made.
+struct Made {
+    base: Digest,
+    document: Digest,
+    level: Level,
+    downgrade: Option<Downgrade>,
+}
+
 fn apply_signature(
     recorder: &mut Recorder,
     actor: &Actor,
     no: SignerNo,
-    base: Digest,
-    document: Digest,
     certificate: String,
+    made: Made,
 ) -> Result<(), Refusal> {
     let at = recorder.now;
     let current = recorder.flow.document;
@@ -332,9 +364,10 @@ fn apply_signature(
     let Step::Signed { intent } = &signer.step else {
         return Err(Refusal::NothingToApply { signer: no });
     };
-    if base != current {
+    if made.base != current {
         return Err(Refusal::StaleDocument);
     }
+    let document = made.document;
     signer.step = Step::Applied {
         intent: intent.clone(),
         at,
@@ -343,6 +376,9 @@ fn apply_signature(
     };
     recorder.flow.document = document;
     recorder.flow.sealing = Default::default();
+    let lowest = recorder.flow.level.unwrap_or(made.level).min(made.level);
+    recorder.flow.level = Some(lowest);
+    note_downgrade(recorder, actor, Some(no), made);
     recorder.record(
         actor,
         Happening::Applied {
@@ -354,6 +390,65 @@ fn apply_signature(
     recorder.open_next();
     recorder.settle();
     Ok(())
+}
+
+fn preserve(
+    recorder: &mut Recorder,
+    actor: &Actor,
+    renew_by: Option<UtcMillis>,
+    made: Made,
+) -> Result<(), Refusal> {
+    if !recorder.flow.is_fully_applied() {
+        return Err(Refusal::NotFullyApplied);
+    }
+    if made.base != recorder.flow.newest() {
+        return Err(Refusal::StaleDocument);
+    }
+    let Made {
+        document, level, ..
+    } = made;
+    recorder.flow.level = Some(level);
+    recorder.flow.renew_by = renew_by;
+    let is_completed = recorder.flow.state.status() == Status::Completed;
+    if is_completed {
+        recorder.flow.archived = Some(document);
+    } else {
+        recorder.flow.document = document;
+        recorder.flow.sealing = Default::default();
+    }
+    note_downgrade(recorder, actor, None, made);
+    recorder.record(
+        actor,
+        Happening::Preserved {
+            document,
+            level,
+            renew_by,
+        },
+    );
+    if !is_completed {
+        recorder.settle();
+    }
+    Ok(())
+}
+
+fn note_downgrade(recorder: &mut Recorder, actor: &Actor, signer: Option<SignerNo>, made: Made) {
+    let Some(Downgrade { wanted, reason }) = made.downgrade else {
+        return;
+    };
+    let reason = cut(&reason, limits::REASON_CHARS);
+    recorder.flow.downgrade = Some(Downgrade {
+        wanted,
+        reason: reason.clone(),
+    });
+    recorder.record(
+        actor,
+        Happening::Downgraded {
+            signer,
+            wanted,
+            reached: made.level,
+            reason,
+        },
+    );
 }
 
 fn fail_sealing(recorder: &mut Recorder, actor: &Actor, reason: &str) -> Result<(), Refusal> {

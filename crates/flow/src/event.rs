@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::Digest;
 use crate::operation::{Message, Method, Who};
-use crate::state::SignerNo;
+use crate::state::{Level, SignerNo};
 
 /// The chain value before the first event.
 pub const GENESIS: Digest = Digest::from_bytes([0; 32]);
@@ -125,6 +125,26 @@ pub enum Happening {
         document: Digest,
         /// The certificate's serial number.
         certificate: String,
+    },
+    /// A signature, or all of them, got a lower level than was wanted, because the operator rather has that than to wait.
+    Downgraded {
+        /// Whose signature; nothing: all of them.
+        signer: Option<SignerNo>,
+        /// The level that was wanted.
+        wanted: Level,
+        /// The level that was reached.
+        reached: Level,
+        /// Why.
+        reason: String,
+    },
+    /// What later checks need was put into the document with all signatures; after the flow was completed: anew.
+    Preserved {
+        /// The document with it.
+        document: Digest,
+        /// The level of the signatures now.
+        level: Level,
+        /// When its newest timestamp must have been renewed.
+        renew_by: Option<UtcMillis>,
     },
     /// An attempt to put a signature into the PDF, or to verify the result, failed.
     SealingFailed {

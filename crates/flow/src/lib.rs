@@ -27,4 +27,5 @@ pub use digest::{Digest, NotADigest};
 pub use event::{Event, Happening};
 pub use new::{Invalid, NewFlow, NewSigner, Problem, create, limits};
 pub use operation::{Actor, Consent, Message, Method, Operation, Proof, Refusal, Route, Who};
-pub use state::{Flow, Intent, Party, Place, Sealing, Signer, SignerNo, State, Status, Step};
+pub use state::{
+    Downgrade, Flow, Intent, Level, NotALevel, Party, Place, Sealing, Signer, SignerNo, State, Status, Step};

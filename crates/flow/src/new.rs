@@ -173,6 +173,10 @@ pub fn create(new: NewFlow, actor: &Actor, now: UtcMillis) -> Result<Change, Vec
         state: State::Draft,
         sealing: Sealing::default(),
         reminded_at: None,
+        level: None,
+        downgrade: None,
+        archived: None,
+        renew_by: None,
         events: 0,
     };
     let created = Happening::Created {

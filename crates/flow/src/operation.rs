@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use sealpost_contract::UtcMillis;
 use serde::{Deserialize, Serialize};
 
-use crate::state::{SignerNo, Status};
+use crate::state::{Downgrade, Level, SignerNo, Status};
 use crate::{Digest, limits};
 
 /// Something that someone wants to do to a flow.
@@ -60,6 +60,24 @@ pub enum Operation {
         document: Digest,
         /// The serial number of the certificate.
         certificate: String,
+        /// Which level the signature has.
+        level: Level,
+        /// Why that is not the level that was wanted.
+        downgrade: Option<Downgrade>,
+    },
+    /// Reports that what later checks need was put into the PDF of all signatures, or put there anew after the flow was
+    /// completed. By the system.
+    Preserve {
+        /// The document that it was added to. If it is no longer the flow's newest, another was faster.
+        base: Digest,
+        /// The document with it; the same where nothing could be added.
+        document: Digest,
+        /// Which level the signatures have now.
+        level: Level,
+        /// When the timestamp that keeps it must have been renewed; nothing: there is none.
+        renew_by: Option<UtcMillis>,
+        /// Why that is not the level that was wanted.
+        downgrade: Option<Downgrade>,
     },
     /// Reports that sealing failed, and asks for another attempt later. By the system.
     SealingFailed {

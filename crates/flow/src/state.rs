@@ -41,6 +41,18 @@ pub struct Flow {
     pub sealing: Sealing,
     /// When the signers were last reminded.
     pub reminded_at: Option<UtcMillis>,
+    /// The lowest level of the signatures so far.
+    #[serde(default)]
+    pub level: Option<Level>,
+    /// Why a signature has a lower level than was wanted, if one has.
+    #[serde(default)]
+    pub downgrade: Option<Downgrade>,
+    /// The completed document with its timestamps renewed; [`Flow::document`] stays what the flow ended with.
+    #[serde(default)]
+    pub archived: Option<Digest>,
+    /// When the newest timestamp over the whole document must have been renewed.
+    #[serde(default)]
+    pub renew_by: Option<UtcMillis>,
     /// How many events the flow has, which is the last one's number.
     pub events: u64,
 }
@@ -202,6 +214,32 @@ pub struct Intent {
     pub document: Digest,
 }
 
+/// What a signature carries to be checked with later (ETSI EN 319 142-1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Level {
+    /// Itself and its certificates.
+    #[serde(rename = "B-B")]
+    BB,
+    /// A timestamp, too.
+    #[serde(rename = "B-T")]
+    BT,
+    /// What says that no certificate was revoked, too.
+    #[serde(rename = "B-LT")]
+    BLT,
+    /// A timestamp over all of that, too.
+    #[serde(rename = "B-LTA")]
+    BLTA,
+}
+
+/// That a signature has a lower level than was wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Downgrade {
+    /// The level that was wanted.
+    pub wanted: Level,
+    /// Why it was not reached, at most 200 characters.
+    pub reason: String,
+}
+
 /// The sealing worker's task.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealing {
@@ -246,6 +284,11 @@ impl Flow {
     /// Whether the document carries everybody's signature.
     pub fn is_fully_applied(&self) -> bool {
         self.signers.iter().all(|signer| signer.step.is_applied())
+    }
+
+    /// The document as it is handed out: what the flow ended with, or that with its timestamps renewed.
+    pub fn newest(&self) -> Digest {
+        self.archived.unwrap_or(self.document)
     }
 
     /// Whether `document` is the original or one of the versions that a signature made.
@@ -324,6 +367,43 @@ impl Status {
             Status::Draft | Status::Signing | Status::Sealing => false,
             Status::Completed | Status::Revoked | Status::Expired | Status::Rejected => true,
         }
+    }
+}
+
+impl Level {
+    /// All of them, from the lowest on.
+    pub const ALL: [Level; 4] = [Level::BB, Level::BT, Level::BLT, Level::BLTA];
+
+    /// The name of the standard.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::BB => "B-B",
+            Level::BT => "B-T",
+            Level::BLT => "B-LT",
+            Level::BLTA => "B-LTA",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The text names no [`Level`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a level is one of b-b, b-t, b-lt and b-lta")]
+pub struct NotALevel;
+
+impl FromStr for Level {
+    type Err = NotALevel;
+
+    fn from_str(text: &str) -> Result<Level, NotALevel> {
+        Level::ALL
+            .into_iter()
+            .find(|level| level.as_str().eq_ignore_ascii_case(text))
+            .ok_or(NotALevel)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sealpost_contract::{SignFlowId, UtcMillis};
 use sealpost_flow::{
-    Actor, Change, Digest, Flow, NewFlow, NewSigner, Operation, Party, Place, Proof, Refusal,
+    Actor, Change, Digest, Flow, Level, NewFlow, NewSigner, Operation, Party, Place, Proof, Refusal,
     SignerNo, Status, apply, create,
 };
 
@@ -150,5 +150,18 @@ pub(crate) fn apply_for(flow: &Flow, signer: SignerNo) -> Operation {
         base: flow.document,
         document: Digest::of_parts(&[flow.document.as_bytes(), &[signer]]),
         certificate: format!("0{signer}"),
+        level: Level::BT,
+        downgrade: None,
+    }
+}
+
+pub(crate) fn preserve(flow: &Flow) -> Operation {
+    let base = flow.newest();
+    Operation::Preserve {
+        base,
+        document: Digest::of_parts(&[base.as_bytes(), b"preserved"]),
+        level: Level::BLTA,
+        renew_by: Some(DEADLINE),
+        downgrade: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sealpost_flow::{
-    Actor, Change, Digest, Flow, Happening, Message, Method, NewSigner, Operation, Proof, Route,
+    Actor, Change, Digest, Downgrade, Flow, Happening, Level, Message, Method, NewSigner, Operation, Proof, Route,
     Step, apply, event,
 };
 
@@ -59,6 +59,15 @@ fn attempt() -> impl Strategy<Value = Attempt> {
             base,
             document: Digest::from_bytes(made),
             certificate: "01".into(),
+            level: Level::BT,
+            downgrade: Some(Downgrade { wanted: Level::BLTA, reason: "because".into() }),
+        }),
+        3 => (digest(), any::<[u8; 32]>()).prop_map(|(base, made)| Operation::Preserve {
+            base,
+            document: Digest::from_bytes(made),
+            level: Level::BLTA,
+            renew_by: Some(DEADLINE),
+            downgrade: None,
         }),
         2 => reason().prop_map(|reason| Operation::SealingFailed { reason }),
         5 => digest().prop_map(|document| Operation::Complete { document }),
@@ -72,6 +81,7 @@ fn attempt() -> impl Strategy<Value = Attempt> {
             Operation::Notify { .. }
             | Operation::Expire
             | Operation::Apply { .. }
+            | Operation::Preserve { .. }
             | Operation::SealingFailed { .. }
             | Operation::Complete { .. } => Actor::SYSTEM,
         };
@@ -84,6 +94,7 @@ fn attempt() -> impl Strategy<Value = Attempt> {
 }
 
 fn with_current(operation: Operation, flow: &Flow) -> Operation {
+    let current_mark = document(CURRENT);
     let current = |digest: Digest| {
         if digest == document(CURRENT) {
             flow.document
@@ -106,11 +117,32 @@ fn with_current(operation: Operation, flow: &Flow) -> Operation {
             base,
             document,
             certificate,
+            level,
+            downgrade,
         } => Operation::Apply {
             signer,
             base: current(base),
             document,
             certificate,
+            level,
+            downgrade,
+        },
+        Operation::Preserve {
+            base,
+            document,
+            level,
+            renew_by,
+            downgrade,
+        } => Operation::Preserve {
+            base: if base == current_mark {
+                flow.newest()
+            } else {
+                base
+            },
+            document,
+            level,
+            renew_by,
+            downgrade,
         },
         Operation::Complete { document } => Operation::Complete {
             document: current(document),
@@ -134,11 +166,12 @@ proptest! {
             let Ok(Change { flow: after, events }) = apply(&flow, operation.clone(), &actor, now) else {
                 continue;
             };
-            prop_assert!(!flow.state.status().is_final(), "{operation:?} left {:?}", flow.state);
+            let renewed = matches!(operation, Operation::Preserve { .. }) && flow.state == after.state && flow.document == after.document;
+            prop_assert!(renewed || !flow.state.status().is_final(), "{operation:?} left {:?}", flow.state);
             check_record(&flow, &after, &events, now)?;
             check_order(&after)?;
             check_sealing(&after)?;
-            ends += usize::from(after.state.end().is_some());
+            ends += usize::from(flow.state.end().is_none() && after.state.end().is_some());
             flow = after;
         }
         prop_assert!(ends <= 1, "a flow ended {ends} times");
@@ -168,7 +201,7 @@ fn check_record(
     };
     prop_assert_eq!(
         events.iter().filter(ending).count(),
-        usize::from(after.state.end().is_some())
+        usize::from(before.state.end().is_none() && after.state.end().is_some())
     );
     Ok(())
 }

@@ -2,13 +2,14 @@
 
 use sealpost_contract::EndStatus;
 use sealpost_flow::{
+    Downgrade, Level,
     Actor, Consent, Flow, Happening, Method, Operation, Proof, Refusal, Route, Status, Step, apply,
     sealing_wait,
 };
 
 use crate::cases::{
     DEADLINE, NOW, Story as _, apply_for, document, draft, in_status, initiator, organization,
-    person, seller_and_buyer, sign, started,
+    person, preserve, seller_and_buyer, sign, started,
 };
 
 fn steps(flow: &Flow) -> Vec<&'static str> {
@@ -319,4 +320,60 @@ fn a_flow_survives_json() {
         let json = serde_json::to_string(&flow).unwrap();
         assert_eq!(serde_json::from_str::<Flow>(&json).unwrap(), flow);
     }
+}
+
+/// What later checks need is added before the end and may be added again after it, which leaves the end as it was.
+#[test]
+fn a_completed_document_is_preserved_again_and_again() {
+    let signed = in_status(Status::Sealing).applied(2);
+    assert_eq!(signed.level, Some(Level::BT));
+    let preserved = signed.after(preserve(&signed), &Actor::SYSTEM);
+    assert_eq!((preserved.level, preserved.renew_by), (Some(Level::BLTA), Some(DEADLINE)));
+    assert_ne!(preserved.document, signed.document);
+    assert!(preserved.sealing.next_at.is_some(), "it is still to be completed");
+    let complete = Operation::Complete {
+        document: preserved.document,
+    };
+    let completed = preserved.after(complete, &Actor::SYSTEM);
+    let change = completed.attempt(preserve(&completed), &Actor::SYSTEM).unwrap();
+    let renewed = change.flow;
+    assert_eq!((&renewed.state, renewed.document), (&completed.state, completed.document));
+    assert_eq!(renewed.archived, Some(renewed.newest()));
+    assert!(matches!(change.events[..], [sealpost_flow::Event { what: Happening::Preserved { .. }, .. }]));
+    assert_eq!(
+        renewed.attempt(preserve(&completed), &Actor::SYSTEM),
+        Err(Refusal::StaleDocument)
+    );
+}
+
+/// Where the operator rather has a lower level than to wait, it is recorded which, and why.
+#[test]
+fn a_downgrade_is_recorded_with_its_reason() {
+    let signed = started(seller_and_buyer());
+    let Operation::Apply { signer, base, document, certificate, .. } = apply_for(&signed, 1) else {
+        panic!("it applies a signature");
+    };
+    let downgrade = Downgrade {
+        wanted: Level::BLTA,
+        reason: "no timestamp authority answered".repeat(10),
+    };
+    let lower = Operation::Apply {
+        signer,
+        base,
+        document,
+        certificate,
+        level: Level::BB,
+        downgrade: Some(downgrade),
+    };
+    let change = signed.attempt(lower, &Actor::SYSTEM).unwrap();
+    let Happening::Downgraded { signer, wanted, reached, reason } = &change.events[0].what else {
+        panic!("{:?}", change.events);
+    };
+    assert_eq!((*signer, *wanted, *reached), (Some(1), Level::BLTA, Level::BB));
+    assert_eq!(reason.chars().count(), 200);
+    assert_eq!(change.flow.level, Some(Level::BB));
+    // A better signature later does not make the flow better than its worst.
+    let later = change.flow.signed(2).applied(2);
+    assert_eq!(later.level, Some(Level::BB));
+    assert_eq!(later.downgrade.unwrap().reason, *reason);
 }

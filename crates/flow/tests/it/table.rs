@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use expect_test::expect;
-use sealpost_flow::{Actor, Flow, Message, Method, Operation, Proof, Route, Status, apply};
+use sealpost_flow::{Actor, Flow, Level, Message, Method, Operation, Proof, Route, Status, apply};
 
-use crate::cases::{DEADLINE, NOW, apply_for, document, in_status, initiator, sign};
+use crate::cases::{DEADLINE, NOW, apply_for, document, in_status, initiator, preserve, sign};
 
 #[test]
 fn every_status_and_every_operation() {
@@ -41,6 +41,8 @@ fn every_status_and_every_operation() {
         apply by 2      actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed
         apply stale     wrong_state         nothing_to_apply    stale_document      flow_ended          flow_ended          flow_ended          flow_ended
         sealing failed  wrong_state         nothing_to_seal     -> sealing          flow_ended          flow_ended          flow_ended          flow_ended
+        preserve        wrong_state         wrong_state         not_fully_applied   -> completed        flow_ended          flow_ended          flow_ended
+        preserve by 1   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed
         complete        wrong_state         wrong_state         not_fully_applied   flow_ended          flow_ended          flow_ended          flow_ended
         complete by 1   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed   actor_not_allowed"#]];
     expected.assert_eq(&table());
@@ -188,6 +190,8 @@ fn operations() -> Vec<Row> {
             Actor::SYSTEM,
             NOW,
         ),
+        ("preserve", preserve, Actor::SYSTEM, NOW),
+        ("preserve by 1", preserve, initiator(), NOW),
         (
             "complete",
             |flow| Operation::Complete {
@@ -214,5 +218,7 @@ fn stale(_: &Flow) -> Operation {
         base,
         document: with,
         certificate: "02".into(),
+        level: Level::BB,
+        downgrade: None,
     }
 }
