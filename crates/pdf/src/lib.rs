@@ -13,8 +13,10 @@ mod font;
 mod form;
 mod increment;
 pub mod mark;
+pub mod ocsp;
 mod picture;
 pub mod pki;
+pub mod place;
 pub mod receipt;
 pub mod render;
 pub mod rmb;
@@ -25,12 +27,14 @@ pub mod signature;
 mod syntax;
 mod text;
 pub mod timestamp;
+pub mod typed;
 pub mod verify;
 
 pub use appearance::{Appearance, RgbaImage};
 pub use document::Unreadable;
 pub use draw::{DrawError, DrawMeta, Drawn, Place, PlaceKind, SignerLabel, draw};
 pub use mark::{MarkError, Void, VoidKind};
+pub use ocsp::{OcspAnswer, OcspError, OcspRequest};
 pub use pki::{
     Authority, Credential, ExternalKey, ExternalKeyError, KeyAlgorithm, NewKey, Revocation,
     Subject, UnknownAlgorithm, Validity,
@@ -39,9 +43,9 @@ pub use receipt::{FieldError, Payer, Receipt};
 pub use render::RenderError;
 pub use seal::{NameSeal, OvalSeal, PictureSeal, RoundSeal, SealError};
 pub use sign::{
-    Field, Pending, PendingArchive, SignError, SignRequest, add_evidence, add_fields, prepare,
-    prepare_archive, sign,
+    Evidence, Field, Pending, PendingArchive, SignError, SignRequest, add_evidence, add_fields,
+    prepare, prepare_archive, sign,
 };
 pub use signature::SignatureImageError;
 pub use timestamp::{Responder, Timestamp, TimestampError, TimestampRequest};
-pub use verify::{Report, Trust, Verdict, VerifyError, verify};
+pub use verify::{NeededEvidence, Report, Trust, Verdict, VerifyError, needed_evidence, verify};

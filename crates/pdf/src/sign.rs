@@ -12,7 +12,7 @@ pub(crate) mod picture;
 
 use blank::{Blank, Dictionary};
 
-pub use archive::{PendingArchive, add_evidence, prepare_archive};
+pub use archive::{Evidence, PendingArchive, add_evidence, prepare_archive};
 pub use error::SignError;
 pub use fields::{Field, add_fields};
 
@@ -33,7 +33,7 @@ const MAX_TEXT: usize = 512;
 /// Room for the CMS structure beside its certificates, in bytes: attributes, names and a signature of up to 512 bytes.
 const ROOM_BESIDE_CHAIN: usize = 1280;
 /// Room for a timestamp with the chain of its authority, in bytes.
-const TIMESTAMP_ROOM: usize = 6 * 1024;
+const TIMESTAMP_ROOM: usize = 8 * 1024;
 
 /// What one signature is made of.
 #[derive(Clone, Copy)]

@@ -5,23 +5,27 @@
 //! afterwards. The verdicts follow ETSI EN 319 102-1: valid, indeterminate, invalid.
 
 pub(crate) mod algorithm;
-mod chain;
+pub(crate) mod chain;
 mod changes;
 pub(crate) mod cms;
+mod needed;
+pub(crate) mod ocsp;
 mod report;
 mod roles;
 mod signature;
 pub(crate) mod timestamp;
 pub(crate) mod tlv;
 
+pub use needed::{NeededEvidence, needed_evidence};
 pub use report::{
-    Change, ChangeKind, Clock, Code, Finding, Level, Party, Report, Severity, SignatureKind,
-    SignatureReport, Verdict,
+    Change, ChangeKind, Clock, Code, Finding, Level, Party, Report, Revocation, RevocationSource,
+    RevocationStatus, Severity, SignatureKind, SignatureReport, Verdict,
 };
 
 use std::collections::HashSet;
 
 use chain::{Known, RevocationList};
+use ocsp::OcspResponse;
 
 use crate::{
     document::{Document, Unreadable},
@@ -34,7 +38,7 @@ use crate::{
 const MAX_SIGNATURES: usize = 64;
 /// The most objects that are compared, all signatures together.
 const MAX_COMPARISONS: usize = 4_000_000;
-/// The most certificates and revocation lists that a document's `/DSS` may have, each.
+/// The most certificates, revocation lists and OCSP responses that a document's `/DSS` may have, each.
 const MAX_EVIDENCE: usize = 256;
 
 /// The certificates that a verifier trusts, in DER.
@@ -48,6 +52,8 @@ pub struct Trust {
     pub intermediates: Vec<Vec<u8>>,
     /// Revocation lists known from elsewhere, beside those that the document carries.
     pub revocation_lists: Vec<Vec<u8>>,
+    /// OCSP responses known from elsewhere, likewise.
+    pub ocsp_responses: Vec<Vec<u8>>,
 }
 
 impl Trust {
@@ -112,13 +118,18 @@ pub fn verify(pdf: &[u8], trust: &Trust, now: i64) -> Result<Report, VerifyError
         .collect();
     let lists = evidence.lists.iter().chain(&trust.revocation_lists);
     let lists: Vec<_> = lists.filter_map(|der| RevocationList::parse(der)).collect();
+    let responses = evidence.responses.iter().chain(&trust.ocsp_responses);
+    let responses: Vec<_> = responses
+        .filter_map(|der| OcspResponse::parse(der).ok())
+        .collect();
     let context = signature::Context {
         document: &document,
         roots: &roots,
         timestamp_roots: &timestamp_roots,
         certificates: &certificates,
         lists: &lists,
-        has_evidence: !evidence.lists.is_empty(),
+        responses: &responses,
+        has_evidence: !evidence.lists.is_empty() || !evidence.responses.is_empty(),
         now,
     };
     let mut values = HashSet::new();
@@ -169,6 +180,7 @@ fn raise_archived(signatures: &mut [SignatureReport]) {
 struct Evidence {
     certificates: Vec<Vec<u8>>,
     lists: Vec<Vec<u8>>,
+    responses: Vec<Vec<u8>>,
 }
 
 impl Evidence {
@@ -179,6 +191,7 @@ impl Evidence {
         Ok(Self {
             certificates: streams(document, &store, b"Certs")?,
             lists: streams(document, &store, b"CRLs")?,
+            responses: streams(document, &store, b"OCSPs")?,
         })
     }
 }

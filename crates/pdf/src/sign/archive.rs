@@ -18,27 +18,34 @@ use crate::{
     verify::cms::Cms,
 };
 
-/// The most certificates and the most revocation lists of a document.
+/// The most certificates, revocation lists and OCSP responses of a document, each.
 const MAX_EVIDENCE: usize = 256;
 /// The most document timestamps.
 const MAX_ARCHIVE: usize = 1000;
 
-/// Adds to the document (`/DSS`) what a later check of its signatures needs: the certificates that are in its signatures and
-/// their timestamps, those in `certificates`, and the revocation lists, all in DER. What is there already stays.
+/// What a later check of signatures needs, in DER.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Certificates that are not in the signatures themselves, such as those of issuers.
+    pub certificates: Vec<Vec<u8>>,
+    /// Revocation lists.
+    pub revocation_lists: Vec<Vec<u8>>,
+    /// OCSP responses.
+    pub ocsp_responses: Vec<Vec<u8>>,
+}
+
+/// Adds to the document (`/DSS`) what a later check of its signatures needs: `evidence`, and the certificates that are in its
+/// signatures and their timestamps. What is there already stays.
 ///
 /// # Errors
 /// When the document is unreadable or has no signatures, or its evidence grows beyond 256 items of a kind.
-pub fn add_evidence(
-    pdf: &[u8],
-    certificates: &[Vec<u8>],
-    revocation_lists: &[Vec<u8>],
-) -> Result<Vec<u8>, SignError> {
+pub fn add_evidence(pdf: &[u8], evidence: &Evidence) -> Result<Vec<u8>, SignError> {
     let document = Document::parse(pdf)?;
     let signatures = signatures(&document)?;
     if signatures.is_empty() {
         return Err(SignError::NoSignature);
     }
-    let mut found: Vec<Vec<u8>> = certificates.to_vec();
+    let mut found = evidence.certificates.clone();
     for contents in &signatures {
         let Some(cms) = Cms::parse(contents) else {
             continue;
@@ -60,13 +67,15 @@ pub fn add_evidence(
     };
     let mut increment = Increment::new(&document);
     let certificates = merge(&document, &mut increment, &store, b"Certs", &found)?;
-    let lists = merge(&document, &mut increment, &store, b"CRLs", revocation_lists)?;
-    let responses = merge(&document, &mut increment, &store, b"OCSPs", &[])?;
+    let lists = &evidence.revocation_lists;
+    let lists = merge(&document, &mut increment, &store, b"CRLs", lists)?;
+    let responses = &evidence.ocsp_responses;
+    let responses = merge(&document, &mut increment, &store, b"OCSPs", responses)?;
     let mut entries = format!("/Type /DSS /Certs {certificates} /CRLs {lists}");
     if responses != EMPTY {
         entries.push_str(&format!(" /OCSPs {responses}"));
     }
-    let related = format!("<< /Cert {certificates} /CRL {lists} >>");
+    let related = format!("<< /Cert {certificates} /CRL {lists} /OCSP {responses} >>");
     let mut by_signature = String::new();
     for contents in &signatures {
         // The key is the SHA-1 digest of the signature as it stands in the file, padding included (section 5.4.2.3).

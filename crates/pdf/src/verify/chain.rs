@@ -13,7 +13,8 @@ use x509_cert::{
 
 use super::{
     algorithm,
-    report::{Code, Finding, Party, Severity},
+    ocsp::{OcspResponse, Status},
+    report::{Code, Finding, Party, Revocation, RevocationSource, RevocationStatus, Severity},
 };
 use crate::pki::{hex_sha256, oid, utc_millis};
 
@@ -26,11 +27,11 @@ const MAX_CHECKS: usize = 64;
 #[derive(Clone)]
 pub(crate) struct Known {
     pub(crate) der: Vec<u8>,
-    pub(super) certificate: Certificate,
+    pub(crate) certificate: Certificate,
 }
 
 impl Known {
-    pub(super) fn parse(der: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(der: &[u8]) -> Option<Self> {
         use der::Decode as _;
         Some(Self {
             der: der.to_vec(),
@@ -61,6 +62,12 @@ impl Known {
         unfit(self, Purpose::Timestamps).is_none()
     }
 
+    /// The public key without the algorithm around it.
+    pub(crate) fn public_key(&self) -> Option<&[u8]> {
+        let key = self.certificate.tbs_certificate().subject_public_key_info();
+        key.subject_public_key.as_bytes()
+    }
+
     fn is_issuer_of(&self, other: &Self) -> bool {
         self.certificate.tbs_certificate().subject() == other.certificate.tbs_certificate().issuer()
     }
@@ -77,7 +84,7 @@ impl Known {
         }) && usage.is_none_or(|(_, usage)| usage.0.contains(KeyUsages::KeyCertSign))
     }
 
-    fn signed(&self, other: &Self) -> bool {
+    pub(super) fn signed(&self, other: &Self) -> bool {
         let issued = &other.certificate;
         let (Ok(message), Some(signature)) = (
             issued.tbs_certificate().to_der(),
@@ -122,11 +129,21 @@ pub(super) enum Purpose {
     Timestamps,
 }
 
-/// Where the certificates and revocation lists of a verification come from.
+/// Where the certificates of a verification come from, and what says which were revoked.
 pub(super) struct Pool<'p> {
     pub(super) roots: &'p [Known],
     pub(super) others: Vec<&'p Known>,
     pub(super) lists: &'p [RevocationList],
+    pub(super) responses: &'p [OcspResponse],
+}
+
+/// What is to be thought of a certificate that was used for something.
+pub(super) struct Judged {
+    pub(super) findings: Vec<Finding>,
+    /// Whether revocation is known for a chain up to a trusted root.
+    pub(super) lasting: bool,
+    /// What is known of the leaf's revocation.
+    pub(super) revocation: Revocation,
 }
 
 /// A chain from a leaf (not in it) up to a root, or as far as it goes.
@@ -203,14 +220,14 @@ impl Pool<'_> {
     }
 
     /// Everything that stands against using `leaf` for `purpose` at `at` (UTC milliseconds). `proven` says that `at` is more
-    /// than the signer's claim; otherwise `now` counts too. Also whether revocation is known for the whole chain.
+    /// than the signer's claim; otherwise `now` counts too.
     pub(super) fn judge(
         &self,
         leaf: &Known,
         chain: &Chain,
         purpose: Purpose,
         (at, proven, now): (i64, bool, i64),
-    ) -> (Vec<Finding>, bool) {
+    ) -> Judged {
         let mut findings = Vec::new();
         if !chain.trusted {
             let detail = "the certificate does not lead to a trusted root".to_owned();
@@ -228,6 +245,7 @@ impl Pool<'_> {
             });
         }
         let mut revocation_known = true;
+        let mut of_leaf = None;
         let all: Vec<&Known> = std::iter::once(leaf).chain(&chain.above).collect();
         for (n, known) in all.iter().enumerate() {
             findings.extend(unknown_critical(known));
@@ -235,77 +253,92 @@ impl Pool<'_> {
             let issuer = all.get(n + 1);
             // A root is trusted by decision; nobody can revoke it but the verifier.
             if let Some(issuer) = issuer {
-                match self.revocation(known, issuer, at, proven) {
-                    Some(found) => findings.extend(found),
-                    None => revocation_known = false,
-                }
+                let revocation = self.revocation(known, issuer, at);
+                findings.extend(against(known, &revocation, proven));
+                revocation_known &= revocation.status != RevocationStatus::Unknown;
+                of_leaf.get_or_insert(revocation);
             }
         }
         if !revocation_known {
-            let detail = "no revocation list says whether the certificate was revoked".to_owned();
+            let detail = "nothing says whether the certificate was revoked".to_owned();
             findings.push(Finding {
                 severity: Severity::Note,
                 code: Code::RevocationUnknown,
                 detail,
             });
         }
-        (findings, revocation_known && chain.trusted)
+        Judged {
+            findings,
+            lasting: revocation_known && chain.trusted,
+            revocation: of_leaf.unwrap_or(Revocation::UNKNOWN),
+        }
     }
 
-    /// What the revocation lists say of a certificate; `None` when none speaks for its issuer at `at`.
-    fn revocation(
-        &self,
-        known: &Known,
-        issuer: &Known,
-        at: i64,
-        proven: bool,
-    ) -> Option<Option<Finding>> {
+    /// What the revocation lists and OCSP responses say of a certificate as of `at`: the newest of them, unless one knows of a
+    /// revocation.
+    fn revocation(&self, known: &Known, issuer: &Known, at: i64) -> Revocation {
         let tbs = known.certificate.tbs_certificate();
-        let mut spoken = false;
-        for list in self.lists {
-            // A list that had been replaced by then says nothing.
-            let next = list.list.tbs_cert_list.next_update.map(utc_millis);
-            let stale = next.is_some_and(|next| next < at);
-            if stale || list.list.tbs_cert_list.issuer != *tbs.issuer() || !list.signed_by(issuer) {
-                continue;
+        // Who has dropped a certificate because it had expired says nothing of it.
+        let expired = utc_millis(tbs.validity().not_after).saturating_add(999);
+        let mut newest = Revocation::UNKNOWN;
+        let lists = self.lists.iter().filter_map(|list| {
+            let usable = !list.is_stale(at) && list.speaks_for(known, issuer);
+            usable.then(|| (RevocationSource::Crl, list.this_update(), list.entry(known)))
+        });
+        let responses = self.responses.iter().filter_map(|response| {
+            let said = response.statement(known, issuer, self.lists)?;
+            let since = match said.status {
+                Status::Good => None,
+                Status::Revoked(since) => Some(since),
+                Status::Unknown => return None,
+            };
+            (!said.is_stale(at)).then_some((RevocationSource::Ocsp, said.this_update, since))
+        });
+        for (source, as_of, since) in lists.chain(responses) {
+            let status = match since {
+                Some(since) if since <= at => RevocationStatus::Revoked,
+                Some(_) => RevocationStatus::RevokedLater,
+                None if as_of > expired => continue,
+                None => RevocationStatus::Good,
+            };
+            let found = Revocation {
+                status,
+                source: Some(source),
+                as_of: Some(as_of),
+                revoked_at: since,
+            };
+            if (found.status, found.as_of) > (newest.status, newest.as_of) {
+                newest = found;
             }
-            let revoked = list
-                .list
-                .tbs_cert_list
-                .revoked_certificates
-                .iter()
-                .flatten();
-            let entry = revoked
-                .into_iter()
-                .find(|entry| entry.serial_number == *tbs.serial_number());
-            let Some(entry) = entry else {
-                spoken = true;
-                continue;
-            };
-            let since = utc_millis(entry.revocation_date);
-            let finding = |severity, detail: &str| Finding {
-                severity,
-                code: Code::Revoked,
-                detail: format!("{detail}: {}", tbs.subject()),
-            };
-            return Some(if since <= at {
-                Some(finding(Severity::Failure, "a certificate had been revoked"))
-            } else if proven {
-                Some(finding(Severity::Note, "a certificate was revoked later"))
-            } else {
-                Some(finding(
-                    Severity::Doubt,
-                    "a certificate was revoked later than the time that the signer claims",
-                ))
-            });
         }
-        spoken.then_some(None)
+        newest
     }
+}
+
+/// What a revocation does to the verdict. `proven` says that the time of use is more than the signer's claim.
+fn against(known: &Known, revocation: &Revocation, proven: bool) -> Option<Finding> {
+    let (severity, detail) = match revocation.status {
+        RevocationStatus::Unknown | RevocationStatus::Good => return None,
+        RevocationStatus::Revoked => (Severity::Failure, "a certificate had been revoked"),
+        RevocationStatus::RevokedLater if proven => {
+            (Severity::Note, "a certificate was revoked later")
+        }
+        RevocationStatus::RevokedLater => (
+            Severity::Doubt,
+            "a certificate was revoked later than the time that the signer claims",
+        ),
+    };
+    let subject = known.certificate.tbs_certificate().subject();
+    Some(Finding {
+        severity,
+        code: Code::Revoked,
+        detail: format!("{detail}: {subject}"),
+    })
 }
 
 /// A certificate revocation list (RFC 5280 section 5).
 #[derive(Clone)]
-pub(super) struct RevocationList {
+pub(crate) struct RevocationList {
     list: CertificateList,
     tbs: Vec<u8>,
 }
@@ -316,6 +349,44 @@ impl RevocationList {
         let list = CertificateList::from_der(der).ok()?;
         let tbs = list.tbs_cert_list.to_der().ok()?;
         Some(Self { list, tbs })
+    }
+
+    fn this_update(&self) -> i64 {
+        utc_millis(self.list.tbs_cert_list.this_update)
+    }
+
+    /// Whether it had been replaced by then, so that it says nothing about it.
+    pub(super) fn is_stale(&self, at: i64) -> bool {
+        self.next_update().is_some_and(|next| next < at)
+    }
+
+    pub(super) fn next_update(&self) -> Option<i64> {
+        self.list.tbs_cert_list.next_update.map(utc_millis)
+    }
+
+    /// Whether it is the list of a certificate's issuer.
+    pub(super) fn speaks_for(&self, known: &Known, issuer: &Known) -> bool {
+        self.list.tbs_cert_list.issuer == *known.certificate.tbs_certificate().issuer()
+            && self.signed_by(issuer)
+    }
+
+    /// Since when it has a certificate as revoked.
+    fn entry(&self, known: &Known) -> Option<i64> {
+        let serial = known.certificate.tbs_certificate().serial_number();
+        let mut revoked = self
+            .list
+            .tbs_cert_list
+            .revoked_certificates
+            .iter()
+            .flatten();
+        let entry = revoked.find(|entry| entry.serial_number == *serial)?;
+        Some(utc_millis(entry.revocation_date))
+    }
+
+    /// Since when a certificate of `issuer` is revoked, when this is the issuer's list and says so.
+    pub(super) fn revoked_at(&self, known: &Known, issuer: &Known) -> Option<i64> {
+        let since = self.entry(known)?;
+        self.speaks_for(known, issuer).then_some(since)
     }
 
     fn signed_by(&self, issuer: &Known) -> bool {

@@ -43,7 +43,7 @@ pub(super) fn between(
         permissions,
         changes: Changes::default(),
         new_fields: BTreeMap::new(),
-        new_widgets: BTreeSet::new(),
+        listable: BTreeSet::new(),
     };
     if old.trailer().root != new.trailer().root {
         judge.other("the catalog is another object".to_owned());
@@ -63,12 +63,7 @@ pub(super) fn between(
         .into_iter()
         .map(|field| (field.id, field))
         .collect();
-    judge.new_widgets = judge
-        .new_fields
-        .values()
-        .filter(|field| field.is_signature)
-        .flat_map(|field| field.widgets.iter().copied())
-        .collect();
+    judge.listable = judge.listable()?;
     let roles = roles(old)?;
     for id in changed {
         if !reachable.contains(&id) {
@@ -92,8 +87,8 @@ struct Judge<'j, 'a> {
     permissions: &'j Permissions,
     changes: Changes,
     new_fields: BTreeMap<Id, FormField>,
-    /// The widgets of the signature fields among them.
-    new_widgets: BTreeSet<Id>,
+    /// The widgets that a page may list now and that none did, each once.
+    listable: BTreeSet<Id>,
 }
 
 impl Judge<'_, '_> {
@@ -166,6 +161,31 @@ impl Judge<'_, '_> {
             }
             (old, new) => old.is_none() && new.is_none(),
         })
+    }
+
+    /// The widgets of signature fields that no page of the signed revision lists, but for those of fields that were signed
+    /// then: to show these somewhere else is to show a signature where it was not made.
+    fn listable(&self) -> Result<BTreeSet<Id>, Unreadable> {
+        let mut taken = BTreeSet::new();
+        for page in self.old.pages(usize::MAX)? {
+            let page = self
+                .old
+                .dict(&Value::Ref(page), "a page is not a dictionary")?;
+            let listed = self
+                .old
+                .array(page.value(b"Annots"), "a page's annotations are malformed")?;
+            taken.extend(listed.iter().filter_map(|item| item.value.reference()));
+        }
+        for field in form::fields(self.old)? {
+            if field.value().is_some() {
+                taken.extend(field.widgets);
+            }
+        }
+        let signature = self.new_fields.values().filter(|field| field.is_signature);
+        Ok(signature
+            .flat_map(|field| field.widgets.iter().copied())
+            .filter(|widget| !taken.contains(widget))
+            .collect())
     }
 
     fn object(&mut self, id: Id, role: &Role) -> Result<(), Unreadable> {
@@ -373,17 +393,18 @@ impl Judge<'_, '_> {
         Ok(())
     }
 
-    /// The widgets of signature fields may be added; the form says whether that is permitted.
+    /// The widgets of signature fields may be added, each to one page; the form says whether that is permitted.
     fn annotations(&mut self, old: &[Item], new: &[Item]) {
-        let is_widget = |item: &Item| {
-            item.value
-                .reference()
-                .is_some_and(|id| self.new_widgets.contains(&id))
-        };
         if !new.starts_with(old) {
             self.other("annotations of a page were removed or replaced".to_owned());
-        } else if !new[old.len()..].iter().all(is_widget) {
-            self.other("an annotation that is no signature was added to a page".to_owned());
+            return;
+        }
+        for added in &new[old.len()..] {
+            let widget = added.value.reference();
+            if !widget.is_some_and(|id| self.listable.remove(&id)) {
+                let detail = "an annotation that is no new signature was added to a page";
+                self.other(detail.to_owned());
+            }
         }
     }
 

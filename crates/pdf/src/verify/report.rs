@@ -64,6 +64,8 @@ pub struct SignatureReport {
     pub clock: Clock,
     /// The time that the signer claims (`/M`), in UTC milliseconds.
     pub claimed_at: Option<i64>,
+    /// Whether the signer's certificate had been revoked at the time that counts.
+    pub revocation: Revocation,
     /// The timestamp authority, when a valid timestamp covers the signature.
     pub timestamp_authority: Option<Party>,
     /// `/Reason`, as the signer wrote it.
@@ -113,6 +115,53 @@ pub enum Clock {
     Signer,
     /// A timestamp authority's.
     TimestampAuthority,
+}
+
+/// What is known of a certificate's revocation at the time that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Revocation {
+    /// What came out.
+    pub status: RevocationStatus,
+    /// What said so.
+    pub source: Option<RevocationSource>,
+    /// As of when it said so, in UTC milliseconds.
+    pub as_of: Option<i64>,
+    /// Since when the certificate is revoked, in UTC milliseconds.
+    pub revoked_at: Option<i64>,
+}
+
+impl Revocation {
+    /// Nothing is known.
+    pub(super) const UNKNOWN: Self = Self {
+        status: RevocationStatus::Unknown,
+        source: None,
+        as_of: None,
+        revoked_at: None,
+    };
+}
+
+/// Whether a certificate had been revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RevocationStatus {
+    /// Nothing says.
+    Unknown,
+    /// It had not been, and was not later, as far as is known.
+    Good,
+    /// It was, but later.
+    RevokedLater,
+    /// It had been.
+    Revoked,
+}
+
+/// What says whether a certificate was revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RevocationSource {
+    /// A revocation list of its issuer (RFC 5280).
+    Crl,
+    /// An OCSP response (RFC 6960).
+    Ocsp,
 }
 
 /// Whom a certificate names.

@@ -7,9 +7,10 @@ use super::{
     chain::{Known, Pool, Purpose, RevocationList},
     changes::{self, ShownField},
     cms::{Cms, Flaw},
+    ocsp::OcspResponse,
     report::{
-        Change, ChangeKind, Clock, Code, Finding, Level, Severity, SignatureKind, SignatureReport,
-        Verdict,
+        Change, ChangeKind, Clock, Code, Finding, Level, Revocation, Severity, SignatureKind,
+        SignatureReport, Verdict,
     },
     timestamp,
 };
@@ -33,10 +34,15 @@ pub(super) struct Context<'c, 'a> {
     /// Certificates of the verifier and of the document's `/DSS`.
     pub(super) certificates: &'c [Known],
     pub(super) lists: &'c [RevocationList],
+    pub(super) responses: &'c [OcspResponse],
     /// Whether the document carries evidence of its own.
     pub(super) has_evidence: bool,
     pub(super) now: i64,
 }
+
+/// Whether revocation is known for the whole chain of a timestamp that proves the time.
+#[derive(Clone, Copy)]
+struct Lasting(bool);
 
 /// A signature being examined.
 struct Examination<'e, 'c, 'a> {
@@ -122,6 +128,7 @@ fn blank(field: &str) -> SignatureReport {
         signed_at: None,
         clock: Clock::None,
         claimed_at: None,
+        revocation: Revocation::UNKNOWN,
         timestamp_authority: None,
         reason: None,
         location: None,
@@ -398,6 +405,7 @@ impl Examination<'_, '_, '_> {
             roots: context.roots,
             others,
             lists,
+            responses: context.responses,
         };
         self.report.digest_algorithm = algorithm::digest_name(cms.digest());
         let Some(signer) = cms.signer(context.certificates.iter()) else {
@@ -428,7 +436,8 @@ impl Examination<'_, '_, '_> {
             }
             None => {}
         }
-        let stamped = self.signature_timestamp(cms, lists);
+        let timestamp = self.signature_timestamp(cms, lists);
+        let stamped = timestamp.is_some();
         let at = self.report.signed_at.unwrap_or(context.now);
         if !stamped
             && self
@@ -443,18 +452,19 @@ impl Examination<'_, '_, '_> {
         }
         let chain = pool.chain(signer);
         self.report.chain = chain.above.iter().map(Known::party).collect();
-        let (findings, lasting) = pool.judge(
+        let judged = pool.judge(
             signer,
             &chain,
             Purpose::Documents,
             (at, stamped, context.now),
         );
-        self.report.findings.extend(findings);
+        self.report.findings.extend(judged.findings);
+        self.report.revocation = judged.revocation;
         if cades {
-            self.report.level = Some(match (stamped, lasting) {
-                (true, true) if context.has_evidence => Level::BLT,
-                (true, _) => Level::BT,
-                (false, _) => Level::BB,
+            self.report.level = Some(match timestamp {
+                Some(Lasting(true)) if judged.lasting && context.has_evidence => Level::BLT,
+                Some(_) => Level::BT,
+                None => Level::BB,
             });
         }
     }
@@ -501,18 +511,16 @@ impl Examination<'_, '_, '_> {
         }
     }
 
-    /// Checks the timestamp in the signature; whether it proves the time.
-    fn signature_timestamp(&mut self, cms: &Cms<'_>, lists: &[RevocationList]) -> bool {
+    /// Checks the timestamp in the signature; `None` when it does not prove the time.
+    fn signature_timestamp(&mut self, cms: &Cms<'_>, lists: &[RevocationList]) -> Option<Lasting> {
         let context = self.context;
-        let Some(token) = cms.timestamp_token() else {
-            return false;
-        };
+        let token = cms.timestamp_token()?;
         let Some(token) = Cms::parse(token) else {
             self.fail(
                 Code::Timestamp,
                 "the timestamp token is malformed".to_owned(),
             );
-            return false;
+            return None;
         };
         let others = token
             .certificates
@@ -523,6 +531,7 @@ impl Examination<'_, '_, '_> {
             roots: context.timestamp_roots,
             others,
             lists,
+            responses: context.responses,
         };
         match timestamp::check(&token, &[cms.signature()], &pool, context.now) {
             Ok(stamp) => {
@@ -532,11 +541,11 @@ impl Examination<'_, '_, '_> {
                     self.report.signed_at = Some(stamp.at);
                     self.report.clock = Clock::TimestampAuthority;
                 }
-                stamp.trusted
+                stamp.trusted.then_some(Lasting(stamp.lasting))
             }
             Err(detail) => {
                 self.fail(Code::Timestamp, detail.to_owned());
-                false
+                None
             }
         }
     }
@@ -554,6 +563,7 @@ impl Examination<'_, '_, '_> {
             roots: context.timestamp_roots,
             others,
             lists: context.lists,
+            responses: context.responses,
         };
         let key = cms.signer(context.certificates.iter());
         let key = key.map(|known| {
@@ -568,6 +578,7 @@ impl Examination<'_, '_, '_> {
                 self.report.signed_at = Some(stamp.at);
                 self.report.clock = Clock::TimestampAuthority;
                 self.report.signer = Some(stamp.authority.clone());
+                self.report.revocation = stamp.revocation;
                 self.report.timestamp_authority = Some(stamp.authority);
                 self.report.findings.extend(stamp.findings);
             }

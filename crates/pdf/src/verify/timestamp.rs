@@ -6,7 +6,7 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 use super::{
     chain::{Known, Pool, Purpose},
     cms::Cms,
-    report::{Code, Finding, Party, Severity},
+    report::{Code, Finding, Party, Revocation, Severity},
     tlv::{INTEGER, OCTET_STRING, SEQUENCE, Tlv},
 };
 use crate::{
@@ -59,7 +59,7 @@ impl<'a> TstInfo<'a> {
 }
 
 /// `YYYYMMDDhhmmss[.fff]Z`, in UTC milliseconds.
-fn generalized_time(content: &[u8]) -> Option<i64> {
+pub(super) fn generalized_time(content: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     if seconds.len() != 14 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -76,6 +76,9 @@ pub(super) struct Stamp {
     /// Notes and doubts about the authority.
     pub(super) findings: Vec<Finding>,
     pub(super) trusted: bool,
+    /// Whether revocation is known for the authority's whole chain.
+    pub(super) lasting: bool,
+    pub(super) revocation: Revocation,
 }
 
 /// Checks that `token` is an authority's timestamp over content made of these pieces.
@@ -105,11 +108,13 @@ pub(super) fn check(
         return Err("the timestamp names another certificate than its signer's");
     }
     let chain = pool.chain(signer);
-    let (findings, _) = pool.judge(signer, &chain, Purpose::Timestamps, (info.at, true, now));
-    let trusted = findings
+    let judged = pool.judge(signer, &chain, Purpose::Timestamps, (info.at, true, now));
+    let trusted = judged
+        .findings
         .iter()
         .all(|finding| finding.severity == Severity::Note);
-    let findings = findings
+    let findings = judged
+        .findings
         .into_iter()
         .filter(|finding| finding.severity != Severity::Note)
         .map(|finding| Finding {
@@ -123,5 +128,7 @@ pub(super) fn check(
         authority: signer.party(),
         findings,
         trusted,
+        lasting: judged.lasting,
+        revocation: judged.revocation,
     })
 }

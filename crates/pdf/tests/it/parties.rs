@@ -118,6 +118,10 @@ impl Desk {
         path
     }
 
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+
     /// The root's certificate of the authority for all.
     pub(crate) fn root(&self) -> PathBuf {
         self.put("root.pem", AUTHORITY.certificate_pem())

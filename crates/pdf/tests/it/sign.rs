@@ -11,7 +11,9 @@ use sealpost_pdf::{
 
 use crate::{
     judges,
-    parties::{BUYER, DAY, Desk, FLOW, NOW, SELLER, fields, request, signed_twice, trust, years},
+    parties::{
+        BUYER, DAY, Desk, FLOW, NOW, SELLER, fields, picture, request, signed_twice, trust, years,
+    },
     structures::{STRUCTURES, Sample, Structure, append_with},
 };
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use sealpost_pdf::{
-    KeyAlgorithm, Responder, Revocation, SignError, SignRequest, Subject, Timestamp,
+    Evidence, KeyAlgorithm, Responder, Revocation, SignError, SignRequest, Subject, Timestamp,
     TimestampError, TimestampRequest, Trust, Validity, Verdict, add_evidence, add_fields, prepare,
     prepare_archive, verify,
     verify::{Clock, Code, Level, Report, SignatureKind},
@@ -64,6 +64,13 @@ fn revocation_list(revoked: &[Revocation]) -> Vec<u8> {
     AUTHORITY.revocation_list(revoked, 1, validity).unwrap()
 }
 
+fn evidence(revoked: &[Revocation]) -> Evidence {
+    Evidence {
+        revocation_lists: vec![revocation_list(revoked)],
+        ..Evidence::default()
+    }
+}
+
 fn archived(pdf: &[u8]) -> Vec<u8> {
     let pending = prepare_archive(pdf).unwrap();
     let question = pending.timestamp_request([2; 16], None).unwrap();
@@ -98,7 +105,7 @@ fn signatures_climb_to_lasting_levels() {
             assert_eq!(authority.common_name.as_deref(), Some("test timestamps"));
         }
 
-        let evident = add_evidence(&stamped, &[], &[revocation_list(&[])]).unwrap();
+        let evident = add_evidence(&stamped, &evidence(&[])).unwrap();
         let report = verify(&evident, &trust(), NOW + DAY).unwrap();
         assert_eq!(
             (report.verdict, levels(&report)),
@@ -107,7 +114,7 @@ fn signatures_climb_to_lasting_levels() {
         );
 
         let first = archived(&evident);
-        let again = archived(&add_evidence(&first, &[], &[revocation_list(&[])]).unwrap());
+        let again = archived(&add_evidence(&first, &evidence(&[])).unwrap());
         let report = verify(&again, &trust(), NOW + DAY).unwrap();
         assert_eq!(report.verdict, Verdict::Valid, "{report:#?}");
         assert_eq!(
@@ -158,7 +165,7 @@ fn revocation_counts_from_its_time() {
             serial: SELLER.serial_hex(),
             since,
         };
-        let pdf = add_evidence(&stamped, &[], &[revocation_list(&[revoked])]).unwrap();
+        let pdf = add_evidence(&stamped, &evidence(&[revoked])).unwrap();
         let report = verify(&pdf, &trust(), NOW + DAY).unwrap();
         let findings = &report.signatures[0].findings;
         (
@@ -190,7 +197,10 @@ fn revocation_counts_from_its_time() {
     assert_eq!(report.signatures[0].verdict, Verdict::Indeterminate);
     assert_eq!(report.signatures[1].verdict, Verdict::Valid);
     assert!(matches!(
-        add_evidence(&Sample::one_page().write(Structure::Table), &[], &[]),
+        add_evidence(
+            &Sample::one_page().write(Structure::Table),
+            &Evidence::default()
+        ),
         Err(SignError::NoSignature)
     ));
 }

@@ -407,3 +407,35 @@ fn objects_that_were_missing_when_signed_cannot_be_added() {
     assert_eq!(report.verdict, Verdict::Invalid);
     assert_eq!(codes(&report, 1), [Code::Modified]);
 }
+
+/// A signature that was made on one page is not shown on another.
+#[test]
+fn a_signed_fields_widget_stays_where_it_was_signed() {
+    let page = "<< /Type /Page /Parent 2 0 R /MediaBox [ 0 0 595 842 ] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>";
+    let sample = Sample::one_page()
+        .with(2, "<< /Type /Pages /Kids [ 3 0 R 6 0 R ] /Count 2 >>")
+        .with(6, page);
+    let signed = signed_twice(&sample.write(Structure::Table));
+    assert_eq!(judged(&signed).verdict, Verdict::Valid);
+    let buyer = number_of(&signed, "/T (buyer)");
+    let listed = page.replace(" >> >> >>", &format!(" >> >> /Annots [ {buyer} 0 R ] >>"));
+    let report = judged(&append(&signed, &[(6, listed.as_bytes())]));
+    assert_eq!(report.verdict, Verdict::Invalid);
+    assert_eq!(codes(&report, 0), [Code::Modified]);
+    assert_eq!(codes(&report, 1), [Code::Modified]);
+
+    // Nor is one that is made later shown twice.
+    let field = sealpost_pdf::Field {
+        name: "third".to_owned(),
+        page: 0,
+        rect: [60.0, 300.0, 180.0, 420.0],
+    };
+    let prepared = add_fields(&signed, &[field]).unwrap();
+    let third = number_of(&prepared, "/T (third)");
+    let listed = page.replace(" >> >> >>", &format!(" >> >> /Annots [ {third} 0 R ] >>"));
+    let twice = append(&prepared, &[(6, listed.as_bytes())]);
+    let once = judged(&sign(&prepared, &request("third", &BUYER)).unwrap());
+    assert_eq!(once.verdict, Verdict::Valid, "{once:#?}");
+    let twice = judged(&sign(&twice, &request("third", &BUYER)).unwrap());
+    assert_eq!(codes(&twice, 0), [Code::Modified], "{twice:#?}");
+}
