@@ -247,6 +247,28 @@ impl Store {
         self.database.read(read).await
     }
 
+    /// Flows whose newest timestamp over the whole document must be renewed by `until` or earlier, the most urgent first: those
+    /// after the time and id of `after`, `limit` at most.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn flows_to_renew(
+        &self,
+        after: (UtcMillis, Option<SignFlowId>),
+        until: UtcMillis,
+        limit: u32,
+    ) -> Result<Vec<(UtcMillis, SignFlowId)>> {
+        let read = move |connection: &Connection| {
+            let mut statement = connection.prepare_cached(TO_RENEW)?;
+            let id = after.1.as_ref().map_or("", SignFlowId::as_str);
+            let row = params![after.0, id, until, limit];
+            let rows = statement
+                .query_and_then(row, |row| Ok((row.get("renew_by")?, parsed(row, "id")?)))?;
+            rows.collect()
+        };
+        self.database.read(read).await
+    }
+
     /// Claims flows whose sealing is due, the longest waiting first, `limit` at most: until `lease_until` nobody else is given
     /// them. Whoever takes longer loses nothing, for a commit names the version it read.
     ///
@@ -312,7 +334,8 @@ const INSERT: &str = "
 
 const UPDATE: &str = "
     UPDATE flows SET version = version + 1, status = :status, code = :code, ended_at = :ended_at,
-        next_sealing_at = :next_sealing_at, sealing_failures = :sealing_failures, chain_head = :chain_head, body = :body
+        next_sealing_at = :next_sealing_at, sealing_failures = :sealing_failures, renew_by = :renew_by, chain_head = :chain_head,
+        body = :body
     WHERE id = :id AND version = :version";
 
 const DUE_TO_EXPIRE: &str = "
@@ -321,6 +344,10 @@ const DUE_TO_EXPIRE: &str = "
 const EXPIRING: &str = "
     SELECT id, expires_at FROM flows WHERE status = 'signing' AND (expires_at, id) > (?1, ?2) AND expires_at <= ?3
     ORDER BY expires_at, id LIMIT ?4";
+
+const TO_RENEW: &str = "
+    SELECT id, renew_by FROM flows WHERE renew_by IS NOT NULL AND (renew_by, id) > (?1, ?2) AND renew_by <= ?3
+    ORDER BY renew_by, id LIMIT ?4";
 
 fn claim_to_seal(skip_locked: &str) -> String {
     format!(
@@ -415,6 +442,7 @@ fn commit_version(connection: &Connection, commit: &FlowCommit) -> Result<Commit
         ":ended_at": flow.state.end().map(|(_, at)| at),
         ":next_sealing_at": flow.sealing.next_at,
         ":sealing_failures": flow.sealing.failures,
+        ":renew_by": flow.renew_by,
         ":chain_head": chain_head.as_bytes(),
         ":body": json(flow)?,
     })?;

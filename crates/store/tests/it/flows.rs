@@ -1,7 +1,7 @@
 //! Flows, their events, what is due.
 
 use sealpost_contract::SignFlowId;
-use sealpost_flow::{Actor, Digest, Operation, Status, apply, event};
+use sealpost_flow::{Actor, Digest, Level, Operation, Status, apply, event};
 use sealpost_store::{Committed, FlowCommit, SealingBacklog, Token};
 
 use crate::world::{
@@ -21,6 +21,8 @@ fn seal(base: Digest) -> Operation {
         base,
         document: Digest::of(b"signed"),
         certificate: "01".into(),
+        level: Level::BB,
+        downgrade: None,
     }
 }
 
