@@ -2,7 +2,7 @@
 //!
 //! The marks are appended to the document as an incremental update, twice on each page: in its content, where they are hard to
 //! take off, and as an annotation, which no trick of the content can hide. They are vectors without fonts. The form goes, and
-//! with it every signature field.
+//! with it every signature field; so do the strips of straddling seals.
 
 mod balance;
 mod stamp;
@@ -59,6 +59,9 @@ pub enum MarkError {
     /// A text of the mark is too long or cannot be drawn.
     #[error("the mark's {0} is too long or has a character that the font cannot draw")]
     Text(&'static str),
+    /// Somebody has signed the document, and the mark would break their signature.
+    #[error("the document is signed already, and no page of it may change")]
+    Signed,
     /// A seal has too much content, too many images or too large ones.
     #[error("the seal cannot be put on the pages: {0}")]
     Seal(String),
@@ -130,7 +133,9 @@ fn marked(pdf: &[u8], stamp: &Stamp) -> Result<Vec<u8>, Unreadable> {
         let annotation = *annotations
             .entry(sight.clone())
             .or_insert_with(|| add_annotation(&mut increment, stamp, &sight));
-        let mut kept = other_annotations(&document, &object, &dict, &signature_widgets)?;
+        let strips = straddle::strips(&document, &dict);
+        let gone = |id: &Id| signature_widgets.contains(id) || strips.contains(id);
+        let mut kept = other_annotations(&document, &object, &dict, gone)?;
         kept.extend_from_slice(format!(" {annotation} ]").as_bytes());
         let mut edits = vec![("Annots", kept)];
         if let Some(open) = open_states(&document, &dict) {
@@ -202,12 +207,12 @@ fn open_states(document: &Document<'_>, page: &Dict) -> Option<usize> {
     balance::open_states(&content)
 }
 
-/// A page's annotations but for those given, as the beginning of an array.
+/// A page's annotations but for those that are to go, as the beginning of an array.
 fn other_annotations(
     document: &Document<'_>,
     page: &Object,
     dict: &Dict,
-    widgets: &HashSet<Id>,
+    is_gone: impl Fn(&Id) -> bool,
 ) -> Result<Vec<u8>, Unreadable> {
     let mut out = b"[".to_vec();
     let Some(entry) = dict.find(b"Annots") else {
@@ -222,11 +227,7 @@ fn other_annotations(
         None => (page, &entry.value),
     };
     for item in value.array().unwrap_or_default() {
-        if !item
-            .value
-            .reference()
-            .is_some_and(|id| widgets.contains(&id))
-        {
+        if !item.value.reference().is_some_and(|id| is_gone(&id)) {
             out.push(b' ');
             out.extend_from_slice(document.raw(source, &item.span));
         }

@@ -12,6 +12,7 @@ mod ocsp;
 mod outside;
 mod paper;
 mod parties;
+mod place;
 mod receipt;
 mod render;
 mod samples;

@@ -19,7 +19,7 @@ fn base() -> Vec<u8> {
 }
 
 /// Pixels of a page by whether they are about of this colour: (x, y) from 0 to 1, from the upper left.
-fn pixels_like(pdf: &[u8], page: usize, color: [u8; 3]) -> Vec<(f64, f64)> {
+pub(crate) fn pixels_like(pdf: &[u8], page: usize, color: [u8; 3]) -> Vec<(f64, f64)> {
     let png = render::page_png(pdf, page, 1200).unwrap();
     let mut reader = png::Decoder::new(std::io::Cursor::new(png))
         .read_info()
@@ -225,7 +225,7 @@ fn a_seal_is_split_across_the_edges_of_all_pages() {
         "/MediaBox[-50 -50 400 300]/CropBox[0 0 400 300]/Rotate 180",
         "/MediaBox[0 0 300 400]/Rotate 270",
     ] {
-        let sealed = mark::straddle(&pages(4, entries), &seal).unwrap();
+        let sealed = mark::straddle(&pages(4, entries), std::slice::from_ref(&seal)).unwrap();
         assert_sound(&sealed);
         let mut red = 0;
         for page in 0..4 {
@@ -258,7 +258,7 @@ fn a_long_document_has_several_seals_and_a_single_page_none() {
     .draw()
     .unwrap();
     let long = pages(41, "/MediaBox[0 0 400 300]");
-    let sealed = mark::straddle(&long, &seal).unwrap();
+    let sealed = mark::straddle(&long, std::slice::from_ref(&seal)).unwrap();
     assert_sound(&sealed);
     // 14, 14 and 13 pages.
     for page in [0, 13, 14, 28, 40] {
@@ -268,5 +268,29 @@ fn a_long_document_has_several_seals_and_a_single_page_none() {
         );
     }
     let single = pages(1, "/MediaBox[0 0 400 300]");
-    assert_eq!(mark::straddle(&single, &seal).unwrap(), single);
+    assert_eq!(mark::straddle(&single, &[seal]).unwrap(), single);
+}
+
+/// Two seals have a half of the edge each; a document that somebody has signed has none; no void copy shows one.
+#[test]
+fn several_seals_share_the_edge_and_void_copies_have_none() {
+    let seal = |organization: &str| RoundSeal {
+        organization: organization.to_owned(),
+        legend: None,
+    };
+    let seals = ["翠湾置业有限公司", "海棠湾置业有限公司"].map(|name| seal(name).draw().unwrap());
+    let sealed = mark::straddle(&pages(3, "/MediaBox[0 0 400 300]"), &seals).unwrap();
+    assert_sound(&sealed);
+    let strip = pixels_like(&sealed, 1, [0xd7, 0x14, 0x1a]);
+    let (upper, lower): (Vec<_>, Vec<_>) = strip.into_iter().partition(|(_, y)| *y < 0.5);
+    assert!(upper.len() > 300 && lower.len() > 300);
+
+    let copy = mark::preview_copy(&sealed).unwrap();
+    assert_eq!(pixels_like(&copy, 1, [0xd7, 0x14, 0x1a]), []);
+
+    let signed = crate::parties::signed_twice(&pages(2, "/MediaBox[0 0 400 300]"));
+    assert_eq!(
+        mark::straddle(&signed, &seals),
+        Err(sealpost_pdf::MarkError::Signed)
+    );
 }
