@@ -18,6 +18,20 @@ impl Store {
             .await
     }
 
+    /// Every name with its ciphertext, by name. An installation has as many as organizations sign with it.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn credentials(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let read = |connection: &Connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT name, ciphertext FROM credentials ORDER BY name")?;
+            let rows = statement.query_and_then([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        };
+        self.database.read(read).await
+    }
+
     /// Keeps a ciphertext under a name that has none, and returns what is kept there now: the given one, or the one that
     /// another node or process was faster with.
     ///

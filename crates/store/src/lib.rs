@@ -7,10 +7,12 @@
 //! `sealpost_delivery`. What it does promise is that a change, its events and its callback are kept together or not at all,
 //! and that of several changes that race exactly one is kept. Secrets come to it as ciphertext or as digests only.
 
+mod audit;
 mod callbacks;
 mod channels;
 mod codes;
 mod console;
+mod contract_checks;
 mod credentials;
 mod database;
 mod documents;
@@ -18,10 +20,13 @@ mod error;
 mod figures;
 mod flows;
 mod idempotency;
+mod operator_keys;
 mod pages;
 mod postgres;
 mod rates;
+mod revocations;
 mod rows;
+mod seals;
 mod sqlite;
 mod tokens;
 mod writer;
@@ -29,14 +34,17 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use audit::AuditEntry;
 pub use callbacks::{
     Accepted, Attempt, Backlog, CallbackFilter, CallbackId, CallbackState, Claim, Claimed, DueLane,
     FailedSince, Finished, Holder, LaneId, Lease, MAX_KEPT_ANSWER, NewCallback, Next,
-    NotACallbackId, Outcome, Placed, Redelivered, RedeliveredOnce, RedeliveryStep, StoredCallback,
+    NotACallbackId, NotARedeliveryId, Outcome, Placed, Redelivered, RedeliveredOnce, Redelivery,
+    RedeliveryId, StoredCallback,
 };
 pub use channels::{ApiKey, Channel, Pause, SealedSecret};
 pub use codes::{CodeOwner, NewCode, Tried};
-pub use console::{AuditEntry, NotARole, Operator, OperatorSession, Role};
+pub use console::{NotARole, Operator, OperatorSession, Role};
+pub use contract_checks::ContractCheck;
 use database::Database;
 use documents::Documents;
 pub use error::{Error, Result, Source};
@@ -46,10 +54,13 @@ pub use flows::{
     StoredFlow,
 };
 pub use idempotency::{IDEMPOTENCY_MILLIS, IdempotencyKey, Remembered};
+pub use operator_keys::OperatorKey;
 pub use pages::{Cursor, FlowFilter, NotACursor, PAGE_LIMIT, Page};
 pub use postgres::PostgresOptions;
 use postgres::batch::Batches;
 pub use rates::{Counted, Rate};
+pub use revocations::RevokedCertificate;
+pub use seals::{NewSeal, StoredSeal};
 pub use tokens::Token;
 
 /// Everything that Sealpost keeps, in one data folder. Cheap to clone; the clones share one writer.
@@ -92,6 +103,24 @@ impl Store {
             accepting: Arc::default(),
             documents: Arc::new(documents),
         })
+    }
+}
+
+impl Store {
+    /// Writes a row and commits it, to show that the database takes writes.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn prove_writable(&self, now: sealpost_contract::UtcMillis) -> Result<()> {
+        let prove = move |connection: &database::Connection| {
+            connection
+                .prepare_cached(
+                    "INSERT INTO write_proof (id, at) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET at = excluded.at",
+                )?
+                .execute([now])?;
+            Ok(())
+        };
+        self.database.write(prove).await
     }
 }
 

@@ -30,7 +30,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/postgres/0001_flows.sql"),
     include_str!("../migrations/postgres/0002_callbacks.sql"),
     include_str!("../migrations/postgres/0003_console.sql"),
+    include_str!("../migrations/postgres/0004_operating.sql"),
+    include_str!("../migrations/postgres/0005_redeliveries.sql"),
     include_str!("../migrations/postgres/0006_codes.sql"),
+    include_str!("../migrations/postgres/0007_seals.sql"),
+    include_str!("../migrations/postgres/0008_preservation.sql"),
 ];
 
 /// Taken while migrating, so that of several nodes that start at once one migrates.

@@ -32,7 +32,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0001_flows.sql"),
     include_str!("../migrations/sqlite/0002_callbacks.sql"),
     include_str!("../migrations/sqlite/0003_console.sql"),
+    include_str!("../migrations/sqlite/0004_operating.sql"),
+    include_str!("../migrations/sqlite/0005_redeliveries.sql"),
     include_str!("../migrations/sqlite/0006_codes.sql"),
+    include_str!("../migrations/sqlite/0007_seals.sql"),
+    include_str!("../migrations/sqlite/0008_preservation.sql"),
 ];
 
 /// One open SQLite database.

@@ -15,5 +15,7 @@ mod idempotency;
 mod lists;
 mod nodes;
 mod opening;
+mod operating;
 mod processes;
 mod races;
+mod seals;
