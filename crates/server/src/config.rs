@@ -18,7 +18,9 @@ use thiserror::Error;
 pub use public_url::{PUBLIC_URL_MAX, PublicUrl};
 pub use settings::{SETTINGS, Setting, ValueKind};
 pub use sources::{DEFAULT_FILE, Sources};
-pub use types::{Config, Delivery, FlowLimits, Log, MailServer, Notify, SmsGateway, Timestamps};
+pub use types::{
+    Config, Delivery, FlowLimits, Log, MailServer, Notify, Signatures, SmsGateway, Timestamps,
+};
 
 /// Why the configuration cannot be used. Every text names the key and where it was set.
 #[derive(Debug, Error)]

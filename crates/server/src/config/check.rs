@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use sealpost_delivery::guard::IpRange;
+use sealpost_flow::Level;
 use sealpost_store::PostgresOptions;
 
-use super::raw::{RawConfig, RawDatabase, RawDelivery, RawMail, RawSms, RawTimestamps};
+use super::raw::{
+    RawConfig, RawDatabase, RawDelivery, RawMail, RawSignatures, RawSms, RawTimestamps,
+};
 use super::types::days;
 use super::{
-    Config, ConfigError, Delivery, MailServer, Notify, PublicUrl, SmsGateway, Timestamps, unfit,
+    Config, ConfigError, Delivery, MailServer, Notify, PublicUrl, Signatures, SmsGateway,
+    Timestamps, unfit,
 };
 
 impl RawConfig {
@@ -72,6 +76,7 @@ impl RawConfig {
         }
         config.delivery = self.delivery.check(config.delivery)?;
         config.timestamps = self.timestamps.check()?;
+        config.signatures = self.signatures.check(&config.timestamps)?;
         config.notify = Notify {
             sms: self.sms.check()?,
             mail: self.mail.check()?,
@@ -164,6 +169,28 @@ impl RawTimestamps {
             authorities,
             policy: self.policy,
             roots: self.roots.map(PathBuf::from),
+        })
+    }
+}
+
+impl RawSignatures {
+    fn check(self, timestamps: &Timestamps) -> Result<Signatures, ConfigError> {
+        let level = match self.level {
+            None => None,
+            Some(text) => {
+                let level = text.parse::<Level>();
+                let level =
+                    level.map_err(|error| unfit("signatures.level", &text, error.to_string()))?;
+                if level > Level::BB && timestamps.authorities.is_empty() {
+                    let reason = "it needs timestamps.authorities";
+                    return Err(unfit("signatures.level", &text, reason));
+                }
+                Some(level)
+            }
+        };
+        Ok(Signatures {
+            level,
+            downgrade_after: within("signatures.downgrade_after", self.downgrade_after, 0..=100)?,
         })
     }
 }

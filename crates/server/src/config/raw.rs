@@ -17,6 +17,7 @@ pub(super) struct RawConfig {
     pub(super) sealing: RawSealing,
     pub(super) delivery: RawDelivery,
     pub(super) timestamps: RawTimestamps,
+    pub(super) signatures: RawSignatures,
     pub(super) sms: RawSms,
     pub(super) mail: RawMail,
     pub(super) codes: RawCodes,
@@ -67,6 +68,13 @@ pub(super) struct RawTimestamps {
     pub(super) authorities: Option<Vec<String>>,
     pub(super) policy: Option<String>,
     pub(super) roots: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSignatures {
+    pub(super) level: Option<String>,
+    pub(super) downgrade_after: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

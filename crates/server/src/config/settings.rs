@@ -184,6 +184,18 @@ pub const SETTINGS: &[Setting] = &[
         "root certificates (PEM) of the authorities, beside the built-in one",
     ),
     setting(
+        "signatures.level",
+        Text,
+        "b-t with timestamps.authorities, else b-b",
+        "level of signatures: b-b, b-t, b-lt or b-lta",
+    ),
+    setting(
+        "signatures.downgrade_after",
+        Integer,
+        "none: it waits",
+        "failed attempts after which a lower level is made and recorded",
+    ),
+    setting(
         "sms.url",
         Text,
         "none",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use sealpost_delivery::guard::IpRange;
+use sealpost_flow::Level;
 use sealpost_store::PostgresOptions;
 
 use super::PublicUrl;
@@ -35,7 +36,29 @@ pub struct Config {
     pub delivery: Delivery,
     /// Timestamps in signatures.
     pub timestamps: Timestamps,
-    /// How codes and reminders reach signers.
+    /// How long signatures can be checked.
+    pub signatures: Signatures,
+    /// How long signatures can be checked, and what is done when that cannot be had at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Signatures {
+    /// The level; `None`: [`Level::BT`] where there are timestamp authorities, else [`Level::BB`].
+    pub level: Option<Level>,
+    /// Failed attempts after which a lower level is made, which is recorded; `None`: never, the flow waits.
+    pub downgrade_after: Option<u32>,
+}
+
+impl Config {
+    /// The level that signatures are to have.
+    pub fn signature_level(&self) -> Level {
+        let derived = match self.timestamps.authorities.is_empty() {
+            true => Level::BB,
+            false => Level::BT,
+        };
+        self.signatures.level.unwrap_or(derived)
+    }
+}
+
+/// How codes and reminders reach signers.
     pub notify: Notify,
 }
 
@@ -159,6 +182,7 @@ impl Default for Config {
                 alert_url: None,
             },
             timestamps: Timestamps::default(),
+            signatures: Signatures::default(),
             notify: Notify::default(),
         }
     }
