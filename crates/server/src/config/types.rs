@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use sealpost_delivery::guard::IpRange;
 use sealpost_flow::Level;
+use sealpost_pdf::KeyAlgorithm;
 use sealpost_store::PostgresOptions;
 
 use super::PublicUrl;
@@ -30,6 +31,8 @@ pub struct Config {
     pub log: Log,
     /// Limits of flows.
     pub flow: FlowLimits,
+    /// What signs.
+    pub keys: Keys,
     /// PDFs worked on at one moment.
     pub sealing_parallel: usize,
     /// Delivery of callbacks.
@@ -38,27 +41,7 @@ pub struct Config {
     pub timestamps: Timestamps,
     /// How long signatures can be checked.
     pub signatures: Signatures,
-    /// How long signatures can be checked, and what is done when that cannot be had at once.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Signatures {
-    /// The level; `None`: [`Level::BT`] where there are timestamp authorities, else [`Level::BB`].
-    pub level: Option<Level>,
-    /// Failed attempts after which a lower level is made, which is recorded; `None`: never, the flow waits.
-    pub downgrade_after: Option<u32>,
-}
-
-impl Config {
-    /// The level that signatures are to have.
-    pub fn signature_level(&self) -> Level {
-        let derived = match self.timestamps.authorities.is_empty() {
-            true => Level::BB,
-            false => Level::BT,
-        };
-        self.signatures.level.unwrap_or(derived)
-    }
-}
-
-/// How codes and reminders reach signers.
+    /// How codes and reminders reach signers.
     pub notify: Notify,
 }
 
@@ -78,6 +61,33 @@ pub struct FlowLimits {
     pub default_life: Duration,
     /// How long one may live.
     pub max_life: Duration,
+}
+
+/// What signs.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// The key of the built-in authority.
+    pub authority: KeyAlgorithm,
+    /// The keys that it issues to organizations.
+    pub organizations: KeyAlgorithm,
+    /// The keys that it issues to persons.
+    pub persons: KeyAlgorithm,
+    /// The list of the operator's own seal keys.
+    pub seals: Option<PathBuf>,
+    /// Further roots of signers.
+    pub roots: Option<PathBuf>,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            authority: KeyAlgorithm::P256,
+            organizations: KeyAlgorithm::Rsa2048,
+            persons: KeyAlgorithm::P256,
+            seals: None,
+            roots: None,
+        }
+    }
 }
 
 /// Delivery of callbacks.
@@ -104,6 +114,26 @@ pub struct Timestamps {
     pub policy: Option<String>,
     /// Their root certificates.
     pub roots: Option<PathBuf>,
+}
+
+/// How long signatures can be checked, and what is done when that cannot be had at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Signatures {
+    /// The level; `None`: [`Level::BT`] where there are timestamp authorities, else [`Level::BB`].
+    pub level: Option<Level>,
+    /// Failed attempts after which a lower level is made, which is recorded; `None`: never, the flow waits.
+    pub downgrade_after: Option<u32>,
+}
+
+impl Config {
+    /// The level that signatures are to have.
+    pub fn signature_level(&self) -> Level {
+        let derived = match self.timestamps.authorities.is_empty() {
+            true => Level::BB,
+            false => Level::BT,
+        };
+        self.signatures.level.unwrap_or(derived)
+    }
 }
 
 /// How codes and reminders reach signers. What is not set reaches nobody.
@@ -173,6 +203,7 @@ impl Default for Config {
                 default_life: days(7),
                 max_life: days(365),
             },
+            keys: Keys::default(),
             sealing_parallel: std::thread::available_parallelism().map_or(2, usize::from),
             delivery: Delivery {
                 allow_http: false,
