@@ -118,6 +118,31 @@ impl Fields {
         }
     }
 
+    /// A number that may stand there.
+    pub(crate) fn find_number(&mut self, name: &str, range: RangeInclusive<f64>) -> Option<f64> {
+        match self.take(name)?.as_f64() {
+            None => self.wrong(name, "wrong_type", "it must be a number"),
+            Some(number) if !range.contains(&number) => {
+                let message = format!("it must be {} to {}", range.start(), range.end());
+                self.limited(name, "out_of_range", message, *range.end())
+            }
+            number => number,
+        }
+    }
+
+    /// A list of so many numbers that may stand there.
+    pub(crate) fn find_numbers<const N: usize>(&mut self, name: &str) -> Option<[f64; N]> {
+        let value = self.take(name)?;
+        match serde_json::from_value::<Vec<f64>>(value).map(<[f64; N]>::try_from) {
+            Ok(Ok(numbers)) if numbers.iter().all(|number| number.abs() < 1e6) => Some(numbers),
+            _ => self.wrong(
+                name,
+                "wrong_type",
+                format!("it must be a list of {N} numbers"),
+            ),
+        }
+    }
+
     /// `true` or `false`; false when it does not stand there.
     pub(crate) fn switch(&mut self, name: &str) -> bool {
         match self.take(name) {
@@ -127,6 +152,12 @@ impl Fields {
                 .wrong(name, "wrong_type", "it must be true or false")
                 .unwrap_or_default(),
         }
+    }
+
+    /// A moment that must stand there. Wrong or missing: an error is noted and the moment is 1970.
+    pub(crate) fn time(&mut self, name: &str) -> UtcMillis {
+        self.needed(name);
+        self.find_time(name).unwrap_or_default()
     }
 
     /// A moment: RFC 3339 with an offset.
