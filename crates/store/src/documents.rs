@@ -1,150 +1,103 @@
-//! Documents and marks as files named by their digest: `documents/ab/cdef…` (SHA-256 in hex, the first two digits as folder).
+//! Documents and marks, named by their SHA-256: in a folder of this machine, or in a bucket that speaks S3.
 //!
-//! A file is written under a temporary name, synced, renamed, and its folder synced; only then may a row name it. Who finds the
-//! document there syncs it too, for its writer may not have come so far. So a crash leaves at worst a temporary file that nobody
-//! reads, or a document that no row names. Equal bytes are kept once.
+//! Both promise the same. What [`Store::put_document`] has answered is safe, and only then may a row name it; equal bytes are
+//! kept once; bytes are compared with their name whenever they are read. Nothing is ever changed or removed.
+//!
+//! The folder is our own code and not object_store's `LocalFileSystem`, which syncs neither a file nor its folder.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+mod bucket;
+mod folder;
+mod transport;
+
+use std::path::Path;
+use std::sync::Arc;
 
 use sealpost_flow::Digest;
 
+use self::bucket::Bucket;
+pub use self::bucket::{BucketCredentials, BucketOptions, NotABucket};
+use self::folder::Folder;
 use crate::Store;
 use crate::error::{Error, Result};
 
-/// The folder of documents.
+/// Where the documents are.
 #[derive(Debug)]
-pub(crate) struct Documents {
-    folder: PathBuf,
-    /// Numbers the temporary files of this process.
-    writes: AtomicU64,
+pub(crate) enum Documents {
+    Folder(Arc<Folder>),
+    Bucket(Bucket),
 }
 
 impl Store {
-    /// Keeps a document; once this has answered, it is on disk and a row may name it.
+    /// Keeps a document; once this has answered, it is safe and a row may name it.
     ///
     /// # Errors
-    /// [`Error::File`], for example when the disk is full; then nothing is left behind.
+    /// [`Error::File`], for example when the disk is full, and [`Error::Bucket`]; then a row must not name it.
     pub async fn put_document(&self, bytes: Vec<u8>) -> Result<Digest> {
-        let documents = self.documents.clone();
-        let writing = tokio::task::spawn_blocking(move || documents.put(&bytes));
-        writing.await.map_err(|_| Error::Stopped)?
+        match &*self.documents {
+            Documents::Folder(folder) => {
+                let folder = Arc::clone(folder);
+                let writing = tokio::task::spawn_blocking(move || folder.put(&bytes));
+                writing.await.map_err(|_| Error::Stopped)?
+            }
+            Documents::Bucket(bucket) => bucket.put(bytes).await,
+        }
     }
 
     /// The bytes of a document that a row names.
     ///
     /// # Errors
-    /// [`Error::DocumentMissing`], [`Error::DocumentDamaged`] when the bytes no longer have this digest, [`Error::File`].
+    /// [`Error::DocumentMissing`], [`Error::DocumentDamaged`] when the bytes no longer have this digest, [`Error::File`],
+    /// [`Error::Bucket`].
     pub async fn document(&self, digest: &Digest) -> Result<Vec<u8>> {
-        let (documents, digest) = (self.documents.clone(), *digest);
-        let reading = tokio::task::spawn_blocking(move || documents.read(&digest));
-        reading.await.map_err(|_| Error::Stopped)?
+        match &*self.documents {
+            Documents::Folder(folder) => {
+                let (folder, digest) = (Arc::clone(folder), *digest);
+                let reading = tokio::task::spawn_blocking(move || folder.read(&digest));
+                reading.await.map_err(|_| Error::Stopped)?
+            }
+            Documents::Bucket(bucket) => bucket.read(digest).await,
+        }
+    }
+
+    /// Keeps a small document and reads it back, to show that documents can be kept. It is the same each time, and stays.
+    ///
+    /// # Errors
+    /// Those of [`Store::put_document`] and [`Store::document`].
+    pub async fn prove_documents(&self) -> Result<()> {
+        let digest = self.put_document(b"sealpost\n".to_vec()).await?;
+        self.document(&digest).await.map(drop)
+    }
+
+    /// Whether every node finds the documents of the others, wherever it runs: a bucket, and not a folder.
+    pub fn has_bucket(&self) -> bool {
+        matches!(*self.documents, Documents::Bucket(_))
     }
 }
 
 impl Documents {
-    /// Makes the folder if it is missing, and proves that it can be written.
-    pub(crate) fn open(folder: &Path) -> Result<Documents> {
-        fs::create_dir_all(folder).map_err(|error| Error::file("create", folder, error))?;
-        let documents = Documents {
-            folder: folder.to_owned(),
-            writes: AtomicU64::new(0),
-        };
-        let (trial, _) = documents.create_temporary()?;
-        fs::remove_file(&trial).map_err(|error| Error::file("remove", &trial, error))?;
-        if let Some(parent) = folder.parent() {
-            sync(parent)?;
-        }
-        Ok(documents)
+    /// In a folder, which is made if it is missing and proved to be writable.
+    pub(crate) fn folder(folder: &Path) -> Result<Documents> {
+        Ok(Documents::Folder(Arc::new(Folder::open(folder)?)))
     }
 
-    fn put(&self, bytes: &[u8]) -> Result<Digest> {
-        let digest = Digest::of(bytes);
-        let path = self.path(&digest);
-        if self.holds(&path, bytes) {
-            // Another writer may have renamed it a moment ago and be about to sync.
-            sync(&path)?;
-            self.sync_folders(&path)?;
-            return Ok(digest);
-        }
-        let (temporary, file) = self.create_temporary()?;
-        let written =
-            write_synced(&temporary, file, bytes).and_then(|()| self.rename(&temporary, &path));
-        if written.is_err() {
-            // Half a temporary file helps nobody; that it may be gone already is no second error.
-            let _ = fs::remove_file(&temporary);
-        }
-        written.map(|()| digest)
-    }
-
-    /// Whether the document is there whole. One that was damaged is written anew.
-    fn holds(&self, path: &Path, bytes: &[u8]) -> bool {
-        fs::read(path).is_ok_and(|kept| kept == bytes)
-    }
-
-    fn rename(&self, temporary: &Path, path: &Path) -> Result<()> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|error| Error::file("create", folder, error))?;
-        }
-        fs::rename(temporary, path).map_err(|error| Error::file("rename to", path, error))?;
-        self.sync_folders(path)
-    }
-
-    /// Makes a document's name durable, and that of its folder, which another writer may have made and not synced yet.
-    fn sync_folders(&self, path: &Path) -> Result<()> {
-        path.parent().map_or(Ok(()), sync)?;
-        sync(&self.folder)
-    }
-
-    fn read(&self, digest: &Digest) -> Result<Vec<u8>> {
-        let path = self.path(digest);
-        let bytes = fs::read(&path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::DocumentMissing(*digest),
-            _ => Error::file("read", &path, error),
-        })?;
-        if Digest::of(&bytes) == *digest {
-            Ok(bytes)
-        } else {
-            Err(Error::DocumentDamaged(*digest))
-        }
-    }
-
-    fn path(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.to_string();
-        let (folder, name) = hex.split_at(2);
-        self.folder.join(folder).join(name)
-    }
-
-    /// A new file that nobody else writes: another process may have this one's number (in another container, or before a
-    /// crash), so a name that is taken is left alone and the next one tried.
-    fn create_temporary(&self) -> Result<(PathBuf, File)> {
-        loop {
-            let number = self.writes.fetch_add(1, Ordering::Relaxed);
-            let path = self
-                .folder
-                .join(format!("tmp-{}-{number}", std::process::id()));
-            match File::create_new(&path) {
-                Ok(file) => return Ok((path, file)),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::file("create", &path, error)),
-            }
-        }
+    /// In a bucket; nothing is asked of it yet.
+    pub(crate) fn bucket(options: &BucketOptions) -> Result<Documents> {
+        Bucket::open(options).map(Documents::Bucket)
     }
 }
 
-fn write_synced(path: &Path, mut file: File, bytes: &[u8]) -> Result<()> {
-    file.write_all(bytes)
-        .map_err(|error| Error::file("write", path, error))?;
-    file.sync_all()
-        .map_err(|error| Error::file("sync", path, error))
+/// What a document is called, in either place: the first two digits of its digest, and the rest.
+fn names(digest: &Digest) -> (String, String) {
+    let mut folder = digest.to_string();
+    let name = folder.split_off(2);
+    (folder, name)
 }
 
-/// Makes the bytes of a file durable, or the names in a folder.
-fn sync(path: &Path) -> Result<()> {
-    let opened = File::open(path).map_err(|error| Error::file("open", path, error))?;
-    opened
-        .sync_all()
-        .map_err(|error| Error::file("sync", path, error))
+/// The bytes, if they are what their name says.
+fn checked(digest: &Digest, bytes: Vec<u8>) -> Result<Vec<u8>> {
+    if Digest::of(&bytes) == *digest {
+        Ok(bytes)
+    } else {
+        Err(Error::DocumentDamaged(*digest))
+    }
 }

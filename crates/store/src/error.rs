@@ -28,6 +28,10 @@ pub enum Error {
     /// The database server does not answer. Worth trying again; an operation under way when it went may have been kept.
     #[error("the database cannot be reached")]
     Unreachable(#[source] Source),
+    /// The system refuses the database's files something: to be opened, read, written. Worth trying again; nothing of the
+    /// operation was kept.
+    #[error("the database's files cannot be used")]
+    Io(#[source] Source),
     /// Any other error of the database.
     #[error("the database failed")]
     Database(#[source] Source),
@@ -53,7 +57,16 @@ pub enum Error {
         #[source]
         source: Arc<std::io::Error>,
     },
-    /// A document that a row names is not in the documents folder.
+    /// The bucket of documents does not answer, or refuses. Worth trying again; a document may have been kept, which does no harm.
+    #[error("cannot {action} the bucket of documents")]
+    Bucket {
+        /// What was attempted: "read from", "write to", "reach".
+        action: &'static str,
+        /// What came back.
+        #[source]
+        source: Source,
+    },
+    /// A document that a row names is not where documents are kept.
     #[error("document {0} is missing")]
     DocumentMissing(Digest),
     /// A document's bytes no longer have the digest they are named by.
@@ -88,6 +101,17 @@ impl Error {
         }
     }
 
+    /// Says what of the bucket failed.
+    pub(crate) fn bucket(
+        action: &'static str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Error {
+        Error::Bucket {
+            action,
+            source: Arc::new(source),
+        }
+    }
+
     /// Says which file operation failed.
     pub(crate) fn file(action: &'static str, path: &Path, source: std::io::Error) -> Error {
         Error::File {
@@ -108,6 +132,7 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::DiskFull) => Error::Full(source),
             Some(ErrorCode::ReadOnly) => Error::ReadOnly(source),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Busy(source),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Error::Io(source),
             _ => Error::Database(source),
         }
     }

@@ -28,6 +28,7 @@ mod revocations;
 mod rows;
 mod seals;
 mod sqlite;
+mod tls;
 mod tokens;
 mod writer;
 
@@ -47,6 +48,7 @@ pub use console::{NotARole, Operator, OperatorSession, Role};
 pub use contract_checks::ContractCheck;
 use database::Database;
 use documents::Documents;
+pub use documents::{BucketCredentials, BucketOptions, NotABucket};
 pub use error::{Error, Result, Source};
 pub use figures::{ChannelFigures, DayCount};
 pub use flows::{
@@ -78,26 +80,36 @@ impl Store {
     /// # Errors
     /// The folder cannot be written, or holds a database that this program must not touch.
     pub fn open(folder: &Path) -> Result<Store> {
-        create_private_folder(folder).map_err(|error| Error::file("create", folder, error))?;
-        let documents = Documents::open(&folder.join("documents"))?;
-        let database = Database::sqlite(&folder.join("sealpost.sqlite"))?;
-        Ok(Store {
-            database: Arc::new(database),
-            accepting: Arc::default(),
-            documents: Arc::new(documents),
-        })
+        Store::open_with(folder, None, None)
     }
-}
 
-impl Store {
     /// Opens the store in a PostgreSQL database, with its documents in a folder that all nodes share. Blocks on both.
     ///
     /// # Errors
     /// The server does not answer or refuses, the folder cannot be written, or the database is newer than this program.
     pub fn open_postgres(options: PostgresOptions, folder: &Path) -> Result<Store> {
+        Store::open_with(folder, Some(options), None)
+    }
+
+    /// Opens the store with its database in PostgreSQL or else in the data folder, and its documents in a bucket or else in
+    /// the data folder. Blocks on the disk and the database; of the bucket nothing is asked yet.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`] and [`Store::open_postgres`], or what is said of the bucket cannot be used.
+    pub fn open_with(
+        folder: &Path,
+        postgres: Option<PostgresOptions>,
+        bucket: Option<&BucketOptions>,
+    ) -> Result<Store> {
         create_private_folder(folder).map_err(|error| Error::file("create", folder, error))?;
-        let documents = Documents::open(&folder.join("documents"))?;
-        let database = Database::postgres(options)?;
+        let documents = match bucket {
+            Some(options) => Documents::bucket(options)?,
+            None => Documents::folder(&folder.join("documents"))?,
+        };
+        let database = match postgres {
+            Some(options) => Database::postgres(options)?,
+            None => Database::sqlite(&folder.join("sealpost.sqlite"))?,
+        };
         Ok(Store {
             database: Arc::new(database),
             accepting: Arc::default(),

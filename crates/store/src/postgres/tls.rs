@@ -7,15 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as Encrypted;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::tls;
 
 /// Encrypts connections and verifies the server's certificate.
 #[derive(Clone)]
@@ -24,21 +23,7 @@ pub(super) struct Tls(TlsConnector);
 impl Tls {
     /// Trusts the system's roots and those in `ca_file` (PEM).
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Tls> {
-        let mut roots = RootCertStore::empty();
-        // What the system's store holds and rustls cannot read is nothing that we could trust.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(path) = ca_file {
-            let unreadable =
-                |error| Error::file("read the certificates in", path, io::Error::other(error));
-            for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-                roots.add_parsable_certificates([certificate.map_err(unreadable)?]);
-            }
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder =
-            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder.map_err(|error| Error::undecodable("TLS configuration", error))?;
-        let config = builder.with_root_certificates(roots).with_no_client_auth();
+        let config = tls::client_config(ca_file)?;
         Ok(Tls(TlsConnector::from(Arc::new(config))))
     }
 }

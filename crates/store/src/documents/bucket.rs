@@ -1,0 +1,304 @@
+//! Documents as objects of a bucket that speaks S3: `prefix/ab/cdef…`.
+//!
+//! An object is put only if there is none of its name; who finds one there reads it, and writes it anew if it is damaged. Every
+//! request may be repeated, since the name says the content. S3 answers a put when the object is durable.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path as Key;
+use object_store::{
+    BackoffConfig, ObjectStore as _, ObjectStoreExt as _, PutMode, PutPayload, RetryConfig,
+};
+use sealpost_flow::Digest;
+use tokio::sync::Semaphore;
+
+use super::transport::{MAX_ANSWER, Transport};
+use super::{checked, names};
+use crate::error::{Error, Result};
+
+/// Requests to the bucket at one moment; each may hold a whole document.
+const AT_ONCE: usize = 32;
+
+/// Which bucket, and how it is reached.
+#[derive(Clone)]
+pub struct BucketOptions {
+    /// The bucket's name.
+    pub bucket: String,
+    /// What the names of all objects begin with, without slashes at its ends; may be empty.
+    pub prefix: String,
+    /// The URL of the storage, without the bucket; `None` means Amazon's.
+    pub endpoint: Option<String>,
+    /// The region that requests are signed for; `None` means `us-east-1`.
+    pub region: Option<String>,
+    /// Who we are; `None` means what Amazon's variables (`AWS_…`), a web identity, the container or the machine say.
+    pub credentials: Option<BucketCredentials>,
+    /// The bucket is a part of the host's name and not of the path.
+    pub virtual_host: bool,
+    /// Whether the endpoint may be plain http.
+    pub allow_http: bool,
+    /// Certificates (PEM) to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// How long keeping or reading one document may take, with all that is tried again.
+    pub patience: Duration,
+}
+
+/// A key to the bucket.
+#[derive(Clone)]
+pub struct BucketCredentials {
+    /// The access key's id.
+    pub access_key_id: String,
+    /// The access key.
+    pub secret_access_key: String,
+    /// What comes with a key that is good for some hours only.
+    pub session_token: Option<String>,
+}
+
+/// A text is no `s3://bucket/prefix`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it must be s3://bucket or s3://bucket/prefix")]
+pub struct NotABucket;
+
+impl BucketOptions {
+    /// The bucket and prefix of `s3://bucket/prefix`, with the defaults for the rest: Amazon, its own credentials, https only, 15
+    /// seconds.
+    ///
+    /// # Errors
+    /// [`NotABucket`].
+    pub fn parse(url: &str) -> Result<BucketOptions, NotABucket> {
+        let rest = url.strip_prefix("s3://").ok_or(NotABucket)?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        let prefix = prefix.trim_end_matches('/');
+        let is_a_part = |part: &str| {
+            !part.is_empty() && part.chars().all(of_a_name) && part != "." && part != ".."
+        };
+        let fits = (3..=63).contains(&bucket.len())
+            && is_a_part(bucket)
+            && prefix.len() <= 512
+            && (prefix.is_empty() || prefix.split('/').all(is_a_part));
+        if !fits {
+            return Err(NotABucket);
+        }
+        Ok(BucketOptions {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+            endpoint: None,
+            region: None,
+            credentials: None,
+            virtual_host: false,
+            allow_http: false,
+            ca_file: None,
+            patience: Duration::from_secs(15),
+        })
+    }
+}
+
+/// As it was written: `s3://bucket/prefix`.
+impl fmt::Display for BucketOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}", self.bucket)?;
+        match self.prefix.as_str() {
+            "" => Ok(()),
+            prefix => write!(f, "/{prefix}"),
+        }
+    }
+}
+
+/// Without the credentials.
+impl fmt::Debug for BucketOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BucketOptions")
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without the key.
+impl fmt::Debug for BucketCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BucketCredentials").finish_non_exhaustive()
+    }
+}
+
+/// The bucket of documents.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    objects: AmazonS3,
+    prefix: String,
+    room: Semaphore,
+    patience: Duration,
+}
+
+impl Bucket {
+    pub(super) fn open(options: &BucketOptions) -> Result<Bucket> {
+        let builder = match &options.credentials {
+            None => AmazonS3Builder::from_env(),
+            Some(credentials) => {
+                let builder = AmazonS3Builder::new()
+                    .with_access_key_id(&credentials.access_key_id)
+                    .with_secret_access_key(&credentials.secret_access_key);
+                match &credentials.session_token {
+                    Some(token) => builder.with_token(token),
+                    None => builder,
+                }
+            }
+        };
+        let mut builder = builder
+            .with_bucket_name(&options.bucket)
+            .with_virtual_hosted_style_request(options.virtual_host)
+            .with_allow_http(options.allow_http)
+            .with_http_connector(Transport::new(
+                options.ca_file.as_deref(),
+                options.patience / 3,
+            )?)
+            .with_retry(RetryConfig {
+                backoff: BackoffConfig {
+                    init_backoff: Duration::from_millis(100),
+                    max_backoff: Duration::from_secs(2),
+                    base: 2.0,
+                },
+                max_retries: 10,
+                retry_timeout: options.patience,
+            });
+        if let Some(region) = &options.region {
+            builder = builder.with_region(region);
+        }
+        if let Some(endpoint) = &options.endpoint {
+            builder = builder.with_endpoint(endpoint_of(endpoint, options));
+        }
+        let objects = builder
+            .build()
+            .map_err(|error| Error::bucket("reach", error))?;
+        Ok(Bucket {
+            objects,
+            prefix: options.prefix.clone(),
+            room: Semaphore::new(AT_ONCE),
+            patience: options.patience,
+        })
+    }
+
+    pub(super) async fn put(&self, bytes: Vec<u8>) -> Result<Digest> {
+        let _room = self.room.acquire().await.map_err(|_| Error::Stopped)?;
+        let digest = Digest::of(&bytes);
+        let (key, payload) = (self.key(&digest), PutPayload::from(bytes));
+        let put = async {
+            match self
+                .objects
+                .put_opts(&key, payload.clone(), PutMode::Create.into())
+                .await
+            {
+                Err(object_store::Error::AlreadyExists { .. }) => {}
+                put => {
+                    return put
+                        .map(drop)
+                        .map_err(|error| Error::bucket("write to", error));
+                }
+            }
+            match self.fetch(&digest).await {
+                // What is there is damaged, or was in the middle of being put by another.
+                Err(Error::DocumentDamaged(_) | Error::DocumentMissing(_)) => {
+                    let put = self.objects.put(&key, payload).await;
+                    put.map(drop)
+                        .map_err(|error| Error::bucket("write to", error))
+                }
+                fetched => fetched.map(drop),
+            }
+        };
+        self.in_time("write to", put).await.map(|()| digest)
+    }
+
+    pub(super) async fn read(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let _room = self.room.acquire().await.map_err(|_| Error::Stopped)?;
+        self.in_time("read from", self.fetch(digest)).await
+    }
+
+    async fn fetch(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let failed = |error| match error {
+            object_store::Error::NotFound { .. } => Error::DocumentMissing(*digest),
+            error => Error::bucket("read from", error),
+        };
+        let found = self.objects.get(&self.key(digest)).await.map_err(failed)?;
+        if found.meta.size > MAX_ANSWER as u64 {
+            return Err(Error::DocumentDamaged(*digest));
+        }
+        checked(digest, found.bytes().await.map_err(failed)?.into())
+    }
+
+    async fn in_time<T>(
+        &self,
+        action: &'static str,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let late = |_| {
+            let source = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            Err(Error::bucket(action, source))
+        };
+        tokio::time::timeout(self.patience, work)
+            .await
+            .unwrap_or_else(late)
+    }
+
+    fn key(&self, digest: &Digest) -> Key {
+        let (folder, name) = names(digest);
+        let prefix = self.prefix.split('/').filter(|part| !part.is_empty());
+        prefix.chain([folder.as_str(), name.as_str()]).collect()
+    }
+}
+
+/// The endpoint as object_store wants it: with the bucket in the host where that is its place.
+fn endpoint_of(endpoint: &str, options: &BucketOptions) -> String {
+    match endpoint.split_once("://") {
+        Some((scheme, host)) if options.virtual_host => {
+            format!("{scheme}://{}.{host}", options.bucket)
+        }
+        _ => endpoint.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_a_bucket() {
+        for (url, bucket, prefix) in [
+            ("s3://receipts", "receipts", ""),
+            ("s3://receipts/", "receipts", ""),
+            ("s3://receipts/a/b/", "receipts", "a/b"),
+        ] {
+            let options = BucketOptions::parse(url).unwrap();
+            assert_eq!(
+                (options.bucket.as_str(), options.prefix.as_str()),
+                (bucket, prefix)
+            );
+        }
+        for url in [
+            "receipts",
+            "s3://",
+            "s3://ab",
+            "s3://a b c",
+            "s3://receipts/../x",
+            "s3://receipts//x",
+            "https://receipts",
+        ] {
+            assert!(BucketOptions::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_credentials_are_not_shown() {
+        let mut options = BucketOptions::parse("s3://receipts/a").unwrap();
+        options.credentials = Some(BucketCredentials {
+            access_key_id: "id".into(),
+            secret_access_key: "hush".into(),
+            session_token: Some("hush".into()),
+        });
+        assert!(!format!("{options:?} {options} {:?}", options.credentials).contains("hush"));
+        assert!(!format!("{:?}", Bucket::open(&options).unwrap()).contains("hush"));
+    }
+}
