@@ -4,8 +4,11 @@
 
 mod layout;
 mod pdf;
+mod report;
 mod sheet;
 mod text;
+
+pub use report::{DrawnFacts, FactGroup, FactSection, FactSheet, draw_facts};
 
 use crate::font;
 use crate::receipt::Receipt;
@@ -120,7 +123,13 @@ pub fn draw(
 
     let (sheets, places) = layout::lay_out(receipt, signers, meta);
     let title = format!("新房收据 {}", receipt.number);
-    let pdf = pdf::write(&sheets, &title, meta)?;
+    let about = pdf::About {
+        title: &title,
+        language: "zh-CN",
+        id: &meta.flow_id,
+        drawn_at: meta.drawn_at,
+    };
+    let pdf = pdf::write(&sheets, &about)?;
     Ok(Drawn { pdf, places })
 }
 

@@ -32,7 +32,10 @@ pub mod verify;
 
 pub use appearance::{Appearance, RgbaImage};
 pub use document::Unreadable;
-pub use draw::{DrawError, DrawMeta, Drawn, Place, PlaceKind, SignerLabel, draw};
+pub use draw::{
+    DrawError, DrawMeta, Drawn, DrawnFacts, FactGroup, FactSection, FactSheet, Place, PlaceKind,
+    SignerLabel, draw, draw_facts,
+};
 pub use mark::{MarkError, Void, VoidKind};
 pub use ocsp::{OcspAnswer, OcspError, OcspRequest};
 pub use pki::{

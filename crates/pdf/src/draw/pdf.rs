@@ -13,11 +13,21 @@ use krilla::surface::Surface;
 use krilla::text::{GlyphId, KrillaGlyph};
 use krilla::{Document, SerializeSettings};
 
+use super::DrawError;
 use super::sheet::{Color, Line, Mark, Sheet};
-use super::{DrawError, DrawMeta};
+
+/// What a document says about itself in its metadata.
+pub(super) struct About<'a> {
+    pub(super) title: &'a str,
+    /// A BCP 47 tag.
+    pub(super) language: &'a str,
+    pub(super) id: &'a str,
+    /// UTC milliseconds.
+    pub(super) drawn_at: i64,
+}
 
 /// The document of some sheets.
-pub(super) fn write(sheets: &[Sheet], title: &str, meta: &DrawMeta) -> Result<Vec<u8>, DrawError> {
+pub(super) fn write(sheets: &[Sheet], about: &About<'_>) -> Result<Vec<u8>, DrawError> {
     let configuration = ConfigurationBuilder::new()
         .with_archival_validator(Archival::A2_B)
         .finish()
@@ -40,11 +50,11 @@ pub(super) fn write(sheets: &[Sheet], title: &str, meta: &DrawMeta) -> Result<Ve
     }
     document.set_metadata(
         Metadata::new()
-            .title(title.to_owned())
-            .language("zh-CN".to_owned())
+            .title(about.title.to_owned())
+            .language(about.language.to_owned())
             .creator("Sealpost".to_owned())
-            .document_id(meta.flow_id.clone())
-            .creation_date(date_time(meta.drawn_at)),
+            .document_id(about.id.to_owned())
+            .creation_date(date_time(about.drawn_at)),
     );
     document.finish().map_err(|error| {
         DrawError::Document(match error {

@@ -14,6 +14,7 @@ mod paper;
 mod parties;
 mod place;
 mod receipt;
+mod report;
 mod render;
 mod samples;
 mod seal;
