@@ -6,13 +6,13 @@
 //! by doing nothing. Leases save work; what keeps outcomes right is the fence, a number that grows with every lease.
 //!
 //! This file keeps and inserts; `claims` leases and finishes; `batches` does both in bulk; `lists` reads; `redeliver` starts
-//! new rounds. When to try again
-//! and what an answer means is decided by the delivery engine.
+//! new rounds, `redeliveries` for many. When to try again and what an answer means is decided by the delivery engine.
 
 mod batches;
 mod claims;
 mod lists;
 mod redeliver;
+mod redeliveries;
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,7 +23,8 @@ use sealpost_contract::{SignFlowId, UtcMillis};
 
 pub use claims::{Claim, Claimed, DueLane, Finished, Next, Outcome};
 pub use lists::{Attempt, Backlog, CallbackFilter, StoredCallback};
-pub use redeliver::{FailedSince, Redelivered, RedeliveredOnce, RedeliveryStep};
+pub use redeliver::{FailedSince, Redelivered, RedeliveredOnce};
+pub use redeliveries::{NotARedeliveryId, Redelivery, RedeliveryId};
 
 use crate::Store;
 use crate::database::{Connection, OptionalExtension as _};

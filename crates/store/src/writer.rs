@@ -89,8 +89,8 @@ trait Job: Send {
 
 /// An operation that was run and waits for the commit.
 struct Done {
-    /// Whether its changes are to be kept.
-    keep: bool,
+    /// Why its changes are not to be kept, if they are not.
+    failed: Option<Error>,
     /// Tells the caller, given how the commit went.
     answer: Box<dyn FnOnce(Result<()>) + Send>,
 }
@@ -109,7 +109,7 @@ where
         let result = (self.work)(connection);
         let answer = self.answer;
         Done {
-            keep: result.is_ok(),
+            failed: result.as_ref().err().cloned(),
             // The caller may have gone; the operation counts all the same.
             answer: Box::new(move |commit| drop(answer.send(commit.and(result)))),
         }
@@ -135,6 +135,10 @@ fn write_batch(
     expected: usize,
 ) -> usize {
     if let Err(error) = connection.run("BEGIN IMMEDIATE") {
+        // Whoever waits behind it has waited for the same; one after the other each would wait as long again.
+        while let Ok(job) = waiting.try_recv() {
+            job.refuse(error.clone());
+        }
         first.refuse(error);
         return 1;
     }
@@ -198,14 +202,14 @@ fn run_in_savepoint(
     }
     let done = job.run(connection);
     if !connection.is_in_transaction() {
-        return Err((Some(done), rolled_back()));
+        let error = done.failed.clone().unwrap_or_else(rolled_back);
+        return Err((Some(done), error));
     }
-    let closed = if done.keep {
-        connection.run("RELEASE operation")
-    } else {
-        connection
+    let closed = match done.failed {
+        None => connection.run("RELEASE operation"),
+        Some(_) => connection
             .run("ROLLBACK TO operation")
-            .and_then(|()| connection.run("RELEASE operation"))
+            .and_then(|()| connection.run("RELEASE operation")),
     };
     match closed {
         Ok(()) => Ok(done),

@@ -192,12 +192,8 @@ impl Store {
     }
 }
 
-fn page(
-    connection: &Connection,
-    filter: &CallbackFilter,
-    before: Option<CallbackId>,
-    limit: usize,
-) -> Result<Vec<StoredCallback>> {
+/// The statement of a page.
+fn list_sql(filter: &CallbackFilter) -> String {
     // The states are literals, so that the partial indexes apply; every other value is a parameter.
     let state = match filter.state {
         None => "",
@@ -211,10 +207,18 @@ fn page(
             "AND channel_lane = (SELECT id FROM lanes WHERE channel_id = ?3 AND origin = '')"
         }
     };
-    let sql = format!(
+    format!(
         "SELECT {COLUMNS} FROM callbacks JOIN lanes ON lanes.id = channel_lane
          WHERE callbacks.id < ?1 AND callbacks.id >= ?2 {state} {channel} ORDER BY callbacks.id DESC LIMIT ?4"
-    );
+    )
+}
+
+fn page(
+    connection: &Connection,
+    filter: &CallbackFilter,
+    before: Option<CallbackId>,
+    limit: usize,
+) -> Result<Vec<StoredCallback>> {
     let below = before.map_or(i64::MAX, CallbackId::number);
     let until = filter
         .until
@@ -222,7 +226,7 @@ fn page(
     let since = filter
         .since
         .map_or(0, |since| CallbackId::first_at(since).number());
-    let mut statement = connection.prepare_cached(&sql)?;
+    let mut statement = connection.prepare_cached(&list_sql(filter))?;
     let rows = statement.query_map(
         params![below.min(until), since, filter.channel_id, limit as i64],
         |row| Ok(read(row)),
@@ -281,4 +285,39 @@ fn read(row: &Row<'_>) -> Result<StoredCallback> {
         created_at: id.created_at(),
         ended_at: row.get(10)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn a_channels_list_reads_only_what_it_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(folder.path()).unwrap());
+        let connection = Connection::open(folder.path().join("sealpost.sqlite")).unwrap();
+        for (state, index) in [
+            (None, "callbacks_of_channel"),
+            (Some(CallbackState::Waiting), "callbacks_waiting_of_channel"),
+            (Some(CallbackState::Failed), "callbacks_failed_of_channel"),
+        ] {
+            let filter = CallbackFilter {
+                channel_id: Some(String::new()),
+                state,
+                ..CallbackFilter::default()
+            };
+            let explained = format!("EXPLAIN QUERY PLAN {}", list_sql(&filter));
+            let mut explain = connection.prepare(&explained).unwrap();
+            let mut rows = explain.raw_query();
+            let mut plan = String::new();
+            while let Some(step) = rows.next().unwrap() {
+                plan += &step.get::<_, String>("detail").unwrap();
+            }
+            let search = format!("SEARCH callbacks USING INDEX {index} (channel_lane=? AND id");
+            assert!(plan.contains(&search), "{state:?}: {plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{state:?}: {plan}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! New rounds of attempts, started by a person.
+//! New rounds of attempts, started by a person: for one callback, and the step that does it for many.
 
 use rusqlite::params;
 use sealpost_contract::UtcMillis;
@@ -44,12 +44,11 @@ pub struct FailedSince {
 }
 
 /// One step of redelivering many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RedeliveryStep {
+pub(super) struct Step {
     /// How many new rounds have begun in this step.
-    pub redelivered: u64,
+    pub(super) redelivered: u64,
     /// Where the next step goes on; `None`: it was the last.
-    pub next: Option<(UtcMillis, CallbackId)>,
+    pub(super) next: Option<(UtcMillis, CallbackId)>,
 }
 
 impl Store {
@@ -85,22 +84,6 @@ impl Store {
         };
         self.database.write(once).await
     }
-
-    /// Starts a new round for failed callbacks, some hundreds a step; call it again with what it answers as `next` until
-    /// that is `None`.
-    ///
-    /// # Errors
-    /// Whatever keeps the store from writing; the steps before stay done.
-    pub async fn redeliver_failed(
-        &self,
-        which: FailedSince,
-        after: Option<(UtcMillis, CallbackId)>,
-        now: UtcMillis,
-    ) -> Result<RedeliveryStep> {
-        self.database
-            .write(move |connection| redeliver_failed(connection, &which, after, now))
-            .await
-    }
 }
 
 fn redeliver(connection: &Connection, id: CallbackId, now: UtcMillis) -> Result<Redelivered> {
@@ -129,22 +112,23 @@ fn start_round(connection: &Connection, id: i64, now: UtcMillis) -> Result<bool>
     Ok(started > 0)
 }
 
-fn redeliver_failed(
+/// Starts a new round for some hundreds of failed callbacks, those that come next after `after` in the order of their end.
+pub(super) fn redeliver_failed(
     connection: &Connection,
     which: &FailedSince,
-    after: Option<(UtcMillis, CallbackId)>,
+    after: (UtcMillis, CallbackId),
     now: UtcMillis,
-) -> Result<RedeliveryStep> {
+) -> Result<Step> {
     let mut statement = connection.prepare_cached(
         "SELECT callbacks.id, ended_at, CAST(?4 AS TEXT) IS NULL OR channel_id = ?4
          FROM callbacks JOIN lanes ON lanes.id = channel_lane
          WHERE state = 2 AND (ended_at, callbacks.id) > (?1, ?2) AND ended_at <= ?3
          ORDER BY ended_at, callbacks.id LIMIT ?5",
     )?;
-    let (after_at, after_id) = after.map_or((which.since, 0), |(at, id)| (at, id.number()));
+    let (after_at, after_id) = after;
     let found: Vec<(i64, UtcMillis, bool)> = statement
         .query_map(
-            params![after_at, after_id, which.until, which.channel_id, STEP],
+            params![after_at, after_id.number(), which.until, which.channel_id, STEP],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )?
         .collect::<rusqlite::Result<_>>()?;
@@ -159,5 +143,5 @@ fn redeliver_failed(
         .last()
         .filter(|_| full)
         .map(|(id, at, _)| (*at, CallbackId::from_number(*id)));
-    Ok(RedeliveryStep { redelivered, next })
+    Ok(Step { redelivered, next })
 }

@@ -437,34 +437,80 @@ async fn all_failed_since_are_redelivered_step_by_step(world: World) {
     }
     assert_eq!(world.backlog(NOW).await.unwrap().failed, 1200);
     let redeliver_all = async |which: FailedSince| {
-        let (mut next, mut redelivered, mut steps) = (None, 0, 0);
-        loop {
-            let step = world
-                .redeliver_failed(which.clone(), next, NOW + 5000)
-                .await
-                .unwrap();
-            redelivered += step.redelivered;
+        let mut redelivery = world.start_redelivery(which, NOW + 5000).await.unwrap();
+        let mut steps = 0;
+        while redelivery.finished_at.is_none() {
+            let stepped = world.step_redelivery(redelivery.id, NOW + 5000).await;
+            redelivery = stepped.unwrap().unwrap();
             steps += 1;
-            next = step.next;
-            if next.is_none() {
-                break (redelivered, steps);
-            }
         }
+        (redelivery.total, redelivery.redelivered, steps)
     };
     let late = FailedSince {
         channel_id: Some(CHANNEL.into()),
         since: NOW + 1000,
         until: NOW + 2000,
     };
-    assert_eq!(redeliver_all(late.clone()).await, (500, 3));
-    assert_eq!(redeliver_all(late).await.0, 0, "they wait now");
+    assert_eq!(redeliver_all(late.clone()).await, (500, 500, 3));
+    assert_eq!(redeliver_all(late).await.1, 0, "they wait now");
     let rest = FailedSince {
         channel_id: None,
         since: 0,
         until: NOW + 2000,
     };
-    assert_eq!(redeliver_all(rest).await.0, 700);
+    assert_eq!(redeliver_all(rest).await.1, 700);
     assert_eq!(world.backlog(NOW).await.unwrap().failed, 0);
+}
+
+async fn a_redelivery_of_many_goes_on_wherever_it_was_left(world: World) {
+    let mut lane = LaneId(0);
+    for number in 0..1200 {
+        lane = keep_callback(&world, number, NOW).await.1;
+    }
+    while world.backlog(NOW).await.unwrap().failed < 1200 {
+        let taken = claim(&world, lane, 400, ME, NOW).await.taken;
+        let outcomes = taken.iter();
+        let outcomes = outcomes.map(|claimed| outcome(claimed, Next::Failed(NOW)));
+        finish(&world, ME, outcomes.collect()).await;
+    }
+    let which = FailedSince {
+        channel_id: Some(CHANNEL.into()),
+        since: NOW,
+        until: NOW,
+    };
+    let begun = world.start_redelivery(which, NOW + 1).await.unwrap();
+    assert_eq!((begun.total, begun.redelivered), (1200, 0));
+    let first = world.step_redelivery(begun.id, NOW + 2).await.unwrap();
+    let first = first.unwrap();
+    assert_eq!((first.redelivered, first.finished_at), (500, None));
+    // Whoever began it is gone. Two others go on at once, and neither repeats what the other does.
+    let other = world.another();
+    assert_eq!(other.unfinished_redeliveries().await.unwrap(), [first]);
+    let (one, two) = tokio::join!(
+        world.step_redelivery(begun.id, NOW + 3),
+        other.step_redelivery(begun.id, NOW + 3)
+    );
+    let ends = [one.unwrap().unwrap(), two.unwrap().unwrap()];
+    let done: Vec<u64> = ends.iter().map(|end| end.redelivered).collect();
+    assert!(done == [1000, 1200] || done == [1200, 1000], "{done:?}");
+    let end = world.find_redelivery(begun.id).await.unwrap().unwrap();
+    assert_eq!((end.redelivered, end.finished_at), (1200, Some(NOW + 3)));
+    assert_eq!(
+        world.step_redelivery(begun.id, NOW + 9).await.unwrap(),
+        Some(end.clone()),
+        "what is over stays as it is"
+    );
+    assert_eq!(other.unfinished_redeliveries().await.unwrap(), []);
+    let of = async |channel: Option<&str>| {
+        let channel = channel.map(str::to_owned);
+        world.redeliveries(channel, 10).await.unwrap()
+    };
+    assert_eq!(end.id.to_string().parse(), Ok(end.id));
+    let all = [end];
+    assert_eq!(of(None).await, all);
+    assert_eq!(of(Some(CHANNEL)).await, all);
+    assert_eq!(of(Some("ch-2")).await, []);
+    assert!("rd_01".parse::<sealpost_store::RedeliveryId>().is_err());
 }
 
 async fn lists_show_what_was_asked_for_page_by_page(world: World) {
@@ -624,5 +670,6 @@ on_every_database! {
     one_is_redelivered_in_a_new_round,
     a_key_redelivers_once_and_is_used_only_by_that,
     all_failed_since_are_redelivered_step_by_step,
+    a_redelivery_of_many_goes_on_wherever_it_was_left,
     lists_show_what_was_asked_for_page_by_page,
 }

@@ -129,13 +129,11 @@ async fn no_question_reads_a_whole_table() {
         since: NOW - 500,
         until: NOW,
     };
-    assert!(
-        node.redeliver_failed(since, None, NOW)
-            .await
-            .unwrap()
-            .redelivered
-            > 0
-    );
+    let begun = node.start_redelivery(since, NOW).await.unwrap();
+    let stepped = node.step_redelivery(begun.id, NOW).await.unwrap().unwrap();
+    assert!(stepped.redelivered > 0);
+    node.unfinished_redeliveries().await.unwrap();
+    node.redeliveries(Some(CHANNEL.into()), 20).await.unwrap();
     node.find_api_key(&Digest::of(b"k1")).await.unwrap();
     // Its sessions report what they read when they end.
     drop(node);
