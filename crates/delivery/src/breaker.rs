@@ -22,6 +22,17 @@ pub enum BreakerState {
     Probing,
 }
 
+impl BreakerState {
+    /// The state's name in the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open(_) => "open",
+            Self::Probing => "probing",
+        }
+    }
+}
+
 /// The breaker.
 #[derive(Debug, Clone, Default)]
 pub struct Breaker {

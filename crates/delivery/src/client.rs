@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
@@ -31,6 +31,12 @@ pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// How long an unused connection is kept. Node.js closes after 5 s, most others after 60 s or more; the side that closes
 /// first never meets a request that crosses with the close.
 const IDLE: Duration = Duration::from_secs(4);
+
+/// A deadline that is noticed so much too late has passed while this process stood still.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+
+/// The time to read what came while it did.
+const TO_READ: Duration = Duration::from_secs(1);
 
 /// Unused connections kept for one endpoint.
 const IDLE_PER_HOST: usize = 128;
@@ -116,6 +122,29 @@ impl std::fmt::Debug for Identity {
     }
 }
 
+/// TLS as a client that believes what `trust` says, and shows `identity` where one is given.
+///
+/// # Errors
+/// The identity's PEM texts hold no certificate or key, or the two do not belong together.
+pub fn tls_config(trust: &Trust, identity: Option<&Identity>) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::Certificate(error.to_string()))?
+        .with_root_certificates(Arc::clone(&trust.roots));
+    let Some(identity) = identity else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain = CertificateDer::pem_slice_iter(&identity.certificates_pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Error::Certificate(error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(&identity.key_pem)
+        .map_err(|error| Error::Certificate(error.to_string()))?;
+    builder
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| Error::Certificate(error.to_string()))
+}
+
 /// What came back in time and within the cap.
 #[derive(Debug, Clone)]
 pub struct Reply {
@@ -171,24 +200,7 @@ impl Client {
         trust: &Trust,
         identity: Option<&Identity>,
     ) -> Result<Self, Error> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Error::Certificate(error.to_string()))?
-            .with_root_certificates(Arc::clone(&trust.roots));
-        let tls = match identity {
-            None => builder.with_no_client_auth(),
-            Some(identity) => {
-                let chain = CertificateDer::pem_slice_iter(&identity.certificates_pem)
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(|error| Error::Certificate(error.to_string()))?;
-                let key = PrivateKeyDer::from_pem_slice(&identity.key_pem)
-                    .map_err(|error| Error::Certificate(error.to_string()))?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|error| Error::Certificate(error.to_string()))?
-            }
-        };
+        let tls = tls_config(trust, identity)?;
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -273,13 +285,10 @@ impl Client {
                 body: read_capped(body, cap).await?,
             })
         };
-        let result = match tokio::time::timeout(deadline, exchange).await {
-            Ok(result) => result,
-            Err(_) => Err(Failure::theirs(
-                Reason::Timeout,
-                format!("not over after {} ms", deadline.as_millis()),
-            )),
-        };
+        let result = within(deadline, exchange).await.unwrap_or_else(|| {
+            let detail = format!("not over after {} ms", deadline.as_millis());
+            Err(Failure::theirs(Reason::Timeout, detail))
+        });
         result.map_err(|failure| match failure {
             Failure::Theirs { reason, detail, .. } => Failure::Theirs {
                 reason,
@@ -289,6 +298,22 @@ impl Client {
             ours @ Failure::Ours(_) => ours,
         })
     }
+}
+
+/// What comes of `exchange` within the deadline.
+///
+/// Where it is noticed much too late that the deadline has passed, it was this process that stood still (stopped, suspended,
+/// without a processor), and the answer may have been waiting in the system's buffers since long: then there is time to read it.
+async fn within<T>(deadline: Duration, exchange: impl Future<Output = T>) -> Option<T> {
+    let began = Instant::now();
+    let mut exchange = std::pin::pin!(exchange);
+    if let Ok(result) = tokio::time::timeout(deadline, &mut exchange).await {
+        return Some(result);
+    }
+    if began.elapsed() < deadline + STOOD_STILL {
+        return None;
+    }
+    tokio::time::timeout(TO_READ, exchange).await.ok()
 }
 
 /// Reads a body of at most `cap` bytes; a longer one is given up as soon as it shows.

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,6 +36,9 @@ use crate::guard::{Policy, Target};
 use crate::health::{Health, Pulse};
 use crate::lanes::{LaneReport, Lanes, Limits};
 use crate::retry::mix;
+
+/// Lanes whose channel is remembered at most.
+const LANES_NAMED: usize = 65_536;
 
 /// Tells the time; the server's own clock, or a test's.
 pub type Clock = Arc<dyn Fn() -> UtcMillis + Send + Sync>;
@@ -133,6 +136,8 @@ pub(crate) struct Inner {
     lanes: Mutex<Lanes>,
     /// The lanes of channels' own addresses, to know without a read whether one has room.
     own_lanes: RwLock<HashMap<String, LaneId>>,
+    /// Which channel each lane belongs to, for those who look on.
+    lane_channels: RwLock<HashMap<LaneId, Arc<str>>>,
     /// Leased to us by [`Engine::new_callback`] and not yet handed over: its lane, and since when.
     promised: Mutex<HashMap<CallbackId, (LaneId, UtcMillis)>>,
     outcomes: mpsc::UnboundedSender<record::Settling>,
@@ -207,6 +212,7 @@ impl Engine {
             holder,
             lanes: Mutex::new(Lanes::new(limits)),
             own_lanes: RwLock::default(),
+            lane_channels: RwLock::default(),
             promised: Mutex::default(),
             outcomes,
             wake: Notify::new(),
@@ -277,8 +283,9 @@ impl Engine {
     /// engine, and is claimed right away otherwise.
     pub fn hand_over(&self, new: NewCallback, placed: Placed) {
         let inner = &self.inner;
-        if new.url.is_none() {
-            inner.learn_own_lane(&new.channel_id, placed.lane);
+        match new.url {
+            None => inner.learn_own_lane(&new.channel_id, placed.lane),
+            Some(_) => inner.learn_lanes([(placed.lane, new.channel_id.as_str())]),
         }
         if new.lease.is_some() {
             inner.promised().remove(&new.id);
@@ -333,7 +340,12 @@ impl Engine {
     /// Every lane with something to do or to remember.
     pub fn lanes(&self) -> Vec<LaneReport> {
         let now = self.inner.now();
-        self.inner.lanes().report(now)
+        let mut lanes = self.inner.lanes().report(now);
+        let channels = self.inner.lane_channels();
+        for lane in &mut lanes {
+            lane.channel_id = channels.get(&lane.lane).cloned();
+        }
+        lanes
     }
 
     /// Stops: claims nothing more, gives back what has not started, lets attempts end for at most `limit` and records their
@@ -436,6 +448,37 @@ impl Inner {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(channel_id.to_owned(), lane);
+        self.learn_lanes([(lane, channel_id)]);
+    }
+
+    fn lane_channels(&self) -> RwLockReadGuard<'_, HashMap<LaneId, Arc<str>>> {
+        self.lane_channels
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns which channels lanes belong to.
+    fn learn_lanes<'a>(&self, lanes: impl IntoIterator<Item = (LaneId, &'a str)>) {
+        let new: Vec<(LaneId, &str)> = {
+            let known = self.lane_channels();
+            let lanes = lanes.into_iter();
+            lanes
+                .filter(|(lane, _)| !known.contains_key(lane))
+                .collect()
+        };
+        if new.is_empty() {
+            return;
+        }
+        let mut known = self
+            .lane_channels
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= LANES_NAMED {
+            // What is still in use is learned again by the next poll.
+            known.clear();
+        }
+        let new = new.into_iter();
+        known.extend(new.map(|(lane, channel_id)| (lane, Arc::from(channel_id))));
     }
 
     /// Starts what may start.

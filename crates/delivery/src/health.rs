@@ -24,7 +24,7 @@ pub struct Health {
     pub last_poll_at: Option<UtcMillis>,
     /// When it last recorded an outcome.
     pub last_progress_at: Option<UtcMillis>,
-    /// The store's last error, if nothing has worked since.
+    /// The store's last error, if what met it (looking for work, recording outcomes) has not worked since.
     pub store_error: Option<String>,
     /// When the longest due callback whose channel does not rest was due; `None`: nothing is overdue.
     pub oldest_due_at: Option<UtcMillis>,
@@ -36,6 +36,8 @@ pub struct Health {
     pub breakers_open: usize,
     /// Lanes whose channel rests.
     pub resting: usize,
+    /// Attempts that all lanes together may make at once, as their endpoints have shown to keep up with.
+    pub window: usize,
     /// Callbacks held in memory.
     pub held: usize,
     /// Attempts being made.
@@ -68,6 +70,7 @@ pub(crate) struct Pulse {
     last_poll_at: AtomicI64,
     last_progress_at: AtomicI64,
     acknowledged: AtomicU64,
+    recording_fails: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -77,6 +80,8 @@ struct State {
     oldest_due_at: Option<UtcMillis>,
     backlog: Backlog,
     store_error: Option<String>,
+    /// Outcomes that could not be recorded when it was last tried; polls, which only read, may work meanwhile.
+    record_error: Option<String>,
     totals: Totals,
 }
 
@@ -119,6 +124,10 @@ impl Pulse {
 
     pub(crate) fn recorded(&self, outcomes: &[Outcome], now: UtcMillis) {
         self.last_progress_at.store(now, Ordering::Relaxed);
+        if self.recording_fails.swap(false, Ordering::Relaxed) {
+            tracing::info!("outcomes can be recorded again");
+            self.with(|state| state.record_error = None);
+        }
         let given_up = outcomes
             .iter()
             .filter(|outcome| matches!(outcome.next, Next::Failed(_)))
@@ -130,6 +139,18 @@ impl Pulse {
 
     pub(crate) fn fenced(&self) {
         self.with(|state| state.totals.fenced += 1);
+    }
+
+    /// As [`Pulse::store_failed`], when outcomes could not be recorded.
+    pub(crate) fn record_failed(&self, error: &sealpost_store::Error) {
+        let first = !self.recording_fails.swap(true, Ordering::Relaxed);
+        if first {
+            tracing::error!(%error, "outcomes cannot be recorded; the delivery engine keeps trying");
+        }
+        self.with(|state| {
+            state.totals.store_errors += 1;
+            state.record_error = Some(error.to_string());
+        });
     }
 
     /// Keeps the error for the health, and logs the first of a row.
@@ -161,7 +182,7 @@ impl Pulse {
                     .is_some_and(|at| at.elapsed() < poll * MISSED_POLLS),
                 last_poll_at: known(&self.last_poll_at),
                 last_progress_at: known(&self.last_progress_at),
-                store_error: state.store_error.clone(),
+                store_error: state.record_error.clone().or(state.store_error.clone()),
                 oldest_due_at: state.oldest_due_at.filter(|at| *at <= now),
                 backlog: state.backlog,
                 lanes: lanes.len(),
@@ -170,6 +191,7 @@ impl Pulse {
                     .filter(|lane| lane.breaker != BreakerState::Closed)
                     .count(),
                 resting: lanes.iter().filter(|lane| lane.paused).count(),
+                window: lanes.iter().map(|lane| lane.window).sum(),
                 held,
                 running,
                 totals,

@@ -11,7 +11,9 @@
 //!
 //! Everything here is a function of its arguments: no clock, no I/O, no task. The engine drives it, and so does the simulation.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sealpost_contract::UtcMillis;
@@ -103,11 +105,15 @@ impl Lane {
 pub struct LaneReport {
     /// The lane.
     pub lane: LaneId,
+    /// The id of its channel, where that is known.
+    pub channel_id: Option<Arc<str>>,
     /// Attempts being made.
     pub running: usize,
     /// Attempts it may make at once.
     pub window: usize,
-    /// Held in memory.
+    /// Claimed and not yet started.
+    pub queued: usize,
+    /// Held in memory: queued, running, or not yet recorded.
     pub held: usize,
     /// The breaker.
     pub breaker: BreakerState,
@@ -115,6 +121,22 @@ pub struct LaneReport {
     pub paused: bool,
     /// When the first of what waits on disk is due.
     pub due_at: Option<UtcMillis>,
+}
+
+/// The `most` lanes in the worst state: those whose breaker is not closed first, then those with the longest overdue
+/// callback on disk, then those with the most in memory. A channel that a person has paused is in no bad state.
+pub fn worst(mut lanes: Vec<LaneReport>, most: usize, now: UtcMillis) -> Vec<LaneReport> {
+    lanes.sort_by_key(|lane| {
+        let overdue = lane.due_at.map_or(0, |due_at| (now - due_at).max(0));
+        (
+            lane.paused,
+            lane.breaker == BreakerState::Closed,
+            Reverse((overdue, lane.held)),
+            lane.lane,
+        )
+    });
+    lanes.truncate(most);
+    lanes
 }
 
 impl Lanes {
@@ -395,12 +417,14 @@ impl Lanes {
             .retain(|_, lane| !lane.is_idle() || lane.has_turn);
     }
 
-    /// Every lane, for the metrics.
+    /// Every lane, for the metrics; which channels they belong to is not known here.
     pub fn report(&self, now: UtcMillis) -> Vec<LaneReport> {
         let report = |(id, lane): (&LaneId, &Lane)| LaneReport {
             lane: *id,
+            channel_id: None,
             running: lane.running,
             window: lane.window.size(),
+            queued: lane.queue.len(),
             held: lane.held(),
             breaker: lane.breaker.state(now),
             paused: lane.paused,

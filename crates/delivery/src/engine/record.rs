@@ -247,7 +247,7 @@ async fn record(inner: &Inner, lanes: &[(LaneId, Of)], outcomes: Arc<[Outcome]>)
             .await
         {
             Ok(counted) => break counted,
-            Err(error) => inner.pulse.store_failed(&error),
+            Err(error) => inner.pulse.record_failed(&error),
         }
         tokio::time::sleep(wait).await;
         wait = (2 * wait).min(RETRY.1);

@@ -72,6 +72,7 @@ async fn poll(inner: &Inner) -> bool {
         }
     };
     let now = inner.now();
+    inner.learn_lanes(due.iter().map(|lane| (lane.id, lane.channel_id.as_str())));
     let mut back = Vec::new();
     {
         let mut lanes = inner.lanes();

@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod client;
+mod cluster;
 mod engine;
 mod guard;
+mod outage;
 mod simulation;
 mod stopped;
 mod support;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,8 +33,11 @@ fn clock() -> UtcMillis {
 async fn engine(store: &Store, seed: u64) -> Engine {
     let mut config = Config::new(Trust::load(None).unwrap());
     config.policy = local();
-    config.deadline = Duration::from_secs(3);
+    // Far more than an answer takes, however busy the machine is: an attempt that failed would be due again in hours.
+    config.deadline = Duration::from_secs(8);
     config.lease = Duration::from_secs(4);
+    // So that there is enough left when the process has been stopped.
+    config.attempts_per_lane = 4;
     config.sole = false;
     Engine::start(store.clone(), config, Arc::new(clock), Arc::new(open), seed)
         .await
@@ -50,7 +53,17 @@ fn the_other_process() {
     let engine =
         runtime.block_on(async { engine(&Store::open(Path::new(&folder)).unwrap(), 1).await });
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
-    runtime.block_on(engine.shut_down(Duration::from_secs(5)));
+    runtime.block_on(engine.shut_down(Duration::from_secs(30)));
+}
+
+/// The other process; it does not outlive a test that fails, stopped or not.
+struct Other(Child);
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn signal(name: &str, process: u32) {
@@ -63,16 +76,44 @@ fn signal(name: &str, process: u32) {
     );
 }
 
+/// Stops a process and waits until it has stopped, each of its threads: the signal is only delivered when a thread of the
+/// process next runs, and on a loaded machine its others go on for a good while until then.
+async fn stop(process: u32) {
+    signal("-STOP", process);
+    eventually("all threads of the process have stopped", async || {
+        threads_have_stopped(process).then_some(())
+    })
+    .await;
+}
+
+fn threads_have_stopped(process: u32) -> bool {
+    let mut threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.all(|thread| {
+        // A thread that ends meanwhile has no file any more; then something still runs.
+        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat"));
+        // The name, in parentheses, may hold anything; the state is what follows it.
+        stat.is_ok_and(|stat| stat.rsplit_once(") ").unwrap().1.starts_with('T'))
+    })
+}
+
+/// Whether nobody is in the middle of a transaction that writes.
+fn nobody_writes(folder: &Path) -> bool {
+    let database = rusqlite::Connection::open(folder.join("sealpost.sqlite")).unwrap();
+    database.busy_timeout(Duration::from_millis(50)).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok()
+}
+
 /// Stops a process that is not in the middle of a transaction: one that is keeps SQLite's lock for as long as it sleeps, and
 /// then nobody goes on until it wakes.
-async fn stop_between_transactions(store: &Store, channel: &str, process: u32) {
-    for _ in 0..20 {
-        signal("-STOP", process);
-        if store.resume_channel(channel).await.is_ok() {
+async fn stop_between_transactions(folder: &Path, process: u32) {
+    for wait in 0..200 {
+        stop(process).await;
+        if nobody_writes(folder) {
             return;
         }
         signal("-CONT", process);
-        store.resume_channel(channel).await.unwrap();
+        // A little later each time, so as not to meet the same moment of a disk's rhythm again.
+        tokio::time::sleep(Duration::from_micros(100 * wait)).await;
     }
     panic!("the process was in a transaction each time");
 }
@@ -87,13 +128,13 @@ async fn a_process_that_wakes_after_its_leases_changes_nothing() {
         .channel("twice", Some(&endpoint.url()), "8h,8h,8h")
         .await;
 
-    let mut other = Command::new(std::env::current_exe().unwrap())
+    let other = Command::new(std::env::current_exe().unwrap())
         .args(["stopped::the_other_process", "--exact", "--ignored"])
         .env(FOLDER, test.folder())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+        .spawn();
+    let mut other = Other(other.unwrap());
     let idle = engine(&test.store, 2).await;
     idle.shut_down(Duration::ZERO).await;
     let mut ids = Vec::new();
@@ -109,7 +150,7 @@ async fn a_process_that_wakes_after_its_leases_changes_nothing() {
         (endpoint.received().len() > 20).then_some(())
     })
     .await;
-    stop_between_transactions(&test.store, &channel, other.id()).await;
+    stop_between_transactions(test.folder(), other.0.id()).await;
 
     let engine = engine(&test.store, 3).await;
     eventually("the rest is taken over", async || {
@@ -118,10 +159,10 @@ async fn a_process_that_wakes_after_its_leases_changes_nothing() {
     .await;
     let taken_over = engine.health().totals.acknowledged;
     assert!(taken_over > 0, "nothing was left to take over");
-    signal("-CONT", other.id());
-    drop(other.stdin.take());
-    assert!(other.wait().unwrap().success());
-    engine.shut_down(Duration::from_secs(5)).await;
+    signal("-CONT", other.0.id());
+    drop(other.0.stdin.take());
+    assert!(other.0.wait().unwrap().success());
+    engine.shut_down(Duration::from_secs(30)).await;
 
     for id in ids {
         let kept = test.find(id).await;
@@ -141,6 +182,6 @@ async fn a_process_that_wakes_after_its_leases_changes_nothing() {
     assert_eq!(arrivals.len() as u64, CALLBACKS);
     let again = arrivals.values().filter(|count| **count > 1).count();
     // What was being sent, or not yet recorded, when the process was stopped.
-    assert!(again <= 64, "{again} arrived again");
+    assert!(again <= 32, "{again} arrived again");
     assert!(arrivals.values().all(|count| *count <= 2));
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -44,9 +44,14 @@ pub(crate) struct TestStore {
 
 impl TestStore {
     pub(crate) fn new() -> Self {
+        Self::opened(|folder| Store::open(folder).unwrap())
+    }
+
+    /// A store that `open` opens.
+    pub(crate) fn opened(open: impl FnOnce(&std::path::Path) -> Store) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self {
-            store: Store::open(folder.path()).unwrap(),
+            store: open(folder.path()),
             folder,
         }
     }
@@ -88,7 +93,8 @@ impl TestStore {
     pub(crate) async fn engine(&self, change: impl FnOnce(&mut Config)) -> Engine {
         let mut config = Config::new(Trust::load(None).unwrap());
         config.policy = local();
-        config.deadline = Duration::from_secs(2);
+        // No answer here takes so long, however busy the machine is.
+        config.deadline = Duration::from_secs(30);
         config.poll = Duration::from_millis(200);
         change(&mut config);
         Engine::start(
@@ -208,6 +214,8 @@ pub(crate) enum Does {
     AnswerAndClose(String),
     /// Answers after a while.
     Late(Duration, String),
+    /// Answers once this is set.
+    When(Arc<AtomicBool>, String),
     /// Sends a head, then one byte now and then, for ever.
     Drip(Duration),
     /// Sends bytes for ever.
@@ -293,6 +301,14 @@ async fn serve(
             }
             Does::Late(wait, bytes) => {
                 tokio::time::sleep(wait).await;
+                if stream.write_all(bytes.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+            Does::When(released, bytes) => {
+                while !released.load(Ordering::Relaxed) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
                 if stream.write_all(bytes.as_bytes()).await.is_err() {
                     return;
                 }

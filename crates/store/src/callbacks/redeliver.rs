@@ -128,7 +128,13 @@ pub(super) fn redeliver_failed(
     let (after_at, after_id) = after;
     let found: Vec<(i64, UtcMillis, bool)> = statement
         .query_map(
-            params![after_at, after_id.number(), which.until, which.channel_id, STEP],
+            params![
+                after_at,
+                after_id.number(),
+                which.until,
+                which.channel_id,
+                STEP
+            ],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )?
         .collect::<rusqlite::Result<_>>()?;

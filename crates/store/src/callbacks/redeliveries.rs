@@ -133,9 +133,8 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn unfinished_redeliveries(&self) -> Result<Vec<Redelivery>> {
         let list = |connection: &Connection| {
-            let sql = format!(
-                "SELECT {COLUMNS} FROM redeliveries WHERE finished_at IS NULL ORDER BY id"
-            );
+            let sql =
+                format!("SELECT {COLUMNS} FROM redeliveries WHERE finished_at IS NULL ORDER BY id");
             let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map([], read)?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -151,10 +150,9 @@ fn count(connection: &Connection, which: &FailedSince) -> Result<u64> {
              WHERE state = 2 AND ended_at >= ?1 AND ended_at <= ?2 AND (CAST(?3 AS TEXT) IS NULL
                  OR channel_lane = (SELECT id FROM lanes WHERE channel_id = ?3 AND origin = ''))",
         )?
-        .query_row(
-            params![which.since, which.until, which.channel_id],
-            |row| row.get(0),
-        )?;
+        .query_row(params![which.since, which.until, which.channel_id], |row| {
+            row.get(0)
+        })?;
     Ok(total.unsigned_abs())
 }
 
