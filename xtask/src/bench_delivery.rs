@@ -1,5 +1,6 @@
 //! `cargo xtask bench delivery`: callbacks from a loader through `sealpost serve` to a receiver with a ledger, each a process
-//! of its own on this machine; and beside it, in the same run, what the machine could do at most.
+//! of its own on this machine, over SQLite and over PostgreSQL; and beside it, in the same run, what the machine could do at
+//! most.
 //!
 //! This file says what is measured. `roles` are the loader, the receiver and the bare relay; `run` is one measurement
 //! each; `processes` starts and stops them; `report` writes the tables and the plot.
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use report::Report;
+use report::{Report, Tables};
 use run::{Load, Scene, World};
 
 /// Measure the delivery of callbacks.
@@ -33,6 +34,9 @@ struct Args {
     /// Callbacks that wait in the measurement of a large backlog
     #[arg(long, default_value_t = 1_000_000)]
     backlog: u64,
+    /// Only over this database
+    #[arg(long)]
+    database: Option<Which>,
     /// Write the tables and the plot into docs/performance
     #[arg(long)]
     write: bool,
@@ -41,6 +45,12 @@ struct Args {
     sealpost: Option<PathBuf>,
     #[command(subcommand)]
     role: Option<roles::Role>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Which {
+    Sqlite,
+    Postgresql,
 }
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
@@ -65,7 +75,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         }
     };
     let bench = Bench {
-        world: World::new(sealpost)?,
+        sealpost,
         scale: if args.quick { 10 } else { 1 },
         args,
     };
@@ -81,7 +91,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
 }
 
 struct Bench {
-    world: World,
+    sealpost: PathBuf,
     /// Everything is divided by it.
     scale: u64,
     args: Args,
@@ -117,8 +127,22 @@ impl Bench {
 
     fn measure(&self) -> Result<Report> {
         let mut report = Report::default();
-        let world = &self.world;
+        let world = World::new(self.sealpost.clone())?;
+        self.limits(&world, &mut report)?;
+        if self.args.database != Some(Which::Postgresql) {
+            let tables = Tables::new("SQLite");
+            report.database(self.deliveries(&world, tables, self.args.backlog)?);
+        }
+        if self.args.database != Some(Which::Sqlite) {
+            let world = World::with_postgres(self.sealpost.clone())?;
+            // Filling it and draining it takes PostgreSQL minutes.
+            let backlog = self.args.backlog.min(100_000);
+            report.database(self.deliveries(&world, Tables::new("PostgreSQL"), backlog)?);
+        }
+        Ok(report)
+    }
 
+    fn limits(&self, world: &World, report: &mut Report) -> Result<()> {
         let appended = 1000 / self.scale;
         report.limit(
             "fdatasync of 4 KiB appended, one after the other",
@@ -133,7 +157,10 @@ impl Bench {
             "a bare relay: one request in, one POST out",
             self.repeat("limit relay", || world.relay(posts))?,
         );
+        Ok(())
+    }
 
+    fn deliveries(&self, world: &World, mut tables: Tables, backlog: u64) -> Result<Tables> {
         let through = |endpoints| Scene {
             endpoints,
             hanging: 0,
@@ -142,12 +169,12 @@ impl Bench {
                 connections: 256,
             },
         };
-        report.delivery(
+        tables.delivery(
             "one endpoint, as fast as it goes",
             self.repeat("one endpoint", || world.deliver(&through(1)))?,
         );
-        let per_second = report.last_rate();
-        report.delivery(
+        let per_second = tables.last_rate();
+        tables.delivery(
             "1,000 endpoints, as fast as it goes",
             self.repeat_at_most(1, "1,000 endpoints", || {
                 world.deliver(&through(1000 / self.scale as usize))
@@ -160,29 +187,29 @@ impl Bench {
             hanging,
             load: Load::Open { rate, seconds },
         };
-        report.delivery(
+        tables.delivery(
             "100 a second",
             self.repeat("100 a second", || world.deliver(&at(100, 0)))?,
         );
         if let Some(per_second) = per_second {
             let half = (per_second / 2.0) as u64;
-            report.delivery(
+            tables.delivery(
                 &format!("half load: {half} a second"),
                 self.repeat("half load", || world.deliver(&at(half, 0)))?,
             );
         }
-        report.delivery(
+        tables.delivery(
             "100 a second, beside 50 endpoints that hang",
             self.repeat("beside hanging", || world.deliver(&at(100, 50)))?,
         );
 
-        for waiting in [1000, self.args.backlog / self.scale] {
+        for waiting in [1000, backlog / self.scale] {
             let name = format!("backlog of {waiting}");
-            report.backlog(
+            tables.backlog(
                 &name,
                 self.repeat_at_most(1, &name, || world.backlog(waiting, 20_000 / self.scale))?,
             );
         }
-        Ok(report)
+        Ok(tables)
     }
 }

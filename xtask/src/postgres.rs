@@ -1,4 +1,4 @@
-//! A PostgreSQL server of our own for the tests: a fresh cluster in a temporary folder, reached by a Unix socket in it, without
+//! A PostgreSQL server of our own for the tests and the bench: a fresh cluster in a temporary folder, reached by a Unix socket in it, without
 //! a port, and gone afterwards. The machine's own clusters are left alone.
 
 use std::fs::DirBuilder;
@@ -18,6 +18,11 @@ pub(crate) struct Server {
 impl Server {
     /// Makes a cluster and starts a server over it. It keeps nothing beyond the run, so it does not wait for the disk.
     pub(crate) fn start() -> Result<Server> {
+        Server::start_with("-c max_connections=300 -c fsync=off")
+    }
+
+    /// As [`Server::start`], with these settings.
+    pub(crate) fn start_with(settings: &str) -> Result<Server> {
         let programs = programs().context("the Debian package postgresql did not bring initdb")?;
         let folder = std::env::temp_dir().join(format!("sealpost-postgres-{}", std::process::id()));
         // Who can reach the socket is the server's master, so nobody else may.
@@ -41,7 +46,7 @@ impl Server {
             .arg("--pgdata")
             .arg(server.data()))?;
         let settings = format!(
-            "-c listen_addresses='' -c unix_socket_directories='{}' -c max_connections=300 -c fsync=off",
+            "-c listen_addresses='' -c unix_socket_directories='{}' {settings}",
             server.folder.display()
         );
         run(server
@@ -54,8 +59,29 @@ impl Server {
 
     /// Where the tests find it.
     pub(crate) fn url(&self) -> String {
+        self.url_of("postgres")
+    }
+
+    fn url_of(&self, database: &str) -> String {
         let folder = self.folder.display().to_string().replace('/', "%2F");
-        format!("postgres://sealpost@{folder}/postgres")
+        format!("postgres://sealpost@{folder}/{database}")
+    }
+
+    /// Makes a database; its URL.
+    #[cfg(feature = "bench")]
+    pub(crate) fn create_database(&self, name: &str) -> Result<String> {
+        let mut create = self.program("createdb");
+        create.arg("--host").arg(&self.folder);
+        run(create.args(["--username", "sealpost", name]))?;
+        Ok(self.url_of(name))
+    }
+
+    /// The process that is the parent of all of the server's.
+    #[cfg(feature = "bench")]
+    pub(crate) fn process(&self) -> Result<u32> {
+        let file = std::fs::read_to_string(self.data().join("postmaster.pid"))?;
+        let first = file.lines().next().context("an empty postmaster.pid")?;
+        Ok(first.parse()?)
     }
 
     fn data(&self) -> PathBuf {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -11,6 +12,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use sealpost_contract::UtcMillis;
+use sealpost_delivery::breaker::BreakerState;
+use sealpost_delivery::lanes::LaneReport;
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -24,13 +28,19 @@ pub struct Metrics {
     ended: Family<Label, Counter>,
     sealing_seconds: Histogram,
     sealing_failures: Counter,
+    downgrades: Family<Label, Counter>,
     flows: Family<Label, Gauge>,
     deliveries: Family<Label, Gauge>,
     oldest_due: Gauge<f64, AtomicU64>,
     oldest_sealing: Gauge<f64, AtomicU64>,
     sealing_failing: Gauge,
     dispatcher: Gauge<i64, AtomicI64>,
+    database: Gauge,
+    redeliveries_running: Gauge,
+    redeliveries_remaining: Gauge,
     engine: EngineMetrics,
+    lanes: LaneMetrics,
+    encoding: Mutex<()>,
 }
 
 /// What the delivery engine says of itself. Its totals are its own; here they are only copied.
@@ -44,8 +54,26 @@ struct EngineMetrics {
     lanes: Gauge,
     breakers_open: Gauge,
     resting: Gauge,
+    window: Gauge,
     held: Gauge,
     running: Gauge,
+}
+
+/// What the lanes in the worst state say of themselves; which these are may be others at each scrape.
+#[derive(Default)]
+struct LaneMetrics {
+    breaker: Family<LaneLabels, Gauge>,
+    overdue: Family<LaneLabels, Gauge<f64, AtomicU64>>,
+    window: Family<LaneLabels, Gauge>,
+    queued: Family<LaneLabels, Gauge>,
+    running: Family<LaneLabels, Gauge>,
+    paused: Family<LaneLabels, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LaneLabels {
+    lane: i64,
+    channel: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,20 +96,35 @@ impl EncodeLabelSet for Label {
 /// What is read from the store and the delivery engine for one scrape.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// Flows by state.
-    pub flows: Vec<(&'static str, u64)>,
+    /// What the store says; `None`: it does not answer, and its gauges stay as they were.
+    pub stored: Option<Stored>,
     /// Callbacks by state.
     pub deliveries: Vec<(&'static str, u64)>,
     /// Seconds since the oldest callback that is due has been due.
     pub oldest_due_seconds: f64,
-    /// Seconds since the oldest signature waits to be applied.
-    pub oldest_sealing_seconds: f64,
-    /// Flows whose last attempt to seal failed.
-    pub sealing_failing: u64,
     /// Whether the dispatcher works.
     pub dispatcher_alive: bool,
     /// What the delivery engine says of itself.
     pub engine: Option<sealpost_delivery::Health>,
+    /// Its lanes in the worst state, some twenty.
+    pub lanes: Vec<LaneReport>,
+    /// When that was.
+    pub at: UtcMillis,
+}
+
+/// What the store says.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// Flows by state.
+    pub flows: Vec<(&'static str, u64)>,
+    /// Seconds since the oldest signature waits to be applied.
+    pub oldest_sealing_seconds: f64,
+    /// Flows whose last attempt to seal failed.
+    pub sealing_failing: u64,
+    /// Redeliveries of many that are not finished.
+    pub redeliveries: u64,
+    /// Callbacks that they have not come to yet.
+    pub redeliveries_remaining: u64,
 }
 
 impl Default for Metrics {
@@ -126,6 +169,12 @@ impl Metrics {
             "Attempts to apply or verify that failed",
             sealing_failures.clone(),
         );
+        let downgrades = Family::default();
+        registry.register(
+            "signature_downgrades",
+            "Signatures that got a lower level than was wanted, by the level reached",
+            downgrades.clone(),
+        );
         let flows = Family::default();
         registry.register("flows", "Sign flows by state", flows.clone());
         let deliveries = Family::default();
@@ -154,7 +203,26 @@ impl Metrics {
             "Sign flows whose last attempt to seal failed",
             sealing_failing.clone(),
         );
+        let database = Gauge::default();
+        registry.register(
+            "database_up",
+            "1 while the database answers; otherwise what is read from it is as it was last",
+            database.clone(),
+        );
+        let redeliveries_running = Gauge::default();
+        registry.register(
+            "redeliveries_running",
+            "Redeliveries of many callbacks that are not finished",
+            redeliveries_running.clone(),
+        );
+        let redeliveries_remaining = Gauge::default();
+        registry.register(
+            "redeliveries_remaining",
+            "Callbacks that the running redeliveries have not come to yet",
+            redeliveries_remaining.clone(),
+        );
         let engine = EngineMetrics::register(&mut registry);
+        let lanes = LaneMetrics::register(&mut registry);
         Self {
             registry,
             requests,
@@ -163,13 +231,19 @@ impl Metrics {
             ended,
             sealing_seconds,
             sealing_failures,
+            downgrades,
             flows,
             deliveries,
             oldest_due,
             oldest_sealing,
             sealing_failing,
             dispatcher,
+            database,
+            redeliveries_running,
+            redeliveries_remaining,
             engine,
+            lanes,
+            encoding: Mutex::default(),
         }
     }
 
@@ -210,12 +284,20 @@ impl Metrics {
         self.sealing_failures.inc();
     }
 
+    /// A signature got a lower level than was wanted: this one.
+    pub fn count_downgrade(&self, level: &'static str) {
+        self.downgrades
+            .get_or_create(&Label("level", level.to_owned()))
+            .inc();
+    }
+
     /// Everything as OpenMetrics text.
     pub fn encode(&self, snapshot: &Snapshot) -> Result<String, fmt::Error> {
-        for (state, count) in &snapshot.flows {
-            self.flows
-                .get_or_create(&Label("state", (*state).to_owned()))
-                .set(gauge(*count));
+        // A scrape shows its own lanes, not those of another that is under way.
+        let _alone = self.encoding.lock().unwrap_or_else(PoisonError::into_inner);
+        self.database.set(snapshot.stored.is_some().into());
+        if let Some(stored) = &snapshot.stored {
+            self.copy(stored);
         }
         for (state, count) in &snapshot.deliveries {
             self.deliveries
@@ -223,15 +305,27 @@ impl Metrics {
                 .set(gauge(*count));
         }
         self.oldest_due.set(snapshot.oldest_due_seconds);
-        self.oldest_sealing.set(snapshot.oldest_sealing_seconds);
-        self.sealing_failing.set(gauge(snapshot.sealing_failing));
         self.dispatcher.set(snapshot.dispatcher_alive.into());
         if let Some(health) = &snapshot.engine {
             self.engine.copy(health);
         }
+        self.lanes.copy(&snapshot.lanes, snapshot.at);
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    fn copy(&self, stored: &Stored) {
+        for (state, count) in &stored.flows {
+            self.flows
+                .get_or_create(&Label("state", (*state).to_owned()))
+                .set(gauge(*count));
+        }
+        self.oldest_sealing.set(stored.oldest_sealing_seconds);
+        self.sealing_failing.set(gauge(stored.sealing_failing));
+        self.redeliveries_running.set(gauge(stored.redeliveries));
+        self.redeliveries_remaining
+            .set(gauge(stored.redeliveries_remaining));
     }
 }
 
@@ -278,6 +372,11 @@ impl EngineMetrics {
             "Endpoints whose channel is paused",
             own.resting.clone(),
         );
+        registry.register(
+            "attempts_window",
+            "Attempts that all endpoints together may be sent at once, as they have shown to keep up with",
+            own.window.clone(),
+        );
         registry.register("callbacks_held", "Callbacks in memory", own.held.clone());
         registry.register(
             "attempts_running",
@@ -305,8 +404,82 @@ impl EngineMetrics {
         self.lanes.set(gauge(health.lanes as u64));
         self.breakers_open.set(gauge(health.breakers_open as u64));
         self.resting.set(gauge(health.resting as u64));
+        self.window.set(gauge(health.window as u64));
         self.held.set(gauge(health.held as u64));
         self.running.set(gauge(health.running as u64));
+    }
+}
+
+impl LaneMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let own = Self::default();
+        registry.register(
+            "lane_breaker",
+            "Of the endpoints in the worst state: 0 everything is sent, 1 one attempt decides, 2 nothing is sent for a while",
+            own.breaker.clone(),
+        );
+        registry.register(
+            "lane_overdue_seconds",
+            "Of the endpoints in the worst state: how long the first callback on disk has been due",
+            own.overdue.clone(),
+        );
+        registry.register(
+            "lane_window",
+            "Of the endpoints in the worst state: attempts that may be made at once",
+            own.window.clone(),
+        );
+        registry.register(
+            "lane_queued",
+            "Of the endpoints in the worst state: callbacks in memory that are not being sent",
+            own.queued.clone(),
+        );
+        registry.register(
+            "lane_running",
+            "Of the endpoints in the worst state: attempts being made",
+            own.running.clone(),
+        );
+        registry.register(
+            "lane_paused",
+            "Of the endpoints in the worst state: 1 if the channel is paused or has no address",
+            own.paused.clone(),
+        );
+        own
+    }
+
+    fn copy(&self, lanes: &[LaneReport], now: UtcMillis) {
+        self.overdue.clear();
+        for family in [
+            &self.breaker,
+            &self.window,
+            &self.queued,
+            &self.running,
+            &self.paused,
+        ] {
+            family.clear();
+        }
+        for lane in lanes {
+            let labels = LaneLabels {
+                lane: lane.lane.0,
+                channel: lane.channel_id.as_deref().unwrap_or_default().to_owned(),
+            };
+            let set = |family: &Family<LaneLabels, Gauge>, value| {
+                family.get_or_create(&labels).set(gauge(value));
+            };
+            let breaker = match lane.breaker {
+                BreakerState::Closed => 0,
+                BreakerState::Probing => 1,
+                BreakerState::Open(_) => 2,
+            };
+            set(&self.breaker, breaker);
+            set(&self.window, lane.window as u64);
+            set(&self.queued, lane.queued as u64);
+            set(&self.running, lane.running as u64);
+            set(&self.paused, lane.paused.into());
+            let overdue = lane.due_at.map_or(0, |due_at| (now - due_at).max(0));
+            self.overdue
+                .get_or_create(&labels)
+                .set(overdue as f64 / 1000.0);
+        }
     }
 }
 
@@ -338,7 +511,10 @@ mod tests {
         metrics.count_end("2");
         let text = metrics
             .encode(&Snapshot {
-                flows: vec![("signing", 4)],
+                stored: Some(Stored {
+                    flows: vec![("signing", 4)],
+                    ..Stored::default()
+                }),
                 ..Snapshot::default()
             })
             .unwrap();

@@ -375,6 +375,22 @@ impl From<sealpost_store::Error> for Problem {
                 "The database is busy. Nothing of this request was kept.",
             )
             .retry_after(1),
+            Error::Io(_) => {
+                tracing::error!(error = %Chain(&error), "the database's files cannot be used");
+                Self::new(
+                    Kind::Unavailable,
+                    "The database cannot be written at the moment. Nothing of this request was kept.",
+                )
+                .retry_after(5)
+            }
+            Error::Unreachable(_) => {
+                tracing::error!(error = %Chain(&error), "the database cannot be reached");
+                Self::new(
+                    Kind::Unavailable,
+                    "The database cannot be reached. If the request was under way when it went, it may have been kept: send it again with the same idempotency key.",
+                )
+                .retry_after(5)
+            }
             _ => Self::internal("the store failed", &error),
         }
     }

@@ -48,6 +48,7 @@ pub(crate) fn api() -> Vec<Route> {
         route("get",  "/v1/callbacks/{id}", get(callbacks::show_callback)),
         route("post", "/v1/callbacks/{id}/redeliver", post(callbacks::redeliver_callback)),
         route("post", "/v1/callbacks/redeliver", post(callbacks::redeliver_failed)),
+        route("get",  "/v1/callbacks/redeliveries/{id}", get(callbacks::show_redelivery)),
         route("post", "/v1/verify", post(verify::verify_pdf)),
         route("get",  "/s/{token}", get(pages::signing::show)),
         route("get",  "/s/{token}/pages/{page}", get(pages::signing::page_image)),

@@ -1,8 +1,9 @@
-//! What runs beside requests: sealing, expiry, reminders, and the cleaning up of what nobody needs any more.
+//! What runs beside requests: sealing, expiry, reminders, redeliveries, and the cleaning up of what nobody needs any more.
 //!
 //! Each worker takes no input: it drains what the database says is due, so that a restart and a steady state are one path.
 
 mod expiry;
+mod redeliveries;
 mod reminders;
 mod sealing;
 
@@ -25,6 +26,7 @@ pub(crate) fn start(app: &App, stop: &CancellationToken) -> TaskTracker {
     workers.spawn(sealing::run(app.clone(), stop.clone()));
     workers.spawn(expiry::run(app.clone(), stop.clone()));
     workers.spawn(reminders::run(app.clone(), stop.clone()));
+    workers.spawn(redeliveries::run(app.clone(), stop.clone()));
     workers.spawn(clean(app.clone(), stop.clone()));
     workers.close();
     workers

@@ -199,6 +199,18 @@ pub(super) fn children_cpu() -> Result<f64> {
     ticks("/proc/self/stat", 13)
 }
 
+/// CPU seconds that a process and its children have used, those that have ended and those that run.
+pub(super) fn family_cpu(parent: u32) -> Result<f64> {
+    let stat = format!("/proc/{parent}/stat");
+    let mut all = ticks(&stat, 11)? + ticks(&stat, 13)?;
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+    for child in children.split_whitespace() {
+        // One that has ended meanwhile is counted with the parent next time.
+        all += ticks(&format!("/proc/{child}/stat"), 11).unwrap_or(0.0);
+    }
+    Ok(all)
+}
+
 fn ticks(path: &str, place: usize) -> Result<f64> {
     let stat = std::fs::read_to_string(path)?;
     // The second field, the name, may hold anything; what follows its parenthesis is plain.

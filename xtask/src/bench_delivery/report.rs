@@ -11,6 +11,14 @@ use super::run::{Delivered, Drained};
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     limits: Vec<(String, Spread)>,
+    /// One of each database that was measured.
+    databases: Vec<Tables>,
+}
+
+/// What was measured over one database.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    database: &'static str,
     deliveries: Vec<(String, Vec<Delivered>)>,
     backlogs: Vec<(String, Vec<Drained>)>,
 }
@@ -70,29 +78,12 @@ impl Report {
             .extend(Spread::of(per_second.into_iter()).map(|spread| (name.to_owned(), spread)));
     }
 
-    pub(crate) fn delivery(&mut self, name: &str, runs: Vec<Delivered>) {
-        if !runs.is_empty() {
-            self.deliveries.push((name.to_owned(), runs));
-        }
-    }
-
-    pub(crate) fn backlog(&mut self, name: &str, runs: Vec<Drained>) {
-        if !runs.is_empty() {
-            self.backlogs.push((name.to_owned(), runs));
-        }
-    }
-
-    /// The median rate of the delivery that was measured last.
-    pub(crate) fn last_rate(&self) -> Option<f64> {
-        let (_, runs) = self.deliveries.last()?;
-        Some(Spread::of(runs.iter().map(|run| run.per_second))?.median)
+    pub(crate) fn database(&mut self, tables: Tables) {
+        self.databases.push(tables);
     }
 
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::new();
-        let show = |spread: Option<Spread>, digits| {
-            spread.map_or(String::new(), |spread| spread.show(digits))
-        };
         if !self.limits.is_empty() {
             text += "| the limit | a second |\n|---|---:|\n";
             for (name, spread) in &self.limits {
@@ -100,44 +91,8 @@ impl Report {
             }
             text.push('\n');
         }
-        if !self.deliveries.is_empty() {
-            text += "| end to end | callbacks/s | ack to arrival p50, ms | p99, ms | server CPU s / 10,000 | loader + receiver CPU s / 10,000 | peak MB | lost | again |\n";
-            text += "|---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
-            for (name, runs) in &self.deliveries {
-                let of = |value: fn(&Delivered) -> f64, digits| {
-                    show(Spread::of(runs.iter().map(value)), digits)
-                };
-                let _ = writeln!(
-                    text,
-                    "| {name} | {} | {} | {} | {} | {} | {} | {} | {} |",
-                    of(|run| run.per_second, 0),
-                    of(|run| run.p50, 2),
-                    of(|run| run.p99, 2),
-                    of(|run| run.server_cpu, 2),
-                    of(|run| run.other_cpu, 2),
-                    of(|run| run.memory, 0),
-                    runs.iter().map(|run| run.lost).sum::<u64>(),
-                    runs.iter().map(|run| run.again).sum::<u64>(),
-                );
-            }
-            text.push('\n');
-        }
-        if !self.backlogs.is_empty() {
-            text += "| waiting, of a paused channel | start-up, ms | another channel's callbacks/s | server CPU s / 10,000 | drained/s when resumed | peak MB |\n|---|---:|---:|---:|---:|---:|\n";
-            for (name, runs) in &self.backlogs {
-                let of = |value: fn(&Drained) -> f64, digits| {
-                    show(Spread::of(runs.iter().map(value)), digits)
-                };
-                let _ = writeln!(
-                    text,
-                    "| {name} | {} | {} | {} | {} | {} |",
-                    of(|run| run.start_up, 0),
-                    of(|run| run.per_second, 0),
-                    of(|run| run.server_cpu, 2),
-                    of(|run| run.drained, 0),
-                    of(|run| run.memory, 0),
-                );
-            }
+        for tables in &self.databases {
+            let _ = write!(text, "### {}\n\n{}", tables.database, tables.markdown());
         }
         text
     }
@@ -162,19 +117,19 @@ impl Report {
 
     /// Bars of what was reached a second, beside the limits.
     fn plot(&self) -> String {
-        let rates = self.deliveries.iter().filter_map(|(name, runs)| {
-            name.contains("fast").then_some(())?;
-            Some((
-                name.as_str(),
-                Spread::of(runs.iter().map(|run| run.per_second))?,
-                "#2a6f97",
-            ))
+        let rates = self.databases.iter().flat_map(|tables| {
+            tables.deliveries.iter().filter_map(|(name, runs)| {
+                name.contains("fast").then_some(())?;
+                Some((
+                    format!("{}: {name}", tables.database),
+                    Spread::of(runs.iter().map(|run| run.per_second))?,
+                    "#2a6f97",
+                ))
+            })
         });
-        let limits = self
-            .limits
-            .iter()
-            .map(|(name, spread)| (name.as_str(), *spread, "#a9b4c2"));
-        let bars: Vec<(&str, Spread, &str)> = limits.chain(rates).collect();
+        let limits = self.limits.iter();
+        let limits = limits.map(|(name, spread)| (name.clone(), *spread, "#a9b4c2"));
+        let bars: Vec<(String, Spread, &str)> = limits.chain(rates).collect();
         let widest = bars
             .iter()
             .map(|(_, spread, _)| spread.most)
@@ -214,5 +169,99 @@ impl Report {
             );
         }
         svg + "</svg>\n"
+    }
+}
+
+impl Tables {
+    /// Empty ones, of this database.
+    pub(crate) fn new(database: &'static str) -> Tables {
+        Tables {
+            database,
+            ..Tables::default()
+        }
+    }
+
+    pub(crate) fn delivery(&mut self, name: &str, runs: Vec<Delivered>) {
+        if !runs.is_empty() {
+            self.deliveries.push((name.to_owned(), runs));
+        }
+    }
+
+    pub(crate) fn backlog(&mut self, name: &str, runs: Vec<Drained>) {
+        if !runs.is_empty() {
+            self.backlogs.push((name.to_owned(), runs));
+        }
+    }
+
+    /// The median rate of the delivery that was measured last.
+    pub(crate) fn last_rate(&self) -> Option<f64> {
+        let (_, runs) = self.deliveries.last()?;
+        Some(Spread::of(runs.iter().map(|run| run.per_second))?.median)
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = String::new();
+        let show = |spread: Option<Spread>, digits| {
+            spread.map_or(String::new(), |spread| spread.show(digits))
+        };
+        // Only a server of its own has a CPU time of its own.
+        let has_server = self
+            .deliveries
+            .iter()
+            .any(|(_, runs)| runs.iter().any(|run| run.database_cpu > 0.0));
+        if !self.deliveries.is_empty() {
+            let (column, rule) = if has_server {
+                (" its own CPU s / 10,000 |", "---:|")
+            } else {
+                ("", "")
+            };
+            let _ = writeln!(
+                text,
+                "| end to end | callbacks/s | ack to arrival p50, ms | p99, ms | server CPU s / 10,000 |{column} loader + receiver CPU s / 10,000 | peak MB | lost | again |\n\
+                 |---|---:|---:|---:|---:|{rule}---:|---:|---:|---:|"
+            );
+            for (name, runs) in &self.deliveries {
+                let of = |value: fn(&Delivered) -> f64, digits| {
+                    show(Spread::of(runs.iter().map(value)), digits)
+                };
+                let database = if has_server {
+                    format!(" {} |", of(|run| run.database_cpu, 2))
+                } else {
+                    String::new()
+                };
+                let _ = writeln!(
+                    text,
+                    "| {name} | {} | {} | {} | {} |{database} {} | {} | {} | {} |",
+                    of(|run| run.per_second, 0),
+                    of(|run| run.p50, 2),
+                    of(|run| run.p99, 2),
+                    of(|run| run.server_cpu, 2),
+                    of(|run| run.other_cpu, 2),
+                    of(|run| run.memory, 0),
+                    runs.iter().map(|run| run.lost).sum::<u64>(),
+                    runs.iter().map(|run| run.again).sum::<u64>(),
+                );
+            }
+            text.push('\n');
+        }
+        if !self.backlogs.is_empty() {
+            text += "| waiting, of a paused channel | start-up, ms | another channel's callbacks/s | server CPU s / 10,000 | drained/s when resumed | peak MB |\n|---|---:|---:|---:|---:|---:|\n";
+            for (name, runs) in &self.backlogs {
+                let of = |value: fn(&Drained) -> f64, digits| {
+                    show(Spread::of(runs.iter().map(value)), digits)
+                };
+                let _ = writeln!(
+                    text,
+                    "| {name} | {} | {} | {} | {} | {} |",
+                    of(|run| run.start_up, 0),
+                    of(|run| run.per_second, 0),
+                    of(|run| run.server_cpu, 2),
+                    of(|run| run.drained, 0),
+                    of(|run| run.memory, 0),
+                );
+            }
+            text.push('\n');
+        }
+        text
     }
 }

@@ -1,15 +1,19 @@
 //! One measurement: starts the processes, lets them work, reads their clocks and `/proc`, stops them.
 
+use std::cell::Cell;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use sealpost_store::{PostgresOptions, Store};
 use serde_json::Value;
+use tempfile::TempDir;
 
-use super::processes::{Receiver, Server, Talking, children_cpu};
+use super::processes::{Receiver, Server, Talking, children_cpu, family_cpu};
 use super::roles::{self, Ledger};
+use crate::postgres;
 
 /// Who is called, and how.
 #[derive(Debug, Clone)]
@@ -38,6 +42,8 @@ pub(crate) struct Delivered {
     /// CPU seconds per 10,000 callbacks: the server's, and those of loader and receiver together.
     pub(crate) server_cpu: f64,
     pub(crate) other_cpu: f64,
+    /// PostgreSQL's, if it is the database.
+    pub(crate) database_cpu: f64,
     /// The server's peak memory, MB.
     pub(crate) memory: f64,
     pub(crate) lost: u64,
@@ -60,15 +66,67 @@ pub(crate) struct Drained {
 }
 
 /// What the measurements share.
-#[derive(Debug)]
 pub(crate) struct World {
     sealpost: PathBuf,
+    postgres: Option<postgres::Server>,
+    databases: Cell<u32>,
+}
+
+/// Where the server of one measurement keeps what it keeps.
+struct Place {
+    folder: TempDir,
+    /// PostgreSQL's URL; `None`: SQLite in the folder.
+    database: Option<String>,
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
 }
 
 impl World {
+    /// Over SQLite.
     pub(crate) fn new(sealpost: PathBuf) -> Result<Self> {
         ensure!(sealpost.exists(), "there is no {}", sealpost.display());
-        Ok(Self { sealpost })
+        Ok(Self {
+            sealpost,
+            postgres: None,
+            databases: Cell::default(),
+        })
+    }
+
+    /// Over a PostgreSQL server that is started for it, and waits for the disk as it should.
+    pub(crate) fn with_postgres(sealpost: PathBuf) -> Result<Self> {
+        // As an operator would set it up for this; nothing that gives up durability.
+        let settings = "-c shared_buffers=512MB -c max_wal_size=4GB -c checkpoint_timeout=15min";
+        Ok(Self {
+            postgres: Some(postgres::Server::start_with(settings)?),
+            ..Self::new(sealpost)?
+        })
+    }
+
+    /// An empty one.
+    fn place(&self) -> Result<Place> {
+        let database = match &self.postgres {
+            None => None,
+            Some(server) => {
+                let number = self.databases.get() + 1;
+                self.databases.set(number);
+                Some(server.create_database(&format!("bench_{number}"))?)
+            }
+        };
+        Ok(Place {
+            folder: folder()?,
+            database,
+        })
+    }
+
+    fn database_cpu(&self) -> Result<f64> {
+        match &self.postgres {
+            None => Ok(0.0),
+            Some(server) => family_cpu(server.process()?),
+        }
     }
 
     /// Appends 4 KiB and syncs, `times` times: how many a second.
@@ -123,11 +181,12 @@ impl World {
 
     /// The whole way, from the loader through the server to the receiver.
     pub(crate) fn deliver(&self, scene: &Scene) -> Result<Delivered> {
-        let folder = folder()?;
-        let mut receiver = Receiver::start(folder.path(), scene.endpoints, scene.hanging)?;
-        let keys = self.channels(folder.path(), &receiver, scene.endpoints, 0)?;
-        let hanging = self.channels(folder.path(), &receiver, scene.hanging, scene.endpoints)?;
-        let server = Server::start(self.sealpost(folder.path()))?;
+        let place = self.place()?;
+        let folder = place.path();
+        let mut receiver = Receiver::start(folder, scene.endpoints, scene.hanging)?;
+        let keys = self.channels(&place, &receiver, scene.endpoints, 0)?;
+        let hanging = self.channels(&place, &receiver, scene.hanging, scene.endpoints)?;
+        let server = Server::start(self.sealpost(&place))?;
 
         // The lanes that hang are filled first; their callbacks are numbered from high up, and never arrive.
         let mut arrived_before = 0;
@@ -137,12 +196,12 @@ impl World {
                 callbacks,
                 connections: 8,
             };
-            loader(folder.path(), &server.address, &hanging, 1 << 22, &load)?;
+            loader(folder, &server.address, &hanging, 1 << 22, &load)?;
         }
         // Connections, statements and caches are warm before anything is measured.
         let warm = (scene.endpoints as u64).max(500);
         loader(
-            folder.path(),
+            folder,
             &server.address,
             &keys,
             1 << 21,
@@ -154,12 +213,12 @@ impl World {
         arrived_before += warm;
         receiver.until(arrived_before)?;
 
-        let before = (server.cpu()?, receiver.cpu()?);
+        let before = (server.cpu()?, receiver.cpu()?, self.database_cpu()?);
         let began = roles::now();
-        let (answered, _) = loader(folder.path(), &server.address, &keys, 0, &scene.load)?;
+        let (answered, _) = loader(folder, &server.address, &keys, 0, &scene.load)?;
         let callbacks = scene.load.callbacks();
         receiver.until(arrived_before + callbacks)?;
-        let after = (server.cpu()?, receiver.cpu()?);
+        let after = (server.cpu()?, receiver.cpu()?, self.database_cpu()?);
         let memory = server.peak_memory()?;
         server.end()?;
         let arrived = receiver.end()?;
@@ -185,6 +244,7 @@ impl World {
             p99: quantile(&waits, 0.99),
             server_cpu: (after.0 - before.0) * per_10_000,
             other_cpu: (after.1 - before.1 + answered.cpu) * per_10_000,
+            database_cpu: (after.2 - before.2) * per_10_000,
             memory,
             lost,
             again: arrived.again,
@@ -194,27 +254,28 @@ impl World {
     /// A server over a database in which `waiting` callbacks of a paused channel wait: what that costs another channel's
     /// deliveries, and, once the channel is resumed, how fast they leave.
     pub(crate) fn backlog(&self, waiting: u64, callbacks: u64) -> Result<Drained> {
-        let folder = folder()?;
-        let mut receiver = Receiver::start(folder.path(), 2, 0)?;
-        let keys = self.channels(folder.path(), &receiver, 1, 0)?;
-        let filled = self.add_channel(folder.path(), "filled", &receiver.url(1))?;
+        let place = self.place()?;
+        let folder = place.path();
+        let mut receiver = Receiver::start(folder, 2, 0)?;
+        let keys = self.channels(&place, &receiver, 1, 0)?;
+        let filled = self.add_channel(&place, "filled", &receiver.url(1))?;
         let channel = filled["id"].as_str().context("a channel has an id")?;
-        fill(&folder.path().join("data"), channel, waiting)?;
-        self.channel_command(folder.path(), &["pause", "filled"])?;
+        fill(&place, channel, waiting)?;
+        self.channel_command(&place, &["pause", "filled"])?;
 
         let began = Instant::now();
-        let server = Server::start(self.sealpost(folder.path()))?;
+        let server = Server::start(self.sealpost(&place))?;
         let start_up = began.elapsed().as_secs_f64() * 1e3;
         let load = |callbacks| Load::Closed {
             callbacks,
             connections: 256,
         };
-        loader(folder.path(), &server.address, &keys, 1 << 21, &load(500))?;
+        loader(folder, &server.address, &keys, 1 << 21, &load(500))?;
         receiver.until(500)?;
         let before = server.cpu()?;
         let clock = roles::now();
         loader(
-            folder.path(),
+            folder,
             &server.address,
             &keys,
             1 << 22,
@@ -224,7 +285,7 @@ impl World {
         let per_second = callbacks as f64 / ((roles::now() - clock) as f64 / 1e9);
         let server_cpu = (server.cpu()? - before) * 10_000.0 / callbacks as f64;
 
-        self.channel_command(folder.path(), &["resume", "filled"])?;
+        self.channel_command(&place, &["resume", "filled"])?;
         let first = receiver.came()?;
         receiver.until(first + 1)?;
         let clock = roles::now();
@@ -242,8 +303,8 @@ impl World {
         })
     }
 
-    fn channel_command(&self, folder: &Path, args: &[&str]) -> Result<()> {
-        let output = self.sealpost(folder).arg("channel").args(args).output()?;
+    fn channel_command(&self, place: &Place, args: &[&str]) -> Result<()> {
+        let output = self.sealpost(place).arg("channel").args(args).output()?;
         ensure!(
             output.status.success(),
             "{}",
@@ -255,28 +316,28 @@ impl World {
     /// Adds channels for endpoints of the receiver, and writes their API keys into a file.
     fn channels(
         &self,
-        folder: &Path,
+        place: &Place,
         receiver: &Receiver,
         count: usize,
         first: usize,
     ) -> Result<PathBuf> {
         let mut keys = String::new();
-        for place in first..first + count {
-            let channel =
-                self.add_channel(folder, &format!("channel {place}"), &receiver.url(place))?;
+        for number in first..first + count {
+            let name = format!("channel {number}");
+            let channel = self.add_channel(place, &name, &receiver.url(number))?;
             keys += channel["api_key"]
                 .as_str()
                 .context("a channel has an API key")?;
             keys.push('\n');
         }
-        let path = folder.join(format!("keys-{first}"));
+        let path = place.path().join(format!("keys-{first}"));
         std::fs::write(&path, keys)?;
         Ok(path)
     }
 
-    fn add_channel(&self, folder: &Path, name: &str, url: &str) -> Result<Value> {
+    fn add_channel(&self, place: &Place, name: &str, url: &str) -> Result<Value> {
         let output = self
-            .sealpost(folder)
+            .sealpost(place)
             .args(["channel", "add", name, "--json", "--callback-url", url])
             .output()?;
         ensure!(
@@ -287,16 +348,19 @@ impl World {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    fn sealpost(&self, folder: &Path) -> Command {
+    fn sealpost(&self, place: &Place) -> Command {
         let mut command = Command::new(&self.sealpost);
         command
-            .current_dir(folder)
+            .current_dir(place.path())
             .arg("--data")
-            .arg(folder.join("data"))
+            .arg(place.path().join("data"))
             .env("SEALPOST_DELIVERY_ALLOW_HTTP", "true")
             .env("SEALPOST_DELIVERY_ALLOW_NETWORKS", "127.0.0.0/8")
             .env("SEALPOST_LOG_FORMAT", "json")
             .env("SEALPOST_LOG_FILTER", "info");
+        if let Some(url) = &place.database {
+            command.env("SEALPOST_DATABASE_URL", url);
+        }
         command
     }
 }
@@ -311,8 +375,12 @@ impl Load {
 }
 
 /// Lets callbacks of a channel wait in the database, without a server.
-fn fill(data: &Path, channel: &str, waiting: u64) -> Result<()> {
-    let store = sealpost_store::Store::open(data)?;
+fn fill(place: &Place, channel: &str, waiting: u64) -> Result<()> {
+    let data = place.path().join("data");
+    let store = match &place.database {
+        None => Store::open(&data)?,
+        Some(url) => Store::open_postgres(PostgresOptions::new(url.clone()), &data)?,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -345,7 +413,7 @@ fn fill(data: &Path, channel: &str, waiting: u64) -> Result<()> {
     })
 }
 
-fn folder() -> Result<tempfile::TempDir> {
+fn folder() -> Result<TempDir> {
     // Under target, so that the disk is the project's and not a file system in memory.
     let parent = crate::target_dir().join("bench");
     std::fs::create_dir_all(&parent)?;

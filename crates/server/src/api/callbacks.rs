@@ -8,7 +8,7 @@ use http::StatusCode;
 use sealpost_contract::{Callback, Malformed};
 use sealpost_store::{
     Attempt, CallbackFilter, CallbackId, CallbackState, IdempotencyKey, Redelivered,
-    RedeliveredOnce, StoredCallback,
+    RedeliveredOnce, Redelivery, RedeliveryId, StoredCallback,
 };
 use serde_json::{Map, Value, json};
 
@@ -194,14 +194,42 @@ pub(crate) async fn redeliver_failed(
     }
     let since = fields.find_time("since").unwrap_or_default();
     fields.finish()?;
-    let redelivered = app
-        .redeliver_failed(Some(caller.channel_id), since, |_| ())
-        .await?;
+    let redelivery = app.start_redelivery(Some(caller.channel_id), since).await?;
     Ok((
         StatusCode::ACCEPTED,
-        JsonAnswer(json!({ "redelivered": redelivered })),
+        JsonAnswer(shown_redelivery(&redelivery)),
     )
         .into_response())
+}
+
+/// `GET /v1/callbacks/redeliveries/{id}`
+pub(crate) async fn show_redelivery(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let found = match id.parse::<RedeliveryId>() {
+        Ok(id) => app.find_redelivery(&caller.channel_id, id).await?,
+        Err(_) => None,
+    };
+    let redelivery = found.ok_or_else(|| Problem::not_found("redelivery"))?;
+    Ok(JsonAnswer(shown_redelivery(&redelivery)).into_response())
+}
+
+/// A redelivery of many as the API shows it.
+pub(crate) fn shown_redelivery(redelivery: &Redelivery) -> Value {
+    let mut shown = json!({
+        "id": redelivery.id.to_string(),
+        "state": if redelivery.finished_at.is_some() { "finished" } else { "running" },
+        "since": time(redelivery.which.since),
+        "started_at": time(redelivery.started_at),
+        "total": redelivery.total,
+        "redelivered": redelivery.redelivered,
+    });
+    if let Some(at) = redelivery.finished_at {
+        shown["finished_at"] = time(at).into();
+    }
+    shown
 }
 
 async fn own_callback(

@@ -10,7 +10,7 @@ use sealpost_delivery::guard::{Policy, Refused, Target};
 use sealpost_delivery::{Engine, client};
 use sealpost_store::{
     Accepted, Attempt, CallbackFilter, CallbackId, FailedSince, NewCallback, Placed, Redelivered,
-    StoredCallback,
+    Redelivery, RedeliveryId, StoredCallback,
 };
 
 use super::App;
@@ -208,32 +208,45 @@ impl App {
         }
     }
 
-    /// Starts a new round for all that failed since a time; `progress` is told after each step of some hundreds.
-    pub(crate) async fn redeliver_failed(
+    /// Begins a new round for all that failed since a time: takes the first steps at once, so that some hundreds are done when
+    /// this answers. The rest is done step by step by [`App::step_redelivery`], which a server's worker sees to.
+    pub(crate) async fn start_redelivery(
         &self,
         channel_id: Option<String>,
         since: UtcMillis,
-        mut progress: impl FnMut(u64),
-    ) -> Result<u64, Problem> {
+    ) -> Result<Redelivery, Problem> {
+        /// Steps that a request waits for.
+        const AT_ONCE: usize = 4;
         let which = FailedSince {
             channel_id,
             since,
             until: self.now(),
         };
-        let (mut after, mut total) = (None, 0);
-        loop {
-            let step = self
-                .store()
-                .redeliver_failed(which.clone(), after, self.now())
-                .await?;
-            total += step.redelivered;
-            progress(total);
-            self.poke_delivery();
-            after = step.next;
-            if after.is_none() {
-                return Ok(total);
+        let mut redelivery = self.store().start_redelivery(which, self.now()).await?;
+        for _ in 0..AT_ONCE {
+            if redelivery.finished_at.is_some() {
+                break;
             }
+            redelivery = self.step_redelivery(redelivery.id).await?;
         }
+        Ok(redelivery)
+    }
+
+    /// Takes one step of a redelivery, and tells the engine.
+    pub(crate) async fn step_redelivery(&self, id: RedeliveryId) -> Result<Redelivery, Problem> {
+        let stepped = self.store().step_redelivery(id, self.now()).await?;
+        self.poke_delivery();
+        stepped.ok_or_else(|| Problem::not_found("redelivery"))
+    }
+
+    /// A redelivery of this channel. Another channel's is as good as none.
+    pub(crate) async fn find_redelivery(
+        &self,
+        channel_id: &str,
+        id: RedeliveryId,
+    ) -> Result<Option<Redelivery>, Problem> {
+        let found = self.store().find_redelivery(id).await?;
+        Ok(found.filter(|found| found.which.channel_id.as_deref() == Some(channel_id)))
     }
 }
 

@@ -205,12 +205,15 @@ async fn redeliver(args: RedeliverArgs, app: &App) -> anyhow::Result<ExitCode> {
                 None => None,
             };
             let since = parse_since(&since.unwrap_or_default(), app.now())?;
-            let tell = |total| {
-                if !args.json && total > 0 {
-                    eprintln!("{total} so far");
+            let mut redelivery = app.start_redelivery(channel_id, since).await?;
+            // A running server does its part; a step is never taken twice.
+            while redelivery.finished_at.is_none() {
+                if !args.json {
+                    eprintln!("{} of {}", redelivery.redelivered, redelivery.total);
                 }
-            };
-            app.redeliver_failed(channel_id, since, tell).await?
+                redelivery = app.step_redelivery(redelivery.id).await?;
+            }
+            redelivery.redelivered
         }
     };
     if args.json {

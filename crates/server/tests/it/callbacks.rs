@@ -241,14 +241,25 @@ async fn all_that_failed_since_a_time_are_sent_again() {
             &json!({ "since": "2100-01-01T00:00:00Z" }),
         )
         .await;
-    assert_eq!(none.json(), json!({ "redelivered": 0 }));
+    let none = none.json();
+    assert_eq!(
+        (&none["state"], &none["total"], &none["redelivered"]),
+        (&json!("finished"), &json!(0), &json!(0))
+    );
     let all = channel
         .post(
             "/v1/callbacks/redeliver",
             &json!({ "since": "2020-01-01T00:00:00Z" }),
         )
         .await;
-    assert_eq!(all.json(), json!({ "redelivered": 3 }));
+    let all = all.json();
+    assert_eq!(
+        (&all["state"], &all["total"], &all["redelivered"]),
+        (&json!("finished"), &json!(3), &json!(3))
+    );
+    let path = format!("/v1/callbacks/redeliveries/{}", all["id"].as_str().unwrap());
+    assert_eq!(channel.get(&path).await.json(), all, "it can be looked up");
+    assert_eq!(app.channel("5i5j").await.get(&path).await.status, 404);
     for id in ids {
         channel.callback_in(&flow(id), "acknowledged").await;
     }

@@ -50,20 +50,21 @@ pub(crate) async fn start_server(folder: &Path) -> (Child, SocketAddr) {
     start(sealpost(folder)).await
 }
 
-/// As [`start_server`], with at most so many file descriptors.
-pub(crate) async fn start_server_with_descriptors(folder: &Path, most: u32) -> (Child, SocketAddr) {
+/// As [`start_server`], by way of `wrapper`, which takes a program and its arguments and becomes it.
+pub(crate) async fn start_server_by(mut wrapper: Command, folder: &Path) -> (Child, SocketAddr) {
     let direct = sealpost(folder);
-    let mut limited = Command::new("sh");
-    limited
-        .args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")])
-        .arg(direct.get_program())
-        .args(direct.get_args());
-    limited.current_dir(folder).envs(
-        direct
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    start(limited).await
+    wrapper.arg(direct.get_program()).args(direct.get_args());
+    let variables = direct.get_envs();
+    wrapper.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+    wrapper.current_dir(folder);
+    start(wrapper).await
+}
+
+/// A shell that does `first` and then becomes the program it is given.
+pub(crate) fn shell(first: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{first} exec \"$0\" \"$@\"")]);
+    shell
 }
 
 async fn start(mut command: Command) -> (Child, SocketAddr) {
@@ -75,7 +76,7 @@ async fn start(mut command: Command) -> (Child, SocketAddr) {
         .unwrap();
     let stderr = tokio::process::ChildStderr::from_std(server.stderr.take().unwrap()).unwrap();
     let mut lines = BufReader::new(stderr).lines();
-    let address = tokio::time::timeout(Duration::from_secs(20), async {
+    let address = tokio::time::timeout(Duration::from_secs(60), async {
         while let Some(line) = lines.next_line().await.unwrap() {
             let Ok(line) = serde_json::from_str::<Value>(&line) else {
                 continue;
@@ -89,7 +90,7 @@ async fn start(mut command: Command) -> (Child, SocketAddr) {
         }
         panic!("the server ended before it listened");
     });
-    let address = address.await.expect("the server listens within 20 s");
+    let address = address.await.expect("the server listens within a minute");
     // The rest of the log is read away, so that the server never waits for us.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     (server, address)
@@ -110,22 +111,7 @@ pub(crate) async fn hand_over(
     let mut number = 0;
     while number < most {
         let flow = format!("{client:016x}{number:016x}");
-        let body = json!({
-            "sign_end_time": "2021-03-22 18:24:29",
-            "sign_flow_status": "2",
-            "sign_flow_id": flow,
-            "sign_file_url": "https://sealpost.example/f/0123456789abcdefghijklmn",
-        });
-        let body = body.to_string();
-        let request = format!(
-            "POST /v1/callbacks HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        if stream.write_all(request.as_bytes()).await.is_err() {
-            break;
-        }
-        match read_message(&mut stream).await {
+        match post_callback(&mut stream, &key, &flow).await {
             Some((head, _)) if head.starts_with("HTTP/1.1 202") => {
                 accepted.push(flow);
                 number += 1;
@@ -141,15 +127,46 @@ pub(crate) async fn hand_over(
     accepted
 }
 
+/// Hands over the callback of this flow; `None` when the connection ends before the answer.
+pub(crate) async fn post_callback(
+    stream: &mut BufReader<TcpStream>,
+    key: &str,
+    flow: &str,
+) -> Option<(String, Vec<u8>)> {
+    let body = json!({
+        "sign_end_time": "2021-03-22 18:24:29",
+        "sign_flow_status": "2",
+        "sign_flow_id": flow,
+        "sign_file_url": "https://sealpost.example/f/0123456789abcdefghijklmn",
+    });
+    let body = body.to_string();
+    let request = format!(
+        "POST /v1/callbacks HTTP/1.1\r\nhost: sealpost\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.ok()?;
+    read_message(stream).await
+}
+
 /// GETs JSON; `None` if the server cannot just now.
 pub(crate) async fn get(address: SocketAddr, key: &str, path: &str) -> Option<Value> {
+    let (head, body) = get_whatever(address, key, path).await?;
+    head.starts_with("HTTP/1.1 200")
+        .then(|| serde_json::from_slice(&body).unwrap())
+}
+
+/// GETs whatever the answer is.
+pub(crate) async fn get_whatever(
+    address: SocketAddr,
+    key: &str,
+    path: &str,
+) -> Option<(String, Vec<u8>)> {
     let mut stream = BufReader::new(TcpStream::connect(address).await.ok()?);
     let request =
         format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
-    let (head, body) = read_message(&mut stream).await?;
-    head.starts_with("HTTP/1.1 200")
-        .then(|| serde_json::from_slice(&body).unwrap())
+    read_message(&mut stream).await
 }
 
 /// Reads one HTTP message with a content-length; `None` when the connection ends first.

@@ -10,6 +10,7 @@ mod delivery_faults;
 mod delivery_process;
 mod demo;
 mod kill;
+mod mtls;
 mod openapi;
 mod operating;
 mod pages;

@@ -213,10 +213,12 @@ pub(crate) async fn redeliver_failed(
         )
         .await?;
     let channel_id = (!channel.is_empty()).then(|| channel.to_owned());
-    let redelivered = app
-        .redeliver_failed(channel_id, app.now() - hours * HOUR, |_| {})
+    let redelivery = app
+        .start_redelivery(channel_id, app.now() - hours * HOUR)
         .await;
-    let redelivered = redelivered.map_err(|problem| signed.problem(&problem))?;
+    let redelivered = redelivery
+        .map_err(|problem| signed.problem(&problem))?
+        .redelivered;
     Ok(Redirect::to(&format!(
         "/console/callbacks?state=waiting&redelivered={redelivered}"
     ))
