@@ -20,6 +20,18 @@ const TOOLS: &[Tool] = &[
     tool(&["pdfsig", "-v"], "poppler-utils"),
     tool(&["qpdf", "--version"], "qpdf"),
     tool(&["mutool", "-v"], "mupdf-tools"),
+    tool(&["openssl", "version"], "openssl"),
+    // PDFBox and Bouncy Castle, which judge SM2 in a program of Java (the JDK is below).
+    tool(
+        &["test", "-e", "/usr/share/java/pdfbox2.jar"],
+        "libpdfbox2-java",
+    ),
+    tool(
+        &["test", "-e", "/usr/share/java/bcpkix.jar"],
+        "libbcpkix-java",
+    ),
+    // A hardware module in software, whose keys sign.
+    tool(&["softhsm2-util", "--version"], "softhsm2"),
     // pyHanko, one more of them, comes from PyPI into a virtual environment.
     tool(&["python3", "-c", "import venv, ensurepip"], "python3-venv"),
     // The pages are used in a real browser.

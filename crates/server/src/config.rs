@@ -7,6 +7,7 @@
 //! A new setting is a line of `settings`, a member of `raw`, a check in `check` and a member of `types`.
 
 mod check;
+mod oidc;
 mod public_url;
 mod raw;
 mod settings;
@@ -15,11 +16,12 @@ mod types;
 
 use thiserror::Error;
 
+pub use oidc::Oidc;
 pub use public_url::{PUBLIC_URL_MAX, PublicUrl};
 pub use settings::{SETTINGS, Setting, ValueKind};
 pub use sources::{DEFAULT_FILE, Sources};
 pub use types::{
-    Config, Delivery, FlowLimits, Log, MailServer, Notify, Signatures, SmsGateway, Timestamps,
+    Config, Delivery, FlowLimits, Keys, Log, MailServer, Notify, Signatures, SmsGateway, Timestamps,
 };
 
 /// Why the configuration cannot be used. Every text names the key and where it was set.
@@ -138,6 +140,16 @@ mod tests {
             ("trusted_proxies = ['10.0.0.0/33']", "trusted_proxies"),
             ("[log]\nformat = 'xml'", "log.format"),
             ("[flow]\ndefault_days = 0", "flow.default_days"),
+            ("[documents]\nurl = 'bucket'", "documents.url"),
+            (
+                "[documents]\nurl = 's3://receipts'\nendpoint = 'http://127.0.0.1:9000'",
+                "documents.allow_http",
+            ),
+            (
+                "[documents]\nurl = 's3://receipts'\naccess_key_id = 'id'",
+                "documents.secret_access_key",
+            ),
+            ("[keys]\norganizations = 'rsa-1024'", "keys.organizations"),
             ("[sms]\nurl = 'https://sms.example/'", "sms.body"),
             (
                 "[sms]\nurl = 'https://sms.example/'\nbody = '{to}'",

@@ -6,14 +6,15 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use sealpost_delivery::guard::IpRange;
 use sealpost_flow::Level;
-use sealpost_store::PostgresOptions;
+use sealpost_pdf::UnknownAlgorithm;
+use sealpost_store::{BucketCredentials, BucketOptions, PostgresOptions};
 
 use super::raw::{
-    RawConfig, RawDatabase, RawDelivery, RawMail, RawSignatures, RawSms, RawTimestamps,
+    RawConfig, RawDatabase, RawDelivery, RawDocuments, RawKeys, RawMail, RawSignatures, RawSms, RawTimestamps,
 };
 use super::types::days;
 use super::{
-    Config, ConfigError, Delivery, MailServer, Notify, PublicUrl, Signatures, SmsGateway,
+    Config, ConfigError, Delivery, Keys, MailServer, Notify, PublicUrl, Signatures, SmsGateway,
     Timestamps, unfit,
 };
 
@@ -38,6 +39,10 @@ impl RawConfig {
             config.data = PathBuf::from(text);
         }
         config.database = self.database.check()?;
+        config.documents = self.documents.check()?;
+        if let Some(seconds) = within("drain_seconds", self.drain_seconds, 0..=600)? {
+            config.drain = Duration::from_secs(seconds.into());
+        }
         if let Some(text) = self.time_zone {
             config.time_zone = TimeZone::get(&text)
                 .map_err(|error| unfit("time_zone", &text, error.to_string()))?;
@@ -64,6 +69,7 @@ impl RawConfig {
                 "it must not be more than flow.max_days",
             ));
         }
+        config.keys = self.keys.check(config.keys)?;
         if let Some(parallel) = self.sealing.parallel {
             if !(1..=256).contains(&parallel) {
                 return Err(unfit(
@@ -82,6 +88,7 @@ impl RawConfig {
             mail: self.mail.check()?,
             to_log: self.codes.to_log.unwrap_or_default(),
         };
+        config.oidc = self.oidc.check()?;
         Ok(config)
     }
 }
@@ -107,6 +114,72 @@ impl RawDatabase {
             1..=600,
         )? {
             options.statement_timeout = Duration::from_secs(seconds.into());
+        }
+        Ok(Some(options))
+    }
+}
+
+impl RawKeys {
+    fn check(self, keys: Keys) -> Result<Keys, ConfigError> {
+        let suite = |key, text: Option<String>, default| match text {
+            None => Ok(default),
+            Some(text) => text
+                .parse()
+                .map_err(|error: UnknownAlgorithm| unfit(key, &text, error.to_string())),
+        };
+        Ok(Keys {
+            authority: suite("keys.authority", self.authority, keys.authority)?,
+            organizations: suite("keys.organizations", self.organizations, keys.organizations)?,
+            persons: suite("keys.persons", self.persons, keys.persons)?,
+            seals: self.seals.map(PathBuf::from),
+            roots: self.roots.map(PathBuf::from),
+        })
+    }
+}
+
+impl RawDocuments {
+    fn check(self) -> Result<Option<BucketOptions>, ConfigError> {
+        let Some(url) = self.url else {
+            return Ok(None);
+        };
+        let mut options = BucketOptions::parse(&url)
+            .map_err(|error| unfit("documents.url", &url, error.to_string()))?;
+        options.allow_http = self.allow_http.unwrap_or_default();
+        if let Some(endpoint) = &self.endpoint {
+            let reason = match url::Url::parse(endpoint) {
+                Ok(url) if url.scheme() == "https" => None,
+                Ok(url) if url.scheme() == "http" && options.allow_http => None,
+                Ok(url) if url.scheme() == "http" => {
+                    Some("plain http needs documents.allow_http")
+                }
+                _ => Some("it must be an absolute https URL"),
+            };
+            if let Some(reason) = reason {
+                return Err(unfit("documents.endpoint", endpoint, reason));
+            }
+        }
+        options.endpoint = self.endpoint;
+        options.region = self.region;
+        options.virtual_host = self.virtual_host.unwrap_or_default();
+        options.ca_file = self.ca_file.map(PathBuf::from);
+        options.credentials = match (self.access_key_id, self.secret_access_key) {
+            (None, None) => None,
+            (Some(access_key_id), Some(secret_access_key)) => Some(BucketCredentials {
+                access_key_id,
+                secret_access_key,
+                session_token: self.session_token,
+            }),
+            (Some(_), None) => {
+                let reason = "documents.access_key_id needs it";
+                return Err(unfit("documents.secret_access_key", "", reason));
+            }
+            (None, Some(_)) => {
+                let reason = "documents.secret_access_key needs it";
+                return Err(unfit("documents.access_key_id", "", reason));
+            }
+        };
+        if let Some(seconds) = within("documents.seconds", self.seconds, 1..=120)? {
+            options.patience = Duration::from_secs(seconds.into());
         }
         Ok(Some(options))
     }
@@ -248,7 +321,7 @@ impl RawMail {
     }
 }
 
-fn network(key: &'static str, text: &str) -> Result<IpRange, ConfigError> {
+pub(super) fn network(key: &'static str, text: &str) -> Result<IpRange, ConfigError> {
     text.parse().map_err(|_| {
         unfit(
             key,

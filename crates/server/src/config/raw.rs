@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::oidc::RawOidc;
+
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -10,10 +12,13 @@ pub(super) struct RawConfig {
     pub(super) public_url: Option<String>,
     pub(super) data: Option<String>,
     pub(super) database: RawDatabase,
+    pub(super) documents: RawDocuments,
+    pub(super) drain_seconds: Option<u32>,
     pub(super) time_zone: Option<String>,
     pub(super) trusted_proxies: Option<Vec<String>>,
     pub(super) log: RawLog,
     pub(super) flow: RawFlow,
+    pub(super) keys: RawKeys,
     pub(super) sealing: RawSealing,
     pub(super) delivery: RawDelivery,
     pub(super) timestamps: RawTimestamps,
@@ -21,6 +26,7 @@ pub(super) struct RawConfig {
     pub(super) sms: RawSms,
     pub(super) mail: RawMail,
     pub(super) codes: RawCodes,
+    pub(super) oidc: RawOidc,
 }
 
 #[derive(Default, Deserialize)]
@@ -30,6 +36,21 @@ pub(super) struct RawDatabase {
     pub(super) ca_file: Option<String>,
     pub(super) sessions: Option<u32>,
     pub(super) statement_seconds: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDocuments {
+    pub(super) url: Option<String>,
+    pub(super) endpoint: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) access_key_id: Option<String>,
+    pub(super) secret_access_key: Option<String>,
+    pub(super) session_token: Option<String>,
+    pub(super) virtual_host: Option<bool>,
+    pub(super) allow_http: Option<bool>,
+    pub(super) ca_file: Option<String>,
+    pub(super) seconds: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -44,6 +65,16 @@ pub(super) struct RawLog {
 pub(super) struct RawFlow {
     pub(super) default_days: Option<u32>,
     pub(super) max_days: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawKeys {
+    pub(super) authority: Option<String>,
+    pub(super) organizations: Option<String>,
+    pub(super) persons: Option<String>,
+    pub(super) seals: Option<String>,
+    pub(super) roots: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -96,6 +127,15 @@ pub(super) struct RawMail {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawCodes {
     pub(super) to_log: Option<bool>,
+}
+
+/// Without the key.
+impl std::fmt::Debug for RawDocuments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RawDocuments")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Without the URL, which may hold a password.

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use sealpost_delivery::guard::IpRange;
 use sealpost_flow::Level;
 use sealpost_pdf::KeyAlgorithm;
-use sealpost_store::PostgresOptions;
+use sealpost_store::{BucketOptions, PostgresOptions};
 
 use super::PublicUrl;
 
@@ -23,6 +23,10 @@ pub struct Config {
     pub data: PathBuf,
     /// PostgreSQL, if not SQLite in the data folder.
     pub database: Option<PostgresOptions>,
+    /// The bucket of documents, if they are not in the data folder.
+    pub documents: Option<BucketOptions>,
+    /// How long `/readyz` says that the server is stopping before connections are refused.
+    pub drain: Duration,
     /// The zone of `sign_end_time` and of times on paper.
     pub time_zone: TimeZone,
     /// Networks whose `x-forwarded-for` is believed.
@@ -43,6 +47,8 @@ pub struct Config {
     pub signatures: Signatures,
     /// How codes and reminders reach signers.
     pub notify: Notify,
+    /// Signing in to the console at an OpenID provider; `None`: with a password only.
+    pub oidc: Option<Oidc>,
 }
 
 /// What is logged, and how.
@@ -192,6 +198,8 @@ impl Default for Config {
             public_url: None,
             data: PathBuf::from("sealpost-data"),
             database: None,
+            documents: None,
+            drain: Duration::ZERO,
             time_zone: TimeZone::get("Asia/Shanghai")
                 .unwrap_or(TimeZone::fixed(jiff::tz::offset(8))),
             trusted_proxies: Vec::new(),
@@ -215,6 +223,7 @@ impl Default for Config {
             timestamps: Timestamps::default(),
             signatures: Signatures::default(),
             notify: Notify::default(),
+            oidc: None,
         }
     }
 }
