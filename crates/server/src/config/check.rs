@@ -296,6 +296,7 @@ impl RawSms {
             url,
             body,
             authorization: self.authorization,
+            accepted: self.accepted,
         }))
     }
 }

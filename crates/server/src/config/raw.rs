@@ -114,6 +114,7 @@ pub(super) struct RawSms {
     pub(super) url: Option<String>,
     pub(super) body: Option<String>,
     pub(super) authorization: Option<String>,
+    pub(super) accepted: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

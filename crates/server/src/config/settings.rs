@@ -310,6 +310,12 @@ pub const SETTINGS: &[Setting] = &[
         "the gateway's authorization header",
     ),
     setting(
+        "sms.accepted",
+        Text,
+        "none",
+        "what the gateway's answer holds when it took a message, such as \"Code\":\"OK\"",
+    ),
+    setting(
         "mail.server",
         Text,
         "none",

@@ -162,6 +162,8 @@ pub struct SmsGateway {
     pub body: String,
     /// The `authorization` header.
     pub authorization: Option<String>,
+    /// What the gateway's answer holds when it took a message; without it the HTTP status alone tells.
+    pub accepted: Option<String>,
 }
 
 /// A mail server.
