@@ -11,6 +11,7 @@ mod bench_pdf;
 mod corpora;
 mod lint;
 mod postgres;
+mod s3;
 mod setup;
 mod test;
 
