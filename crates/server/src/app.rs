@@ -10,13 +10,22 @@ pub(crate) mod channels;
 pub(crate) mod client_certificates;
 pub(crate) mod codes;
 mod contacts;
+pub(crate) mod contract_check;
 pub(crate) mod details;
 pub(crate) mod files;
 pub(crate) mod flows;
 pub(crate) mod keys;
 pub(crate) mod notify;
+pub(crate) mod oidc;
+pub(crate) mod operate;
+pub(crate) mod overview;
 pub(crate) mod paper;
+pub(crate) mod preservation;
+pub(crate) mod revocation;
+pub(crate) mod passwords;
+pub(crate) mod rehearsal;
 pub(crate) mod sealing;
+pub(crate) mod seals;
 pub(crate) mod signing;
 pub mod view;
 
@@ -58,8 +67,9 @@ struct Inner {
     sealing: sealing::UnderWay,
     notifier: notify::Notifier,
     timestamps: Authorities,
-    codes: codes::Codes,
+    revocations: revocation::Revocations,
     callers: callers::Callers,
+    provider: Option<oidc::Provider>,
     wake: Wake,
     delivery: std::sync::OnceLock<sealpost_delivery::Engine>,
 }
@@ -98,9 +108,12 @@ pub enum OpenError {
     /// Timestamps cannot be asked for as configured.
     #[error("timestamps cannot be asked for as configured: {0}")]
     Timestamps(String),
-    /// The built-in certification authority cannot be made or read.
-    #[error("the built-in certification authority cannot be made or read")]
-    Authority(#[from] keys::KeyError),
+    /// Operators cannot sign in at the OpenID provider as configured.
+    #[error("operators cannot sign in at the OpenID provider as configured: {0}")]
+    Oidc(String),
+    /// What signs cannot be had.
+    #[error("the keys that sign cannot be had")]
+    Keys(#[from] keys::KeyError),
 }
 
 impl App {
@@ -115,21 +128,29 @@ impl App {
             .map_err(OpenError::Notify)?;
         let timestamps = Authorities::new(&config.timestamps, config.delivery.ca_file.as_deref())
             .map_err(OpenError::Timestamps)?;
+        let revocations = revocation::Revocations::new(config.delivery.ca_file.as_deref())
+            .map_err(OpenError::Timestamps)?;
+        let ca_file = config.delivery.ca_file.as_deref();
+        let provider = config
+            .oidc
+            .as_ref()
+            .map(|oidc| oidc::Provider::new(oidc, ca_file))
+            .transpose()
+            .map_err(|error| OpenError::Oidc(error.to_string()))?;
         make_folder(&config.data).map_err(|source| OpenError::Folder {
             path: config.data.display().to_string(),
             source,
         })?;
         let secrets = Secrets::load_or_create(&config.data, secret)?;
         let (folder, database) = (config.data.clone(), config.database.clone());
-        let open = move || match database {
-            None => Store::open(&folder),
-            Some(options) => Store::open_postgres(options, &folder),
-        };
+        let bucket = config.documents.clone();
+        let open = move || Store::open_with(&folder, database, bucket.as_ref());
         let store = tokio::task::spawn_blocking(open)
             .await
             .map_err(|_| sealpost_store::Error::Stopped)??;
         let clock = Clock::default();
-        let keys = keys::Keys::open(&store, &secrets, clock.now()).await?;
+        let crl_url = format!("{public_url}/pki/root.crl");
+        let keys = keys::Keys::open(&store, &secrets, clock.now(), crl_url, &config).await?;
         Ok(Self(Arc::new(Inner {
             paper: Arc::new(Semaphore::new(config.sealing_parallel)),
             config,
@@ -143,8 +164,9 @@ impl App {
             sealing: sealing::UnderWay::default(),
             notifier,
             timestamps,
-            codes: codes::Codes::default(),
+            revocations,
             callers: callers::Callers::default(),
+            provider,
             wake: Wake::default(),
             delivery: std::sync::OnceLock::new(),
         })))
@@ -193,6 +215,11 @@ impl App {
         trust
     }
 
+    /// Opens the operator's own keys, which reading the configuration alone does not.
+    pub(crate) async fn make_keys_ready(&self) -> Result<(), keys::KeyError> {
+        self.0.keys.make_ready().await
+    }
+
     /// The key of our own timestamp authority.
     pub(crate) async fn timestamp_credential(
         &self,
@@ -200,6 +227,11 @@ impl App {
         let keys = &self.0.keys;
         keys.timestamp_authority(self.store(), self.secrets(), self.now())
             .await
+    }
+
+    /// The OpenID provider, where operators may sign in at one.
+    pub(crate) fn provider(&self) -> Option<&oidc::Provider> {
+        self.0.provider.as_ref()
     }
 
     /// The delivery engine, once it has been started.

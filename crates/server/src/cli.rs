@@ -3,12 +3,15 @@
 //! `channel`, `flow` and `callbacks` open the data folder themselves, beside a running server or without one. Everything
 //! that a program may want to read has `--json`. Errors go to standard error with their sources, and the exit code is 1.
 
+mod archive;
+mod ca;
 mod callbacks;
 mod channel;
 mod evidence;
 mod flow;
 mod operator;
 mod output;
+mod seal;
 mod serve;
 mod tsa;
 mod verify;
@@ -53,6 +56,9 @@ struct Flags {
     /// PostgreSQL instead of an SQLite file in the data folder: postgres://user:password@host/database
     #[arg(long, global = true, value_name = "URL")]
     database: Option<String>,
+    /// S3 instead of a folder for documents: s3://bucket/prefix
+    #[arg(long, global = true, value_name = "URL")]
+    documents: Option<String>,
     /// Address and port to listen on [default: 127.0.0.1:8080]
     #[arg(long, global = true, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
@@ -76,6 +82,9 @@ enum Command {
     /// Sign flows
     #[command(subcommand)]
     Flow(flow::FlowCommand),
+    /// Seals that are kept under a name
+    #[command(subcommand)]
+    Seal(seal::SealCommand),
     /// Callbacks: what is told to channels, each attempt, and sending again
     #[command(subcommand)]
     Callbacks(callbacks::CallbacksCommand),
@@ -90,6 +99,13 @@ enum Command {
     Listen(channel_side::listen::Args),
     /// Check the signatures of a PDF
     Verify(verify::VerifyArgs),
+    /// Renew the timestamps over completed documents before they age
+    Archive(archive::ArchiveArgs),
+    /// The built-in certification authority
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
+    /// The evidence of a sign flow: as JSON, or as a sealed report in Chinese or English
+    Evidence(evidence::EvidenceArgs),
     /// Be a small timestamp authority (RFC 3161), for closed networks and for trying out
     Tsa(tsa::TsaArgs),
     /// Is this configuration fit to run?
@@ -154,11 +170,23 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Tsa(args) => {
             runtime.block_on(async { tsa::run(args, settings.open().await?).await })
         }
+        Command::Archive(args) => {
+            runtime.block_on(async { archive::run(args, &settings.open().await?).await })
+        }
+        Command::Ca(command) => {
+            runtime.block_on(async { ca::run(command, &settings.open().await?).await })
+        }
+        Command::Evidence(args) => {
+            runtime.block_on(async { evidence::run(args, &settings.open().await?).await })
+        }
         Command::Channel(command) => {
             runtime.block_on(async { channel::run(command, &settings.open().await?).await })
         }
         Command::Flow(command) => {
             runtime.block_on(async { flow::run(command, &settings.open().await?).await })
+        }
+        Command::Seal(command) => {
+            runtime.block_on(async { seal::run(command, &settings.open().await?).await })
         }
         Command::Operator(command) => {
             runtime.block_on(async { operator::run(command, &settings.open().await?).await })
@@ -185,6 +213,7 @@ impl Flags {
                     .map(|folder| folder.display().to_string()),
             ),
             ("database.url", self.database.clone()),
+            ("documents.url", self.documents.clone()),
             ("listen", self.listen.as_ref().map(SocketAddr::to_string)),
             ("public_url", self.public_url.clone()),
             ("log.filter", self.log_filter.clone()),

@@ -11,14 +11,12 @@ use sealpost_delivery::client::Trust;
 use serde_json::{Value, json};
 
 use crate::api::time;
+use crate::app::keys::expiry::SOON;
 use crate::app::{App, make_folder};
 use crate::cli::{master_secret, print_json, print_line};
 use crate::config::Config;
 use crate::problem::Chain;
 use crate::secrets::SECRET_FILE;
-
-/// A certificate that expires sooner than this is worth a warning, in milliseconds: 60 days.
-const EXPIRES_SOON: i64 = 60 * 24 * 60 * 60 * 1000;
 
 /// Arguments of `sealpost doctor`.
 #[derive(Debug, Args)]
@@ -106,7 +104,8 @@ async fn examine(config: anyhow::Result<Config>) -> Vec<Finding> {
             match App::open(config, master_secret().as_deref()).await {
                 Err(error) => examination.bad("data", Chain(&error).to_string()),
                 Ok(app) => {
-                    examination.authority(&app);
+                    examination.documents(&app).await;
+                    examination.keys(&app).await;
                     examination.kept(&app).await;
                 }
             }
@@ -254,16 +253,42 @@ impl Examination {
         }
     }
 
-    fn authority(&mut self, app: &App) {
-        let (subject, validity) = app.authority_subject();
-        let until = time(validity.not_after);
-        if validity.not_after < app.now() + EXPIRES_SOON {
-            self.bad(
-                "authority",
-                format!("the built-in authority expires on {until}"),
-            );
-        } else {
-            self.mind("authority", format!("signatures come from the built-in authority, which is not a licensed one: {subject}, until {until}"));
+    /// One is kept and read back, since a key may permit the one and not the other.
+    async fn documents(&mut self, app: &App) {
+        let config = app.config();
+        let place = match &config.documents {
+            None => config.data.join("documents").display().to_string(),
+            Some(bucket) => bucket.to_string(),
+        };
+        match app.store().prove_documents().await {
+            Ok(()) => self.good("documents", format!("{place} keeps and gives")),
+            Err(error) => self.bad("documents", format!("{place}: {}", Chain(&error))),
+        }
+        if config.documents.is_none() && config.database.is_some() {
+            let says = format!("{place}: with several nodes, this folder must be shared by all");
+            self.mind("documents", says);
+        }
+    }
+
+    /// What signs: whether it can be had, and until when it is valid.
+    async fn keys(&mut self, app: &App) {
+        if let Err(error) = app.make_keys_ready().await {
+            self.bad("seal keys", Chain(&error).to_string());
+        }
+        for (n, watched) in app.watched_certificates().into_iter().enumerate() {
+            let (what, until) = match n {
+                0 => ("authority", time(watched.not_after)),
+                _ => ("seal keys", time(watched.not_after)),
+            };
+            let whose = watched.whose;
+            if watched.not_after < app.now() + SOON {
+                let says = format!("the certificate of {whose} expires on {until}");
+                self.bad(what, says);
+            } else if n == 0 {
+                self.mind(what, format!("persons, and organizations without a key of yours, sign by the built-in authority, which is not a licensed one: {}, until {until}", watched.subject));
+            } else {
+                self.good(what, format!("{whose}: {}, until {until}", watched.subject));
+            }
         }
     }
 

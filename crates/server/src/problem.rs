@@ -10,6 +10,7 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, StatusCode};
+use sealpost_contract::UtcMillis;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -299,6 +300,12 @@ impl Problem {
         self
     }
 
+    /// Whole seconds from `now` until `at`, one at least, for [`Problem::retry_after`].
+    pub(crate) fn seconds_until(at: UtcMillis, now: UtcMillis) -> u32 {
+        let seconds = at.saturating_sub(now).max(1).saturating_add(999) / 1000;
+        u32::try_from(seconds).unwrap_or(u32::MAX)
+    }
+
     /// Keeps the `allow` header of an answer that this problem replaces.
     #[must_use]
     pub fn allow(mut self, allow: Option<&HeaderValue>) -> Self {
@@ -389,6 +396,15 @@ impl From<sealpost_store::Error> for Problem {
                     Kind::Unavailable,
                     "The database cannot be reached. If the request was under way when it went, it may have been kept: send it again with the same idempotency key.",
                 )
+                .retry_after(5)
+            }
+            Error::Bucket { .. } => {
+                tracing::error!(error = %Chain(&error), "the bucket of documents does not answer");
+                Self::new(
+                    Kind::Unavailable,
+                    "Documents cannot be kept or read at the moment. Nothing of this request was kept.",
+                )
+                .code("documents_unavailable")
                 .retry_after(5)
             }
             _ => Self::internal("the store failed", &error),

@@ -62,6 +62,8 @@ pub struct NewStoredFlow {
     pub tokens: Vec<NewToken>,
     /// The `Idempotency-Key` of the request.
     pub idempotency: Option<IdempotencyKey>,
+    /// Until when what there is to seal is the caller's own to do, as with [`Store::claim_flows_to_seal`].
+    pub sealing_claim: Option<UtcMillis>,
 }
 
 /// The token of a link, by its digest.
@@ -93,6 +95,8 @@ pub struct FlowCommit {
     pub callback: Option<NewCallback>,
     /// The `Idempotency-Key` of the request; the flow must belong to its channel.
     pub idempotency: Option<IdempotencyKey>,
+    /// Until when what there is to seal is the caller's own to do, as with [`Store::claim_flows_to_seal`].
+    pub sealing_claim: Option<UtcMillis>,
 }
 
 /// What became of a change.
@@ -143,12 +147,21 @@ impl FlowCommit {
             change,
             callback: None,
             idempotency: None,
+            sealing_claim: None,
         }
     }
 
     /// With the callback that the change causes.
     pub fn with_callback(self, callback: Option<NewCallback>) -> FlowCommit {
         FlowCommit { callback, ..self }
+    }
+
+    /// With the claim on what the change leaves to seal.
+    pub fn with_sealing_claim(self, sealing_claim: Option<UtcMillis>) -> FlowCommit {
+        FlowCommit {
+            sealing_claim,
+            ..self
+        }
     }
 
     /// With the idempotency key of the request.
@@ -383,7 +396,7 @@ fn create(connection: &Connection, new: NewStoredFlow) -> Result<Created> {
         ":created_at": flow.created_at,
         ":expires_at": flow.expires_at,
         ":ended_at": flow.state.end().map(|(_, at)| at),
-        ":next_sealing_at": flow.sealing.next_at,
+        ":next_sealing_at": next_sealing_at(flow, new.sealing_claim),
         ":sealing_failures": flow.sealing.failures,
         ":chain_head": chain_head.as_bytes(),
         ":details": new.details,
@@ -402,6 +415,12 @@ fn create(connection: &Connection, new: NewStoredFlow) -> Result<Created> {
         labels: new.labels,
         details: new.details,
     })))
+}
+
+/// When whoever asks may claim what there is to seal.
+fn next_sealing_at(flow: &Flow, claimed_until: Option<UtcMillis>) -> Option<UtcMillis> {
+    let next_at = flow.sealing.next_at?;
+    Some(claimed_until.map_or(next_at, |until| until.max(next_at)))
 }
 
 /// The key goes first, so that of two nodes with one key the slower waits here and learns what it was used for.
@@ -440,7 +459,7 @@ fn commit_version(connection: &Connection, commit: &FlowCommit) -> Result<Commit
         ":status": flow.state.status().as_str(),
         ":code": flow.state.status().code(),
         ":ended_at": flow.state.end().map(|(_, at)| at),
-        ":next_sealing_at": flow.sealing.next_at,
+        ":next_sealing_at": next_sealing_at(flow, commit.sealing_claim),
         ":sealing_failures": flow.sealing.failures,
         ":renew_by": flow.renew_by,
         ":chain_head": chain_head.as_bytes(),

@@ -4,9 +4,10 @@
 use bytes::Bytes;
 use sealpost_contract::{Callback, SignEndTime, SignFileUrl, SignFlowId, UtcMillis};
 use sealpost_flow::{
-    Actor, Change, Flow, Invalid, NewFlow, Operation, Party, Place, Refusal, State, Step,
+    Actor, Change, Flow, Invalid, NewFlow, Operation, Party, Refusal, State, Step,
 };
-use sealpost_pdf::{DrawMeta, Receipt};
+use sealpost_pdf::place::Spot;
+use sealpost_pdf::{Appearance, DrawMeta, Receipt};
 use sealpost_store::{
     Committed, Created, Cursor, FlowCommit, FlowFilter, IdempotencyKey, Labels, NewCallback,
     NewStoredFlow, NewToken, Page, Remembered, StoredFlow,
@@ -14,6 +15,8 @@ use sealpost_store::{
 
 use super::details::{self, Details};
 use super::notify::Contact;
+use super::sealing::SEALING_CLAIM;
+use super::seals::{Seal, WantedSeal};
 use super::view::{EndView, FlowState, FlowView, PlaceView, SignerKind, SignerView, StepView};
 use super::{App, paper};
 use crate::problem::{FieldError, Kind, Problem};
@@ -30,6 +33,8 @@ pub(crate) struct NewSignFlow {
     pub(crate) signers: Vec<NewSigner>,
     pub(crate) expires_at: Option<UtcMillis>,
     pub(crate) callback_url: Option<String>,
+    /// Signatures must be drawn; otherwise they may be typed.
+    pub(crate) drawn_only: bool,
     /// Leave it a draft.
     pub(crate) draft: bool,
 }
@@ -44,10 +49,25 @@ pub(crate) enum NewDocument {
 pub(crate) struct NewSigner {
     pub(crate) order: u8,
     pub(crate) party: Party,
-    pub(crate) place: Option<Place>,
+    /// Where the seal or the signature goes; a receipt has places of its own.
+    pub(crate) place: Option<Spot>,
+    /// Where else it goes; each is a signature of its own.
+    pub(crate) more: Vec<Spot>,
+    /// What the seal looks like; an organization without one has the usual.
+    pub(crate) seal: Option<SignerSeal>,
+    /// Whether the seal goes across the edges of all pages, too.
+    pub(crate) straddle: bool,
     pub(crate) contact: Option<Contact>,
     /// Whether the signer must enter a code that is sent to the contact.
     pub(crate) code: bool,
+}
+
+/// The seal that a signer of a new flow is to have.
+pub(crate) enum SignerSeal {
+    /// As the request describes it.
+    Own(WantedSeal),
+    /// One that is kept, by its id.
+    Kept(String),
 }
 
 /// Who asks: a channel, by one of its keys.
@@ -84,8 +104,9 @@ impl App {
             .expires_at
             .unwrap_or(now + self.config().flow.default_life.as_millis() as i64);
         self.check_deadline(expires_at, now)?;
-        let (prepared, mut details, labels) = self.prepare(&id, &new, now).await?;
+        let (prepared, mut details, labels) = self.prepare(caller, &id, &new, now).await?;
         details.contacts = self.kept_contacts(&id, &new.signers)?;
+        details.drawn_only = new.drawn_only;
         let document = self.store().put_document(prepared.pdf).await?;
         let signers = new.signers.into_iter().zip(prepared.places);
         let signers = signers.map(|(signer, place)| sealpost_flow::NewSigner {
@@ -112,6 +133,7 @@ impl App {
         }
         let tokens = self.tokens(&change.flow);
         let created = self.store().create_flow(NewStoredFlow {
+            sealing_claim: sealing_claim(&change.flow, now),
             change,
             channel_id: caller.channel_id.clone(),
             callback_url: new.callback_url,
@@ -135,15 +157,24 @@ impl App {
 
     async fn prepare(
         &self,
+        caller: &Caller,
         id: &SignFlowId,
         new: &NewSignFlow,
         now: UtcMillis,
     ) -> Result<(paper::Prepared, Details, Labels), Problem> {
-        let parties: Vec<Party> = new
-            .signers
-            .iter()
-            .map(|signer| signer.party.clone())
-            .collect();
+        let is_receipt = matches!(new.document, NewDocument::Receipt(_));
+        let mut signers = Vec::with_capacity(new.signers.len());
+        for (index, signer) in new.signers.iter().enumerate() {
+            let (seal, drawn) = self.seal_of(caller, index, signer, is_receipt).await?;
+            signers.push(paper::NewMark {
+                party: signer.party.clone(),
+                place: signer.place.clone(),
+                more: signer.more.clone(),
+                straddle: signer.straddle,
+                seal,
+                drawn,
+            });
+        }
         match &new.document {
             NewDocument::Receipt(receipt) => {
                 let meta = DrawMeta {
@@ -153,29 +184,71 @@ impl App {
                 };
                 let drawn = receipt.clone();
                 let prepared = self
-                    .on_paper(move || paper::prepare_receipt(&drawn, &parties, &meta))
+                    .on_paper(move || paper::prepare_receipt(&drawn, signers, &meta))
                     .await??;
-                let details = Details::of_receipt(receipt, prepared.pages, prepared.layout.clone());
+                let mut details =
+                    Details::of_receipt(receipt, prepared.pages, prepared.layout.clone());
+                details.marks = prepared.marks.clone();
                 Ok((prepared, details, details::labels(receipt)))
             }
             NewDocument::Pdf(pdf) => {
-                let places = new
-                    .signers
-                    .iter()
-                    .filter_map(|signer| signer.place)
-                    .collect();
-                let pdf = pdf.clone();
+                let (pdf, id) = (pdf.clone(), id.clone());
                 let prepared = self
-                    .on_paper(move || paper::prepare_pdf(&pdf, places))
+                    .on_paper(move || paper::prepare_pdf(&pdf, id.as_str(), signers))
                     .await??;
                 let details = Details {
                     pages: prepared.pages,
                     layout: prepared.layout.clone(),
+                    marks: prepared.marks.clone(),
                     ..Details::default()
                 };
                 Ok((prepared, details, Labels::default()))
             }
         }
+    }
+
+    /// The seal of a signer, and how it looks; a person need not have one.
+    async fn seal_of(
+        &self,
+        caller: &Caller,
+        index: usize,
+        signer: &NewSigner,
+        is_receipt: bool,
+    ) -> Result<(Option<Seal>, Option<Appearance>), Problem> {
+        let path = format!("signers[{index}].seal.");
+        let wanted = match (&signer.seal, &signer.party) {
+            (Some(SignerSeal::Own(wanted)), _) => wanted.clone(),
+            (Some(SignerSeal::Kept(id)), _) => {
+                let missing = || {
+                    Problem::field(
+                        format!("{path}id"),
+                        "not_found",
+                        "there is no such seal that this channel may use",
+                    )
+                };
+                let kept = self.find_seal(Some(&caller.channel_id), id).await?;
+                let seal = kept.ok_or_else(missing)?.seal;
+                let drawn = self.draw_seal(&seal).await;
+                let drawn = drawn.map_err(|reason| {
+                    Problem::field(format!("{path}id"), "cannot_be_drawn", reason)
+                })?;
+                return Ok((Some(seal), Some(drawn)));
+            }
+            (None, Party::Person { .. }) => return Ok((None, None)),
+            (None, Party::Organization { name, .. }) => {
+                let organization = name.clone();
+                WantedSeal::from(if is_receipt {
+                    Seal::Finance { organization }
+                } else {
+                    Seal::Company {
+                        organization,
+                        legend: None,
+                    }
+                })
+            }
+        };
+        let drawn = self.take_seal(&wanted, &path).await?;
+        Ok((Some(wanted.seal), Some(drawn)))
     }
 
     fn check_deadline(&self, expires_at: UtcMillis, now: UtcMillis) -> Result<(), Problem> {
@@ -245,10 +318,15 @@ impl App {
                     replayed: false,
                 });
             }
-            let callback = self.end_callback(&stored, &change.flow)?;
+            // What is done to a flow after its end, such as renewing its timestamps, ends it no second time.
+            let callback = match stored.flow.state.end() {
+                None => self.end_callback(&stored, &change.flow)?,
+                Some(_) => None,
+            };
             let flow = change.flow.clone();
             let commit = FlowCommit::new(&stored, change)
                 .with_callback(callback.clone())
+                .with_sealing_claim(sealing_claim(&flow, now))
                 .with_idempotency(idempotency.cloned());
             match self.store().commit_flow(commit).await? {
                 Committed::Done {
@@ -320,17 +398,22 @@ impl App {
             }
             Refusal::UnknownSigner { .. } => Kind::NotFound,
             Refusal::ActorNotAllowed => Kind::Forbidden,
-            Refusal::RemindedRecently => Kind::TooManyRequests,
+            Refusal::StartedRecently { .. } | Refusal::RemindedRecently { .. } => {
+                Kind::TooManyRequests
+            }
             _ => Kind::Refused,
         };
         let problem = Problem::new(kind, format!("{}.", capitalised(&refusal.to_string())))
             .code(refusal.code())
             .with("sign_flow_status", status.code())
             .with("state", status.as_str());
-        if kind == Kind::TooManyRequests {
-            problem.retry_after(60)
-        } else {
-            problem
+        match refusal {
+            Refusal::StartedRecently { again_at } | Refusal::RemindedRecently { again_at } => {
+                problem
+                    .with("again_at", crate::api::time(*again_at))
+                    .retry_after(Problem::seconds_until(*again_at, self.now()))
+            }
+            _ => problem,
         }
     }
 
@@ -384,6 +467,25 @@ impl App {
             stored,
             replayed: true,
         })
+    }
+
+    /// Notes that the key is used for `resource`, unless it was used before: then what came of it. For work whose result
+    /// cannot be told again, such as a new key.
+    pub(crate) async fn was_done_before(
+        &self,
+        key: Option<IdempotencyKey>,
+        resource: &str,
+    ) -> Result<Option<String>, Problem> {
+        let Some(key) = key else { return Ok(None) };
+        let remembered = self
+            .store()
+            .remember_idempotency_key(key.clone(), resource.to_owned())
+            .await?;
+        let Some(remembered) = remembered else {
+            return Ok(None);
+        };
+        check_same_request(Some(&key), &remembered)?;
+        Ok(Some(remembered.resource))
     }
 
     /// A flow as people see it.
@@ -489,17 +591,24 @@ fn flow_state(state: &State) -> FlowState {
     }
 }
 
+/// Until when what a change leaves to seal is ours: whoever makes the change goes on to seal.
+fn sealing_claim(flow: &Flow, now: UtcMillis) -> Option<UtcMillis> {
+    let next_at = flow.sealing.next_at.filter(|at| *at <= now);
+    next_at.map(|_| now + SEALING_CLAIM)
+}
+
 fn operation_name(operation: &Operation) -> &'static str {
     match operation {
         Operation::Start => "start",
         Operation::View => "view",
-        Operation::Agree { .. } => "agree",
         Operation::Sign { .. } => "sign",
         Operation::Reject { .. } => "reject",
         Operation::Revoke { .. } => "revoke",
         Operation::Remind => "remind",
+        Operation::Notify { .. } => "notify",
         Operation::Expire => "expire",
         Operation::Apply { .. } => "apply",
+        Operation::Preserve { .. } => "preserve",
         Operation::SealingFailed { .. } => "sealing_failed",
         Operation::Complete { .. } => "complete",
     }

@@ -5,21 +5,26 @@
 //! works on a PDF: each step names the version of the document it began with, and a step that was overtaken changes nothing.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sealpost_contract::SignFlowId;
-use sealpost_flow::{Actor, Flow, Operation, Party, Signer, Status};
-use sealpost_pdf::{Credential, Pending};
+use sealpost_flow::{Actor, Digest, Downgrade, Flow, Level, Operation, Party, Signer, Status};
+use sealpost_pdf::{Appearance, Credential, Pending};
 use sealpost_store::StoredFlow;
 
+use super::details::{Details, Mark};
 use super::paper::Applied;
+use super::preservation::marks;
 use super::{App, paper};
 use crate::problem::{Chain, Kind, Problem};
-use crate::secrets::random;
 
 /// How long a request waits for the sealing that it caused.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the sealing of a flow is a process's own once claimed, in milliseconds. A claim that runs out, because the process
+/// has died or is slow, costs double work and never correctness: each signature names the document it was put into.
+pub(crate) const SEALING_CLAIM: i64 = 30_000;
 
 /// The flows that this process seals at this moment.
 #[derive(Debug, Default)]
@@ -99,9 +104,13 @@ impl App {
             }
             let begun = Instant::now();
             let step = match flow.next_to_apply() {
-                Some(signer) => self.apply_signature(flow, signer).await,
+                Some(signer) => self.apply_signature(&stored, signer).await,
                 None if flow.is_fully_applied() && flow.state.status() == Status::Sealing => {
-                    self.verify_and_complete(flow).await
+                    if self.wants_preserving(flow) {
+                        self.preserve(&stored).await
+                    } else {
+                        self.verify_and_complete(&stored).await
+                    }
                 }
                 None => return Ok(()),
             };
@@ -110,7 +119,10 @@ impl App {
                     .change_flow(id, &Actor::SYSTEM, |_| operation.clone(), None)
                     .await
                 {
-                    Ok(_) => self.metrics().observe_sealing(begun.elapsed()),
+                    Ok(_) => {
+                        self.metrics().observe_sealing(begun.elapsed());
+                        self.tell_of_downgrade(id, &operation);
+                    }
                     // The flow ended or went on meanwhile: what was made is not needed.
                     Err(problem) if problem.kind() == Kind::Refused => {}
                     Err(problem) => return Err(problem),
@@ -130,70 +142,47 @@ impl App {
         }
     }
 
-    /// Puts one signature into the document. The error is in words for the record.
-    async fn apply_signature(&self, flow: &Flow, signer: &Signer) -> Result<Operation, String> {
-        let pdf = self
-            .store()
-            .document(&flow.document)
-            .await
-            .map_err(|error| Chain(&error).to_string())?;
-        let mark = match signer.step.unapplied().and_then(|intent| intent.mark) {
-            Some(digest) => Some(
-                self.store()
-                    .document(&digest)
-                    .await
-                    .map_err(|error| Chain(&error).to_string())?,
-            ),
-            None => None,
-        };
-        let organization = match &signer.party {
-            Party::Organization { name, .. } => {
-                let found = self
-                    .0
-                    .keys
-                    .organization(self.store(), self.secrets(), name, self.now())
-                    .await;
-                Some(found.map_err(|error| Chain(&error).to_string())?)
-            }
-            Party::Person { .. } => None,
-        };
-        let (app, flow_now, signer_now, now) =
-            (self.clone(), flow.clone(), signer.clone(), self.now());
-        let stamped = !self.timestamps().is_empty();
-        let signed = self.on_paper(move || {
-            let person: Credential;
-            let credential = match &organization {
-                Some(credential) => credential.as_ref(),
-                None => {
-                    person = app
-                        .0
-                        .keys
-                        .person(signer_now.party.name(), &flow_now.id, now)
-                        .map_err(|error| Chain(&error).to_string())?;
-                    &person
+    /// Puts a signer's signatures into the document, one for each of their places. The error is in words for the record.
+    async fn apply_signature(
+        &self,
+        stored: &StoredFlow,
+        signer: &Signer,
+    ) -> Result<Operation, String> {
+        let flow = &stored.flow;
+        let details = Details::parse(stored.details.as_deref());
+        let mark = details.mark_of(signer);
+        let mut pdf = self.kept_document(&flow.document).await?;
+        let appearance = self.appearance_of(signer, &mark).await?;
+        let credential = self.credential_of(flow, signer).await?;
+        let stamped = self.config().signature_level() >= Level::BT;
+        let mut downgrade = None;
+        for field in mark.fields {
+            let (app, flow, signer) = (self.clone(), flow.clone(), signer.clone());
+            let (appearance, credential) = (Arc::clone(&appearance), Arc::clone(&credential));
+            let is_receipt = details.is_receipt();
+            let signed = self.on_paper(move || {
+                let signing = paper::Signing {
+                    flow: &flow,
+                    signer: &signer,
+                    is_receipt,
+                    field: &field,
+                    appearance: &appearance,
+                    credential: &credential,
+                    zone: &app.config().time_zone,
+                    stamped,
+                };
+                let applied = signing.apply(&pdf);
+                applied.map_err(|error| Chain(&error).to_string())
+            });
+            pdf = match signed.await.map_err(|problem| problem.detail().to_owned())?? {
+                Applied::Signed(pdf) => pdf,
+                Applied::Pending(pending) => {
+                    let (signed, lower) = self.stamp(stored, *pending).await?;
+                    downgrade = downgrade.or(lower);
+                    signed
                 }
             };
-            let zone = &app.config().time_zone;
-            let signed = paper::apply(
-                &pdf,
-                &flow_now,
-                &signer_now,
-                mark.as_deref(),
-                credential,
-                zone,
-                stamped,
-            );
-            signed
-                .map(|applied| (applied, credential.serial_hex()))
-                .map_err(|error| Chain(&error).to_string())
-        });
-        let (applied, certificate) = signed
-            .await
-            .map_err(|problem| problem.detail().to_owned())??;
-        let pdf = match applied {
-            Applied::Signed(pdf) => pdf,
-            Applied::Pending(pending) => self.stamp(*pending).await?,
-        };
+        }
         let document = self
             .store()
             .put_document(pdf)
@@ -203,35 +192,114 @@ impl App {
             signer: signer.no,
             base: flow.document,
             document,
-            certificate,
+            certificate: credential.serial_hex(),
+            level: match stamped && downgrade.is_none() {
+                true => Level::BT,
+                false => Level::BB,
+            },
+            downgrade,
         })
     }
 
+    /// How a signer's signatures look.
+    async fn appearance_of(&self, signer: &Signer, mark: &Mark) -> Result<Arc<Appearance>, String> {
+        let hand = match signer.step.unapplied().and_then(|intent| intent.mark) {
+            Some(digest) => Some(self.kept_document(&digest).await?),
+            None => None,
+        };
+        let seal = match &mark.seal {
+            Some(seal) => Some(self.draw_seal(seal).await?),
+            None => None,
+        };
+        let party = signer.party.clone();
+        let drawn = self.on_paper(move || {
+            let drawn = paper::appearance(&party, hand.as_deref(), seal);
+            drawn.map_err(|error| Chain(&error).to_string())
+        });
+        let drawn = drawn
+            .await
+            .map_err(|problem| problem.detail().to_owned())??;
+        Ok(Arc::new(drawn))
+    }
+
+    /// The key that a signer signs with: an organization's own, or one of a person's that is made for this flow.
+    async fn credential_of(&self, flow: &Flow, signer: &Signer) -> Result<Arc<Credential>, String> {
+        match &signer.party {
+            Party::Organization { name, .. } => {
+                let keys = &self.0.keys;
+                let found = keys.organization(self.store(), self.secrets(), name, self.now());
+                found.await.map_err(|error| Chain(&error).to_string())
+            }
+            Party::Person { name } => {
+                let (app, name, id, now) =
+                    (self.clone(), name.clone(), flow.id.clone(), self.now());
+                let made = self.on_paper(move || {
+                    let made = app.0.keys.person(&name, &id, now);
+                    made.map_err(|error| Chain(&error).to_string())
+                });
+                let made = made.await.map_err(|problem| problem.detail().to_owned())??;
+                Ok(Arc::new(made))
+            }
+        }
+    }
+
+    pub(super) async fn kept_document(&self, digest: &Digest) -> Result<Vec<u8>, String> {
+        let kept = self.store().document(digest).await;
+        kept.map_err(|error| Chain(&error).to_string())
+    }
+
     /// Takes a signature to the timestamp authorities. When none answers, the signature waits to be tried again like any
-    /// sealing that failed: it is never made without a timestamp where the operator asked for one.
-    async fn stamp(&self, mut pending: Pending) -> Result<Vec<u8>, String> {
-        let authorities = self.timestamps();
-        let nonce = random::<16>().map_err(|error| Chain(&error).to_string())?;
-        let question = pending
-            .timestamp_request(nonce, authorities.policy())
-            .map_err(|error| Chain(&error).to_string())?;
-        let timestamp = authorities.stamp(&question).await?;
-        pending
-            .set_timestamp(&timestamp)
-            .and_then(|()| pending.finish())
-            .map_err(|error| Chain(&error).to_string())
+    /// sealing that failed; where the operator rather has it without a timestamp then, it comes with the reason.
+    async fn stamp(
+        &self,
+        stored: &StoredFlow,
+        mut pending: Pending,
+    ) -> Result<(Vec<u8>, Option<Downgrade>), String> {
+        let downgrade = match self.timestamp(&pending).await {
+            Ok(timestamp) => {
+                let set = pending.set_timestamp(&timestamp);
+                set.map_err(|error| Chain(&error).to_string())?;
+                None
+            }
+            Err(reason) => match self.downgrade(&stored.flow, &reason) {
+                Some(downgrade) => Some(downgrade),
+                None => return Err(reason),
+            },
+        };
+        let signed = pending.finish();
+        Ok((
+            signed.map_err(|error| Chain(&error).to_string())?,
+            downgrade,
+        ))
+    }
+
+    /// Tells the operator that a signature got a lower level than was wanted.
+    fn tell_of_downgrade(&self, id: &SignFlowId, operation: &Operation) {
+        let (Operation::Apply {
+            level, downgrade, ..
+        }
+        | Operation::Preserve {
+            level, downgrade, ..
+        }) = operation
+        else {
+            return;
+        };
+        if let Some(Downgrade { wanted, reason }) = downgrade {
+            tracing::warn!(sign_flow_id = %id, %wanted, reached = %level, reason, "signatures have a lower level than was wanted");
+            self.metrics().count_downgrade(level.as_str());
+        }
     }
 
     /// Reads the finished document back from where it is kept and verifies it. The error is in words for the record.
-    async fn verify_and_complete(&self, flow: &Flow) -> Result<Operation, String> {
-        let pdf = self
-            .store()
-            .document(&flow.document)
-            .await
-            .map_err(|error| Chain(&error).to_string())?;
-        let (trust, now, checked) = (self.trust(), self.now(), flow.clone());
+    async fn verify_and_complete(&self, stored: &StoredFlow) -> Result<Operation, String> {
+        let flow = &stored.flow;
+        let marks = marks(stored);
+        let pdf = self.kept_document(&flow.document).await?;
+        let trust = self.trust_and_revocations().await;
+        let trust = trust.map_err(|problem| problem.detail().to_owned())?;
+        let (now, checked) = (self.now(), flow.clone());
         let verdict = self
-            .on_paper(move || paper::verify_complete(&pdf, &checked, &trust, now))
+            .on_paper(move || paper::verify_complete(&pdf, &checked, &marks, &trust, now))
             .await;
         verdict.map_err(|problem| problem.detail().to_owned())??;
         Ok(Operation::Complete {

@@ -8,9 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::LOOK;
 use crate::app::App;
-
-/// How long a flow is ours once claimed, in milliseconds; a claim that runs out costs double work, never correctness.
-const LEASE: i64 = 60_000;
+use crate::app::sealing::SEALING_CLAIM;
 
 pub(super) async fn run(app: App, stop: CancellationToken) {
     let parallel = app.config().sealing_parallel;
@@ -23,7 +21,7 @@ pub(super) async fn run(app: App, stop: CancellationToken) {
             free => {
                 let now = app.now();
                 app.store()
-                    .claim_flows_to_seal(now, now + LEASE, free)
+                    .claim_flows_to_seal(now, now + SEALING_CLAIM, free)
                     .await
                     .unwrap_or_else(|error| {
                         tracing::error!(%error, "flows to seal cannot be claimed");

@@ -98,6 +98,7 @@ async fn a_change_of_what_is_no_longer_there_is_a_conflict_and_leaves_nothing(wo
         change: change(9, NOW),
         callback: None,
         idempotency: None,
+        sealing_claim: None,
     };
     assert_eq!(
         unknown.commit_flow(never_kept).await.unwrap(),

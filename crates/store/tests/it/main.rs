@@ -5,6 +5,7 @@
 #[macro_use]
 mod world;
 
+mod buckets;
 mod callbacks;
 mod channels;
 mod codes;
@@ -19,3 +20,4 @@ mod operating;
 mod processes;
 mod races;
 mod seals;
+mod storage;

@@ -329,6 +329,7 @@ pub(crate) fn new_flow(number: u32, now: UtcMillis) -> NewStoredFlow {
             },
         ],
         idempotency: None,
+        sealing_claim: None,
     }
 }
 

@@ -1,0 +1,120 @@
+//! Documents in a bucket: the same promises as in a folder, over a network that fails.
+
+use std::time::{Duration, Instant};
+
+use sealpost_flow::Digest;
+use sealpost_store::{BucketOptions, Error, Store};
+use tempfile::TempDir;
+
+use crate::storage::{Storage, Way};
+
+/// A store that keeps its documents in the bucket.
+fn store(options: &BucketOptions) -> (Store, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_with(folder.path(), None, Some(options)).unwrap();
+    (store, folder)
+}
+
+#[tokio::test]
+async fn a_document_is_an_object_named_by_its_digest() {
+    let storage = Storage::start("named").await;
+    let (here, folder) = store(&storage.options());
+    let (there, _folder) = store(&storage.options());
+    let digest = here.put_document(b"%PDF-1.7".to_vec()).await.unwrap();
+    assert_eq!(digest, Digest::of(b"%PDF-1.7"));
+    assert_eq!(storage.object(&digest).await.unwrap(), b"%PDF-1.7");
+    assert_eq!(there.document(&digest).await.unwrap(), b"%PDF-1.7");
+    let again = there.put_document(b"%PDF-1.7".to_vec()).await.unwrap();
+    assert_eq!(again, digest);
+    assert!(!folder.path().join("documents").exists());
+    here.prove_documents().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_document_from_many_at_once() {
+    let storage = Storage::start("many").await;
+    let bytes = vec![7; 300_000];
+    let nodes = [store(&storage.options()), store(&storage.options())];
+    let puts: Vec<_> = (0..16)
+        .map(|index| {
+            let (store, bytes) = (nodes[index % 2].0.clone(), bytes.clone());
+            tokio::spawn(async move { store.put_document(bytes).await.unwrap() })
+        })
+        .collect();
+    for put in puts {
+        assert_eq!(put.await.unwrap(), Digest::of(&bytes));
+    }
+    assert_eq!(
+        nodes[0].0.document(&Digest::of(&bytes)).await.unwrap(),
+        bytes
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_document_is_an_error_until_it_is_kept_again() {
+    let storage = Storage::start("damaged").await;
+    let (store, _folder) = store(&storage.options());
+    let digest = store.put_document(b"signed".to_vec()).await.unwrap();
+    storage.overwrite(&digest, b"sighed").await;
+    assert!(
+        matches!(store.document(&digest).await, Err(Error::DocumentDamaged(damaged)) if damaged == digest)
+    );
+    store.put_document(b"signed".to_vec()).await.unwrap();
+    assert_eq!(store.document(&digest).await.unwrap(), b"signed");
+}
+
+#[tokio::test]
+async fn a_missing_document_and_a_missing_bucket_are_errors() {
+    let storage = Storage::start("missing").await;
+    let digest = Digest::of(b"never kept");
+    let (found, _folder) = store(&storage.options());
+    assert!(
+        matches!(found.document(&digest).await, Err(Error::DocumentMissing(missing)) if missing == digest)
+    );
+    let mut options = storage.options();
+    options.bucket = "nobody-made-this".into();
+    let (lost, _folder) = store(&options);
+    let error = lost.prove_documents().await.unwrap_err();
+    assert!(matches!(error, Error::Bucket { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_for_a_moment_is_tried_again() {
+    let storage = Storage::start("moment").await;
+    let mut options = storage.options();
+    options.patience = Duration::from_secs(60);
+    let (store, _folder) = store(&options);
+    for way in [Way::Refusing, Way::Slow(Duration::from_millis(300))] {
+        storage.set_way(way);
+        let bytes = format!("{way:?}").into_bytes();
+        let putting = tokio::spawn({
+            let (store, bytes) = (store.clone(), bytes.clone());
+            async move { store.put_document(bytes).await }
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!putting.is_finished());
+        storage.set_way(Way::Clear);
+        let digest = putting.await.unwrap().unwrap();
+        assert_eq!(storage.object(&digest).await.unwrap(), bytes);
+    }
+}
+
+#[tokio::test]
+async fn what_fails_for_longer_is_an_error_in_time() {
+    let storage = Storage::start("longer").await;
+    let mut options = storage.options();
+    options.patience = Duration::from_secs(1);
+    let (store, _folder) = store(&options);
+    let digest = store.put_document(b"kept".to_vec()).await.unwrap();
+    for way in [Way::Refusing, Way::Silent] {
+        storage.set_way(way);
+        let begun = Instant::now();
+        let error = store.put_document(b"not kept".to_vec()).await.unwrap_err();
+        assert!(matches!(error, Error::Bucket { .. }), "{error}");
+        let error = store.document(&digest).await.unwrap_err();
+        assert!(matches!(error, Error::Bucket { .. }), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(20));
+    }
+    storage.set_way(Way::Clear);
+    assert_eq!(store.document(&digest).await.unwrap(), b"kept");
+}
