@@ -3,14 +3,16 @@
 pub(crate) mod callbacks;
 pub(crate) mod evidence;
 pub(crate) mod files;
+pub(crate) mod operator;
 mod request;
+pub(crate) mod seals;
 pub(crate) mod sign_flows;
 pub(crate) mod verify;
 
 use axum::extract::FromRequestParts;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use sealpost_contract::UtcMillis;
 use sealpost_flow::{Actor, Digest};
 use sealpost_store::IdempotencyKey;
@@ -33,21 +35,23 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let header = parts
-            .headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        let (scheme, key) = header.split_once(' ').unwrap_or_default();
-        // What is no key at all is looked up like one that is, and found as little.
-        let key = if scheme.eq_ignore_ascii_case("bearer") {
-            key.trim()
-        } else {
-            ""
-        };
-        app.find_caller(key).await?.ok_or_else(|| {
+        app.find_caller(bearer(&parts.headers)).await?.ok_or_else(|| {
             Problem::new(Kind::Unauthorized, "Send a channel's API key as `authorization: Bearer KEY`. This one is missing, unknown or revoked.")
         })
+    }
+}
+
+/// The key that a request shows. What is no key at all is looked up like one that is, and found as little.
+fn bearer(headers: &HeaderMap) -> &str {
+    let header = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let (scheme, key) = header.split_once(' ').unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        key.trim()
+    } else {
+        ""
     }
 }
 
@@ -57,14 +61,34 @@ impl Caller {
         Actor::initiator(&self.key_id).from_client(origin.address, origin.user_agent.as_deref())
     }
 
-    /// The request's idempotency key, bound to what is asked for: the method, the path and the body.
+    /// The request's idempotency key; each channel has its own.
     fn idempotency(
         &self,
         call: &Call,
         body: &[u8],
         now: UtcMillis,
     ) -> Result<Option<IdempotencyKey>, Problem> {
-        let Some(value) = call.headers.get(IDEMPOTENCY_KEY) else {
+        call.idempotency(&self.channel_id, body, now)
+    }
+}
+
+/// What a request is beside its body.
+pub(crate) struct Call {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Call {
+    /// The request's idempotency key among those of this caller, bound to what is asked for: the method, the path and the
+    /// body.
+    fn idempotency(
+        &self,
+        caller_id: &str,
+        body: &[u8],
+        now: UtcMillis,
+    ) -> Result<Option<IdempotencyKey>, Problem> {
+        let Some(value) = self.headers.get(IDEMPOTENCY_KEY) else {
             return Ok(None);
         };
         let key = value
@@ -79,14 +103,14 @@ impl Caller {
             )
         })?;
         let request = Digest::of_parts(&[
-            call.method.as_str().as_bytes(),
+            self.method.as_str().as_bytes(),
             b"\0",
-            call.uri.path().as_bytes(),
+            self.uri.path().as_bytes(),
             b"\0",
             body,
         ]);
         Ok(Some(IdempotencyKey {
-            channel_id: self.channel_id.clone(),
+            caller_id: caller_id.to_owned(),
             key: key.to_owned(),
             request,
             at: now,
@@ -94,11 +118,10 @@ impl Caller {
     }
 }
 
-/// What a request is beside its body.
-pub(crate) struct Call {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+/// The header that says that the same request was done before under its idempotency key.
+fn idempotency_replayed(replayed: bool) -> HeaderMap {
+    let headers = replayed.then(|| (IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true")));
+    HeaderMap::from_iter(headers)
 }
 
 impl<S: Sync> FromRequestParts<S> for Call {

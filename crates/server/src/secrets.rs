@@ -26,6 +26,9 @@ pub const SECRET_FILE: &str = "secret.key";
 /// What each API key begins with, so that a leaked one is recognised by secret scanners.
 pub const API_KEY_PREFIX: &str = "sp_";
 
+/// What each operator key begins with.
+pub const OPERATOR_KEY_PREFIX: &str = "spo_";
+
 /// Why the master secret cannot be had, or what was encrypted with it cannot be read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -197,6 +200,14 @@ pub fn random<const N: usize>() -> Result<[u8; N], SecretError> {
 pub fn new_api_key() -> Result<String, SecretError> {
     Ok(format!(
         "{API_KEY_PREFIX}{}",
+        URL_SAFE_NO_PAD.encode(random::<32>()?)
+    ))
+}
+
+/// A new operator key: `spo_` and 256 random bits. Only [`sha256`] of it is stored.
+pub fn new_operator_key() -> Result<String, SecretError> {
+    Ok(format!(
+        "{OPERATOR_KEY_PREFIX}{}",
         URL_SAFE_NO_PAD.encode(random::<32>()?)
     ))
 }

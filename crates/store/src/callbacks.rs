@@ -211,18 +211,9 @@ fn accept_all(connection: &Connection, news: &[NewCallback]) -> Result<Vec<Accep
 
 fn accept(connection: &Connection, new: &NewCallback) -> Result<Accepted> {
     let channel_lane = lane(connection, &new.channel_id, "")?;
-    if let Some(accepted) = known(connection, new, channel_lane)? {
-        return Ok(accepted);
-    }
-    let own_flow = connection
-        .prepare_cached("SELECT 1 FROM flows WHERE id = ?1")?
-        .exists([new.sign_flow_id.as_str()])?;
-    if own_flow {
-        return Ok(Accepted::Conflict);
-    }
-    match insert_in(connection, new, channel_lane)? {
+    // Almost always it is new, so that is tried first and asked about only when it fails.
+    match insert_in(connection, new, channel_lane, Of::AnyFlowButOurs)? {
         Some(placed) => Ok(Accepted::New(placed)),
-        // Another node was faster by a moment.
         None => Ok(known(connection, new, channel_lane)?.unwrap_or(Accepted::Conflict)),
     }
 }
@@ -255,26 +246,44 @@ fn known(
 pub(crate) fn insert(connection: &Connection, new: &NewCallback) -> Result<Placed> {
     let channel_lane = lane(connection, &new.channel_id, "")?;
     // A flow of ours ends once, and its id cannot be handed over from elsewhere.
-    let placed = insert_in(connection, new, channel_lane)?;
+    let placed = insert_in(connection, new, channel_lane, Of::OurFlow)?;
     placed.ok_or_else(|| rusqlite::Error::StatementChangedRows(0).into())
 }
 
-/// `None`: the flow has a callback to this channel.
+/// Whose flow a callback tells of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// One of our own.
+    OurFlow,
+    /// One that ended elsewhere. Ours we tell ourselves.
+    AnyFlowButOurs,
+}
+
+/// `None`: the flow has a callback to this channel, or is not as wanted.
 fn insert_in(
     connection: &Connection,
     new: &NewCallback,
     channel_lane: LaneId,
+    of: Of,
 ) -> Result<Option<Placed>> {
     let lane = match &new.url {
         None => channel_lane,
         Some(url) => lane(connection, &new.channel_id, origin(url))?,
     };
     let fence = i64::from(new.lease.is_some());
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, url, body, state, round, attempts, due_at, holder, fence)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 1, 0, ?7, ?8, ?9)
-         ON CONFLICT DO NOTHING",
-    )?;
+    let mut insert = connection.prepare_cached(match of {
+        Of::OurFlow => {
+            "INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, url, body, state, round, attempts, due_at, holder, fence)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 1, 0, ?7, ?8, ?9)
+             ON CONFLICT DO NOTHING"
+        }
+        Of::AnyFlowButOurs => {
+            "INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, url, body, state, round, attempts, due_at, holder, fence)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, 0, 1, 0, ?7, ?8, ?9
+             WHERE NOT EXISTS (SELECT 1 FROM flows WHERE id = ?4)
+             ON CONFLICT DO NOTHING"
+        }
+    })?;
     let mut id = new.id;
     loop {
         let inserted = insert.execute(params![

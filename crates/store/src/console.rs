@@ -1,4 +1,4 @@
-//! Who may use the console: operators, their sessions, and the audit log of what they did.
+//! Who may use the console: operators and their sessions. What they did is in `audit`.
 //!
 //! Passwords come as Argon2id hashes, second factors as ciphertext, session cookies as digests: the store can read none of
 //! them. What a console draws of flows and callbacks is in `figures`.
@@ -11,12 +11,10 @@ use sealpost_contract::UtcMillis;
 use sealpost_flow::Digest;
 
 use crate::Store;
+use crate::audit::{AuditEntry, log};
 use crate::database::{Connection, OptionalExtension as _, Row};
 use crate::error::Result;
 use crate::rows::{digest, parsed};
-
-/// Entries of the audit log on one page at most.
-const AUDIT_PAGE: u32 = 200;
 
 /// What an operator may do; each may also do what those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,8 +36,10 @@ pub struct Operator {
     pub name: String,
     /// What they may do.
     pub role: Role,
-    /// Argon2id, in PHC form.
+    /// Argon2id, in PHC form; empty for one who has no password and signs in at the OpenID provider.
     pub password_hash: String,
+    /// Who they are at the OpenID provider, as the server writes it; `None`: nobody yet.
+    pub subject: Option<String>,
     /// The second factor's secret, encrypted by the server.
     pub totp_secret: Option<Vec<u8>>,
     /// The last time step whose code was used.
@@ -71,23 +71,6 @@ pub struct OperatorSession {
     pub address: String,
     /// With which program, as it said itself.
     pub user_agent: Option<String>,
-}
-
-/// An entry of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditEntry {
-    /// When.
-    pub at: UtcMillis,
-    /// Who, by name.
-    pub operator: String,
-    /// A stable word, for example `flow.revoke`.
-    pub action: String,
-    /// The id of what it was done to.
-    pub subject: Option<String>,
-    /// Beyond that, for a person. Never a secret.
-    pub detail: Option<String>,
-    /// From where.
-    pub address: Option<String>,
 }
 
 impl Role {
@@ -133,8 +116,8 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn create_operator(&self, new: Operator, audit: AuditEntry) -> Result<bool> {
         let sql = "INSERT INTO operators (id, name, role, password_hash, totp_secret, totp_step, failures, locked_until, created_at,
-                disabled_at)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (name) DO NOTHING";
+                disabled_at, subject)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (name) DO NOTHING";
         let create = move |connection: &Connection| {
             let row = params![
                 new.id,
@@ -147,6 +130,7 @@ impl Store {
                 new.locked_until,
                 new.created_at,
                 new.disabled_at,
+                new.subject,
             ];
             let created = connection.prepare_cached(sql)?.execute(row)? > 0;
             if created {
@@ -211,6 +195,46 @@ impl Store {
         let sql = "UPDATE operators SET disabled_at = coalesce(disabled_at, ?2) WHERE id = ?1";
         self.database
             .write(move |connection| change_logged(connection, sql, params![id, at], &audit))
+            .await
+    }
+
+    /// Gives an operator who is not disabled another role. `false`, and nothing is logged, if there is no such operator or they
+    /// have that role.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn set_operator_role(
+        &self,
+        operator_id: &str,
+        role: Role,
+        audit: AuditEntry,
+    ) -> Result<bool> {
+        let id = operator_id.to_owned();
+        let sql =
+            "UPDATE operators SET role = ?2 WHERE id = ?1 AND role <> ?2 AND disabled_at IS NULL";
+        self.database
+            .write(move |connection| {
+                change_logged(connection, sql, params![id, role.as_str()], &audit)
+            })
+            .await
+    }
+
+    /// Notes who an operator is at the OpenID provider: one who has neither a password nor been anyone there so far, and is not
+    /// disabled. `false`, and nothing is changed or logged, if there is no such operator.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing; also that somebody else is this subject.
+    pub async fn bind_operator(
+        &self,
+        operator_id: &str,
+        subject: String,
+        audit: AuditEntry,
+    ) -> Result<bool> {
+        let id = operator_id.to_owned();
+        let sql = "UPDATE operators SET subject = ?2
+            WHERE id = ?1 AND subject IS NULL AND password_hash = '' AND disabled_at IS NULL";
+        self.database
+            .write(move |connection| change_logged(connection, sql, params![id, subject], &audit))
             .await
     }
 
@@ -282,12 +306,28 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn find_operator_by_name(&self, name: &str) -> Result<Option<Operator>> {
-        let name = name.to_owned();
+        self.find_operator_where("name = ?1", name).await
+    }
+
+    /// The operator who is this subject at the OpenID provider; also one who is disabled.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn find_operator_by_subject(&self, subject: &str) -> Result<Option<Operator>> {
+        self.find_operator_where("subject = ?1", subject).await
+    }
+
+    async fn find_operator_where(
+        &self,
+        condition: &'static str,
+        value: &str,
+    ) -> Result<Option<Operator>> {
+        let value = value.to_owned();
         let find = move |connection: &Connection| {
             let mut statement =
-                connection.prepare_cached("SELECT * FROM operators WHERE name = ?1")?;
+                connection.prepare_cached(&format!("SELECT * FROM operators WHERE {condition}"))?;
             let found = statement
-                .query_row([name], |row| Ok(operator(row)))
+                .query_row([value], |row| Ok(operator(row)))
                 .optional()?;
             found.transpose()
         };
@@ -435,38 +475,6 @@ impl Store {
         };
         self.database.write(end).await
     }
-
-    /// Adds an entry to the audit log.
-    ///
-    /// # Errors
-    /// Whatever keeps the store from writing.
-    pub async fn log_audit(&self, entry: AuditEntry) -> Result<()> {
-        self.database
-            .write(move |connection| log(connection, &entry))
-            .await
-    }
-
-    /// The audit log with the number of each entry, the newest first: `limit` entries, 200 at most, older than number
-    /// `before`.
-    ///
-    /// # Errors
-    /// Whatever keeps the store from reading.
-    pub async fn audit_log(
-        &self,
-        before: Option<i64>,
-        limit: u32,
-    ) -> Result<Vec<(i64, AuditEntry)>> {
-        let read = move |connection: &Connection| {
-            let sql = "SELECT * FROM audit WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
-            let mut statement = connection.prepare_cached(sql)?;
-            let limit = limit.clamp(1, AUDIT_PAGE);
-            let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit], |row| {
-                Ok((row.get("id")?, audit_entry(row)?))
-            })?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
-        };
-        self.database.read(read).await
-    }
 }
 
 /// Runs a change of one operator, and logs it if it found them.
@@ -483,20 +491,6 @@ fn change_logged(
     Ok(changed)
 }
 
-fn log(connection: &Connection, entry: &AuditEntry) -> Result<()> {
-    let sql = "INSERT INTO audit (at, operator, action, subject, detail, address) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let row = params![
-        entry.at,
-        entry.operator,
-        entry.action,
-        entry.subject,
-        entry.detail,
-        entry.address
-    ];
-    connection.prepare_cached(sql)?.execute(row)?;
-    Ok(())
-}
-
 fn operator(row: &Row<'_>) -> Result<Operator> {
     Ok(Operator {
         id: row.get("id")?,
@@ -509,6 +503,7 @@ fn operator(row: &Row<'_>) -> Result<Operator> {
         locked_until: row.get("locked_until")?,
         created_at: row.get("created_at")?,
         disabled_at: row.get("disabled_at")?,
+        subject: row.get("subject")?,
     })
 }
 
@@ -521,16 +516,5 @@ fn session(row: &Row<'_>) -> Result<OperatorSession> {
         expires_at: row.get("expires_at")?,
         address: row.get("address")?,
         user_agent: row.get("user_agent")?,
-    })
-}
-
-fn audit_entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
-    Ok(AuditEntry {
-        at: row.get("at")?,
-        operator: row.get("operator")?,
-        action: row.get("action")?,
-        subject: row.get("subject")?,
-        detail: row.get("detail")?,
-        address: row.get("address")?,
     })
 }

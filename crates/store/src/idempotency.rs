@@ -17,8 +17,8 @@ const FORGET_LIMIT: u32 = 1000;
 /// The `Idempotency-Key` of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey {
-    /// The channel whose request it is; each has its own keys.
-    pub channel_id: String,
+    /// The channel, or the operator key, whose request it is; each has its own keys.
+    pub caller_id: String,
     /// The key as the client gave it; the caller bounds its length.
     pub key: String,
     /// The digest of what was asked for, to tell a repetition from a key used for something else.
@@ -68,8 +68,8 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn forget_idempotency_keys(&self, now: UtcMillis) -> Result<usize> {
         let forget = move |connection: &Connection| {
-            let sql = "DELETE FROM idempotency_keys WHERE (channel_id, key) IN (
-                SELECT channel_id, key FROM idempotency_keys WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2)";
+            let sql = "DELETE FROM idempotency_keys WHERE (caller_id, key) IN (
+                SELECT caller_id, key FROM idempotency_keys WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2)";
             connection
                 .prepare_cached(sql)?
                 .execute(params![now - IDEMPOTENCY_MILLIS, FORGET_LIMIT])
@@ -80,7 +80,7 @@ impl Store {
 
 pub(crate) fn find(connection: &Connection, key: &IdempotencyKey) -> Result<Option<Remembered>> {
     let sql = "SELECT request_digest, resource FROM idempotency_keys
-        WHERE channel_id = ?1 AND key = ?2 AND created_at > ?3";
+        WHERE caller_id = ?1 AND key = ?2 AND created_at > ?3";
     let remembered = |row: &Row<'_>| {
         Ok(digest(row, "request_digest").and_then(|request| {
             Ok(Remembered {
@@ -92,7 +92,7 @@ pub(crate) fn find(connection: &Connection, key: &IdempotencyKey) -> Result<Opti
     let since = key.at - IDEMPOTENCY_MILLIS;
     connection
         .prepare_cached(sql)?
-        .query_row(params![key.channel_id, key.key, since], remembered)
+        .query_row(params![key.caller_id, key.key, since], remembered)
         .optional()?
         .transpose()
 }
@@ -108,13 +108,13 @@ pub(crate) fn remember(
     }
     // One that is older than 24 hours and was not yet removed is replaced. If another node uses the key at this moment, this
     // waits for its commit and then changes nothing.
-    let sql = "INSERT INTO idempotency_keys AS kept (channel_id, key, request_digest, resource, created_at)
+    let sql = "INSERT INTO idempotency_keys AS kept (caller_id, key, request_digest, resource, created_at)
         VALUES (?1, ?2, ?3, ?4, ?5)
-        ON CONFLICT (channel_id, key) DO UPDATE SET
+        ON CONFLICT (caller_id, key) DO UPDATE SET
             request_digest = excluded.request_digest, resource = excluded.resource, created_at = excluded.created_at
         WHERE kept.created_at <= ?6";
     let row = params![
-        key.channel_id,
+        key.caller_id,
         key.key,
         key.request.as_bytes(),
         resource,
@@ -133,7 +133,7 @@ pub(crate) fn remember(
 /// what may have been there before was forgotten already.
 pub(crate) fn take_back(connection: &Connection, key: &IdempotencyKey) -> Result<()> {
     connection
-        .prepare_cached("DELETE FROM idempotency_keys WHERE channel_id = ?1 AND key = ?2")?
-        .execute(params![key.channel_id, key.key])?;
+        .prepare_cached("DELETE FROM idempotency_keys WHERE caller_id = ?1 AND key = ?2")?
+        .execute(params![key.caller_id, key.key])?;
     Ok(())
 }

@@ -7,18 +7,16 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use sealpost_contract::{Callback, Malformed};
 use sealpost_store::{
-    Attempt, CallbackFilter, CallbackId, CallbackState, IdempotencyKey, Redelivered,
-    RedeliveredOnce, Redelivery, RedeliveryId, StoredCallback,
+    Attempt, CallbackFilter, CallbackId, CallbackState, Redelivery, RedeliveryId, StoredCallback,
 };
 use serde_json::{Map, Value, json};
 
-use super::{Call, IDEMPOTENCY_REPLAYED, PAGE_MOST, PAGE_USUAL, time};
+use super::{Call, PAGE_MOST, PAGE_USUAL, idempotency_replayed, time};
 use crate::app::App;
-use crate::app::callbacks::still_waiting;
 use crate::app::flows::{Caller, check_same_request};
 use crate::problem::{Kind, Problem};
 use crate::web::body::{bounded, content_type, optional_json};
-use crate::web::{Json, Query};
+use crate::web::{Fields, Json, Query};
 
 /// `POST /v1/callbacks`: the four members are the body, read as strictly as a channel's receiver reads them.
 pub(crate) async fn accept_callback(
@@ -67,6 +65,26 @@ pub(crate) async fn list_callbacks(
     caller: Caller,
     Query(mut query): Query,
 ) -> Result<Response, Problem> {
+    let flow = query
+        .find_text("sign_flow_id", 1..=32)
+        .and_then(|id| id.parse().ok());
+    let (filter, limit, cursor) = callback_query(query, Some(caller.channel_id.clone()))?;
+    let found = match flow {
+        Some(flow) => app
+            .find_callback_of_flow(&caller.channel_id, &flow)
+            .await?
+            .into_iter()
+            .collect(),
+        None => app.list_callbacks(filter, cursor, limit + 1).await?,
+    };
+    Ok(JsonAnswer(callback_page(found, limit)).into_response())
+}
+
+/// What narrows a list of callbacks, how many of it, and where it goes on; the query must hold nothing else.
+pub(super) fn callback_query(
+    mut query: Fields,
+    channel_id: Option<String>,
+) -> Result<(CallbackFilter, usize, Option<CallbackId>), Problem> {
     let states = [
         CallbackState::Waiting,
         CallbackState::Acknowledged,
@@ -74,14 +92,11 @@ pub(crate) async fn list_callbacks(
     ]
     .map(|state| (state.name(), state));
     let filter = CallbackFilter {
-        channel_id: Some(caller.channel_id.clone()),
+        channel_id,
         state: query.find_word("state", &states),
         since: query.find_time("created_from"),
         until: query.find_time("created_before"),
     };
-    let flow = query
-        .find_text("sign_flow_id", 1..=32)
-        .and_then(|id| id.parse().ok());
     let limit = query
         .find_integer("limit", 1..=PAGE_MOST)
         .unwrap_or(PAGE_USUAL) as usize;
@@ -92,32 +107,22 @@ pub(crate) async fn list_callbacks(
         query.refuse("cursor", "bad_format", "not a cursor that a list has given");
     }
     query.finish()?;
-    let (found, more) = match flow {
-        Some(flow) => (
-            app.find_callback_of_flow(&caller.channel_id, &flow)
-                .await?
-                .into_iter()
-                .collect(),
-            false,
-        ),
-        None => {
-            let mut found = app
-                .list_callbacks(filter, cursor.and_then(Result::ok), limit + 1)
-                .await?;
-            let more = found.len() > limit;
-            found.truncate(limit);
-            (found, more)
-        }
-    };
+    Ok((filter, limit, cursor.and_then(Result::ok)))
+}
+
+/// A page of callbacks, of which one more than fits was asked for.
+pub(super) fn callback_page(mut found: Vec<StoredCallback>, limit: usize) -> Value {
+    let more = found.len() > limit;
+    found.truncate(limit);
     let next = found
         .last()
         .filter(|_| more)
-        .map(|last: &StoredCallback| last.id.to_string());
+        .map(|last| last.id.to_string());
     let data: Vec<Value> = found
         .iter()
         .map(|callback| shown_callback(callback, None))
         .collect();
-    Ok(JsonAnswer(json!({ "data": data, "next_cursor": next })).into_response())
+    json!({ "data": data, "next_cursor": next })
 }
 
 /// `GET /v1/callbacks/{id}`
@@ -142,64 +147,36 @@ pub(crate) async fn redeliver_callback(
     fields.finish()?;
     let (callback, _) = own_callback(&app, &caller, &id).await?;
     let key = caller.idempotency(&call, &bytes, app.now())?;
-    let replayed = match key {
-        None => {
-            app.redeliver(callback.id).await?;
-            false
-        }
-        Some(key) => redeliver_once(&app, callback.id, key).await?,
-    };
+    let replayed = app.redeliver_once(callback.id, key).await?;
     let (callback, attempts) = own_callback(&app, &caller, &id).await?;
-    let mut response = (
-        StatusCode::ACCEPTED,
-        JsonAnswer(shown_callback(&callback, Some(&attempts))),
-    )
-        .into_response();
-    if replayed {
-        response
-            .headers_mut()
-            .insert(IDEMPOTENCY_REPLAYED, http::HeaderValue::from_static("true"));
-    }
-    Ok(response)
-}
-
-/// Starts a new round unless the key has started one before; whether it has.
-async fn redeliver_once(app: &App, id: CallbackId, key: IdempotencyKey) -> Result<bool, Problem> {
-    let redelivered = app
-        .store()
-        .redeliver_once(id, key.clone(), app.now())
-        .await?;
-    match redelivered {
-        RedeliveredOnce::Now(Redelivered::Due) => {
-            app.poke_delivery();
-            Ok(false)
-        }
-        RedeliveredOnce::Now(Redelivered::StillWaiting) => Err(still_waiting()),
-        RedeliveredOnce::Now(Redelivered::NotFound) => Err(Problem::not_found("callback")),
-        RedeliveredOnce::Remembered(remembered) => {
-            check_same_request(Some(&key), &remembered)?;
-            Ok(true)
-        }
-    }
+    let shown = shown_callback(&callback, Some(&attempts));
+    Ok(accepted(replayed, shown))
 }
 
 /// `POST /v1/callbacks/redeliver`
 pub(crate) async fn redeliver_failed(
     State(app): State<App>,
     caller: Caller,
-    Json { mut fields, .. }: Json,
+    call: Call,
+    Json { mut fields, bytes }: Json,
 ) -> Result<Response, Problem> {
-    if !fields.has("since") {
-        fields.refuse("since", "missing", "it is required");
-    }
-    let since = fields.find_time("since").unwrap_or_default();
+    let since = fields.time("since");
     fields.finish()?;
-    let redelivery = app.start_redelivery(Some(caller.channel_id), since).await?;
-    Ok((
+    let key = caller.idempotency(&call, &bytes, app.now())?;
+    let (redelivery, replayed) = app
+        .start_redelivery_once(Some(caller.channel_id), since, key)
+        .await?;
+    Ok(accepted(replayed, shown_redelivery(&redelivery)))
+}
+
+/// `202`, or that the same request had been accepted before under its key.
+pub(super) fn accepted(replayed: bool, shown: Value) -> Response {
+    (
         StatusCode::ACCEPTED,
-        JsonAnswer(shown_redelivery(&redelivery)),
+        idempotency_replayed(replayed),
+        JsonAnswer(shown),
     )
-        .into_response())
+        .into_response()
 }
 
 /// `GET /v1/callbacks/redeliveries/{id}`

@@ -38,7 +38,26 @@ pub(crate) async fn fetch_authority(State(app): State<App>) -> Response {
         .into_response()
 }
 
-fn answer(pdf: Pdf) -> Response {
+/// `GET /pki/root.cer`: the built-in authority's certificate in DER (RFC 5280 section 4.2.2.1).
+pub(crate) async fn fetch_root(State(app): State<App>) -> Response {
+    let headers = [
+        (CONTENT_TYPE, "application/pkix-cert"),
+        (CACHE_CONTROL, "public, max-age=86400"),
+    ];
+    (headers, app.authority_der().to_vec()).into_response()
+}
+
+/// `GET /pki/root.crl`: what it has revoked (section 4.2.1.13).
+pub(crate) async fn fetch_revocation_list(State(app): State<App>) -> Result<Response, Problem> {
+    let headers = [
+        (CONTENT_TYPE, "application/pkix-crl"),
+        (CACHE_CONTROL, "public, max-age=300"),
+    ];
+    Ok((headers, app.revocation_list().await?).into_response())
+}
+
+/// A PDF as an answer.
+pub(super) fn answer(pdf: Pdf) -> Response {
     let caching = if pdf.is_final {
         "private, max-age=3600"
     } else {

@@ -7,18 +7,18 @@ use axum::response::{IntoResponse, Response};
 use http::header::{HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
 use sealpost_contract::{SignEndTime, SignFlowId};
-use sealpost_flow::{Flow, Operation, Party, State as FlowState, Status, Step, limits};
+use sealpost_flow::{Flow, Level, Operation, Party, State as FlowState, Status, Step, limits};
 use sealpost_store::{Cursor, FlowFilter, StoredFlow};
 use serde_json::{Map, Value, json};
 
 use super::request::read_create;
-use super::{Call, IDEMPOTENCY_REPLAYED, PAGE_MOST, PAGE_USUAL, time};
+use super::{Call, PAGE_MOST, PAGE_USUAL, idempotency_replayed, time};
 use crate::app::App;
 use crate::app::flows::{Caller, Outcome};
 use crate::app::view::Origin;
 use crate::problem::Problem;
 use crate::web::body::optional_json;
-use crate::web::{Json, Query};
+use crate::web::{Fields, Json, Query};
 
 /// `POST /v1/sign-flows`
 pub(crate) async fn create_sign_flow(
@@ -51,18 +51,40 @@ pub(crate) async fn list_sign_flows(
     caller: Caller,
     Query(mut query): Query,
 ) -> Result<Response, Problem> {
+    let filter = FlowFilter {
+        channel_id: Some(caller.channel_id),
+        ..flow_filter(&mut query)
+    };
+    let (limit, cursor) = flow_page_of(query)?;
+    let page = app.list_flows(filter, cursor, limit).await?;
+    let data: Vec<Value> = page
+        .items
+        .iter()
+        .map(|stored| sign_flow(&app, stored))
+        .collect();
+    Ok(JsonAnswer(
+        json!({ "data": data, "next_cursor": page.next.map(|cursor| cursor.to_string()) }),
+    )
+    .into_response())
+}
+
+/// What narrows a list of flows, but for whose they are.
+pub(super) fn flow_filter(query: &mut Fields) -> FlowFilter {
     let statuses: Vec<(&str, Status)> = Status::ALL
         .into_iter()
         .map(|status| (status.as_str(), status))
         .collect();
-    let filter = FlowFilter {
-        channel_id: Some(caller.channel_id),
+    FlowFilter {
         status: query.find_word("status", &statuses),
         reference: query.find_text("reference", 1..=limits::REFERENCE_CHARS),
         created_from: query.find_time("created_from"),
         created_before: query.find_time("created_before"),
         ..FlowFilter::default()
-    };
+    }
+}
+
+/// How many flows of a list, and where it goes on; the query must hold nothing else.
+pub(super) fn flow_page_of(mut query: Fields) -> Result<(u32, Option<Cursor>), Problem> {
     let limit = query
         .find_integer("limit", 1..=PAGE_MOST)
         .unwrap_or(PAGE_USUAL);
@@ -73,18 +95,7 @@ pub(crate) async fn list_sign_flows(
         query.refuse("cursor", "bad_format", error.to_string());
     }
     query.finish()?;
-    let page = app
-        .list_flows(filter, cursor.and_then(Result::ok), limit as u32)
-        .await?;
-    let data: Vec<Value> = page
-        .items
-        .iter()
-        .map(|stored| sign_flow(&app, stored))
-        .collect();
-    Ok(JsonAnswer(
-        json!({ "data": data, "next_cursor": page.next.map(|cursor| cursor.to_string()) }),
-    )
-    .into_response())
+    Ok((limit as u32, cursor.and_then(Result::ok)))
 }
 
 /// `GET /v1/sign-flows/{id}`
@@ -185,11 +196,10 @@ pub(super) async fn own_flow(
 }
 
 fn answer(app: &App, outcome: &Outcome) -> (HeaderMap, JsonAnswer<Value>) {
-    let mut headers = HeaderMap::new();
-    if outcome.replayed {
-        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
-    }
-    (headers, JsonAnswer(sign_flow(app, &outcome.stored)))
+    (
+        idempotency_replayed(outcome.replayed),
+        JsonAnswer(sign_flow(app, &outcome.stored)),
+    )
 }
 
 /// A flow as the API shows it.
@@ -209,7 +219,23 @@ pub(crate) fn sign_flow(app: &App, stored: &StoredFlow) -> Value {
     put("expires_at", time(flow.expires_at).into());
     put(
         "document",
-        json!({ "sha256": flow.document.to_string(), "original_sha256": flow.original.to_string() }),
+        json!({
+            "sha256": flow.document.to_string(),
+            "original_sha256": flow.original.to_string(),
+            "archived_sha256": flow.archived.map(|archived| archived.to_string()),
+        }),
+    );
+    put(
+        "signature_level",
+        json!({
+            "wanted": app.config().signature_level().as_str(),
+            "reached": flow.level.map(Level::as_str),
+            "downgrade": flow.downgrade.as_ref().map(|downgrade| json!({
+                "wanted": downgrade.wanted.as_str(),
+                "reason": downgrade.reason,
+            })),
+            "renew_by": flow.renew_by.map(time),
+        }),
     );
     put(
         "signers",

@@ -9,11 +9,12 @@ use sealpost_contract::{Callback, SignFlowId, UtcMillis};
 use sealpost_delivery::guard::{Policy, Refused, Target};
 use sealpost_delivery::{Engine, client};
 use sealpost_store::{
-    Accepted, Attempt, CallbackFilter, CallbackId, FailedSince, NewCallback, Placed, Redelivered,
-    Redelivery, RedeliveryId, StoredCallback,
+    Accepted, Attempt, CallbackFilter, CallbackId, FailedSince, IdempotencyKey, NewCallback,
+    Placed, Redelivered, RedeliveredOnce, Redelivery, RedeliveryId, StoredCallback,
 };
 
 use super::App;
+use super::flows::check_same_request;
 use crate::problem::{Kind, Problem};
 use crate::secrets::random;
 
@@ -206,6 +207,56 @@ impl App {
                 Ok(())
             }
         }
+    }
+
+    /// As [`App::redeliver`], once for each idempotency key; whether the key has done so before.
+    pub(crate) async fn redeliver_once(
+        &self,
+        id: CallbackId,
+        key: Option<IdempotencyKey>,
+    ) -> Result<bool, Problem> {
+        let Some(key) = key else {
+            self.redeliver(id).await?;
+            return Ok(false);
+        };
+        let redelivered = self
+            .store()
+            .redeliver_once(id, key.clone(), self.now())
+            .await?;
+        match redelivered {
+            RedeliveredOnce::Now(Redelivered::Due) => {
+                self.poke_delivery();
+                Ok(false)
+            }
+            RedeliveredOnce::Now(Redelivered::StillWaiting) => Err(still_waiting()),
+            RedeliveredOnce::Now(Redelivered::NotFound) => Err(Problem::not_found("callback")),
+            RedeliveredOnce::Remembered(remembered) => {
+                check_same_request(Some(&key), &remembered)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// As [`App::start_redelivery`], once for each idempotency key; whether the key has done so before. Of two requests with
+    /// one key at one moment both may begin, which sends nothing twice: the second finds nothing that failed any more.
+    pub(crate) async fn start_redelivery_once(
+        &self,
+        channel_id: Option<String>,
+        since: UtcMillis,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(Redelivery, bool), Problem> {
+        let Some(key) = key else {
+            return Ok((self.start_redelivery(channel_id, since).await?, false));
+        };
+        if let Some(remembered) = self.store().find_idempotency_key(key.clone()).await? {
+            check_same_request(Some(&key), &remembered)?;
+            let redelivery = self.redelivery_of_any_channel(&remembered.resource).await?;
+            return Ok((redelivery, true));
+        }
+        let redelivery = self.start_redelivery(channel_id, since).await?;
+        self.was_done_before(Some(key), &redelivery.id.to_string())
+            .await?;
+        Ok((redelivery, false))
     }
 
     /// Begins a new round for all that failed since a time: takes the first steps at once, so that some hundreds are done when

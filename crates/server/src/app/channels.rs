@@ -28,6 +28,15 @@ pub struct NewChannel {
     pub webhook_secret: String,
 }
 
+/// A key that is told once; only its hash is kept.
+#[derive(Debug)]
+pub(crate) struct NewKey {
+    /// Names it to whoever wants to revoke it.
+    pub(crate) id: String,
+    /// The key.
+    pub(crate) secret: String,
+}
+
 impl App {
     /// Makes a channel with an API key and a webhook secret. Without a callback URL its callbacks wait until it has one.
     pub async fn add_channel(
@@ -89,6 +98,14 @@ impl App {
         }
     }
 
+    /// The channel of this id; that there is none is a problem.
+    pub(crate) async fn channel(&self, id: &str) -> Result<Channel, Problem> {
+        self.store()
+            .find_channel(id)
+            .await?
+            .ok_or_else(|| Problem::not_found("channel"))
+    }
+
     /// Changes where and when a channel is told.
     pub async fn set_channel_delivery(
         &self,
@@ -127,9 +144,24 @@ impl App {
 
     /// Gives a channel another API key.
     pub async fn add_api_key(&self, channel_id: &str) -> Result<String, Problem> {
+        let new = self.keep_api_key(self.new_api_key(channel_id)?).await?;
+        Ok(new.secret)
+    }
+
+    /// An API key for a channel, not yet kept.
+    pub(crate) fn new_api_key(&self, channel_id: &str) -> Result<(ApiKey, String), Problem> {
         let (api_key, key) = self.new_key(channel_id, self.now())?;
+        Ok((key, api_key))
+    }
+
+    /// Keeps a new API key: from now on it speaks for its channel.
+    pub(crate) async fn keep_api_key(
+        &self,
+        (key, secret): (ApiKey, String),
+    ) -> Result<NewKey, Problem> {
+        let id = key.id.clone();
         self.store().add_api_key(key).await?;
-        Ok(api_key)
+        Ok(NewKey { id, secret })
     }
 
     /// A channel's keys, the oldest first.

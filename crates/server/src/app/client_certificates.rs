@@ -1,11 +1,22 @@
-//! Client certificates: what a channel's endpoint wants to see of us (mTLS), where it wants to see anything.
+//! Client certificates: what a channel's endpoint wants to see of us (mTLS), where it wants to see anything. Given as PEM or as
+//! PKCS#12, kept encrypted as PEM.
 
-use sealpost_delivery::client::{Client, Identity, Trust};
-use sealpost_delivery::connector::Resolver;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use p12_keystore::Pkcs12Archive;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sealpost_contract::UtcMillis;
+use sealpost_delivery::client::{Identity, Trust, tls_config};
 use serde::{Deserialize, Serialize};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
 
 use super::App;
 use crate::problem::Problem;
+
+/// The most bytes of a file with a certificate or a key.
+pub(crate) const MAX_FILE: usize = 64 * 1024;
 
 /// As it is kept, encrypted.
 #[derive(Serialize, Deserialize)]
@@ -15,7 +26,41 @@ struct Kept {
     key: Option<String>,
 }
 
+/// What is shown of a channel's client certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClientCertificate {
+    pub(crate) subject: String,
+    pub(crate) issuer: String,
+    pub(crate) not_before: UtcMillis,
+    pub(crate) not_after: UtcMillis,
+}
+
 impl App {
+    /// What a channel's client certificate says of itself; `None`: the channel has none.
+    pub(crate) async fn shown_client_certificate(
+        &self,
+        channel_id: &str,
+    ) -> Result<Option<ClientCertificate>, Problem> {
+        let Some(identity) = self.find_client_certificate(channel_id).await else {
+            return Ok(None);
+        };
+        let leaf = CertificateDer::from_pem_slice(&identity.certificates_pem);
+        let leaf = leaf.ok().and_then(|der| Certificate::from_der(&der).ok());
+        let Some(leaf) = leaf else {
+            return Ok(None);
+        };
+        let told = leaf.tbs_certificate();
+        let millis = |time: &x509_cert::time::Time| {
+            i64::try_from(time.to_unix_duration().as_millis()).unwrap_or(i64::MAX)
+        };
+        Ok(Some(ClientCertificate {
+            subject: told.subject().to_string(),
+            issuer: told.issuer().to_string(),
+            not_before: millis(&told.validity().not_before),
+            not_after: millis(&told.validity().not_after),
+        }))
+    }
+
     /// Shows this certificate to a channel's endpoint from now on; `None`: none.
     pub async fn set_client_certificate(
         &self,
@@ -28,13 +73,7 @@ impl App {
                 key_pem: key.clone().into_bytes(),
             };
             let trust = Trust::load(None).map_err(|error| unusable(&error))?;
-            Client::new(
-                self.callback_policy().into(),
-                Resolver::System,
-                &trust,
-                Some(&identity),
-            )
-            .map_err(|error| unusable(&error))?;
+            tls_config(&trust, Some(&identity)).map_err(|error| unusable(&error))?;
         }
         let (certificates, key) = identity.unzip();
         let kept = serde_json::to_vec(&Kept { certificates, key })
@@ -74,6 +113,77 @@ impl App {
             key_pem: kept.key?.into_bytes(),
         })
     }
+}
+
+/// Certificates and key as PEM texts, from what somebody has uploaded: a PKCS#12 file with its password, a PEM file with both,
+/// or one PEM file for each.
+pub(crate) fn read_identity(
+    certificates: &[u8],
+    key: &[u8],
+    password: &str,
+) -> Result<(String, String), Problem> {
+    let text = |bytes: &[u8], field: &str| {
+        String::from_utf8(bytes.to_vec())
+            .map_err(|_| Problem::field(field, "bad_format", "it is neither PEM nor PKCS#12"))
+    };
+    if certificates.first() == Some(&0x30) {
+        return read_pkcs12(certificates, password);
+    }
+    let certificates = text(certificates, "certificate")?;
+    let key = if key.is_empty() {
+        certificates.clone()
+    } else {
+        text(key, "key")?
+    };
+    if CertificateDer::from_pem_slice(certificates.as_bytes()).is_err() {
+        let message = "there is no certificate in it";
+        return Err(Problem::field("certificate", "bad_format", message));
+    }
+    if PrivateKeyDer::from_pem_slice(key.as_bytes()).is_err() {
+        let message = "there is no private key in it, or it is encrypted";
+        return Err(Problem::field("key", "bad_format", message));
+    }
+    Ok((certificates, key))
+}
+
+fn read_pkcs12(file: &[u8], password: &str) -> Result<(String, String), Problem> {
+    let wrong = |message: &str| Problem::field("certificate", "bad_format", message);
+    let archive = Pkcs12Archive::from_pkcs12(file, password)
+        .map_err(|_| wrong("the password is wrong, or the PKCS#12 file is damaged"))?;
+    let [key] = &archive.keys[..] else {
+        return Err(wrong("the PKCS#12 file does not hold exactly one key"));
+    };
+    let key = pem("PRIVATE KEY", key.key.as_der());
+    let certificates: Vec<String> = archive
+        .certs
+        .iter()
+        .map(|bag| pem("CERTIFICATE", bag.cert.as_der()))
+        .collect();
+    // A PKCS#12 file lists its certificates in any order; the one for the key must come first.
+    for leaf in 0..certificates.len() {
+        let mut chain = certificates.clone();
+        chain[..=leaf].rotate_right(1);
+        let chain = chain.concat();
+        let identity = Identity {
+            certificates_pem: chain.clone().into_bytes(),
+            key_pem: key.clone().into_bytes(),
+        };
+        let trust = Trust::load(None).map_err(|error| unusable(&error))?;
+        if tls_config(&trust, Some(&identity)).is_ok() {
+            return Ok((chain, key));
+        }
+    }
+    Err(wrong("the PKCS#12 file holds no certificate for its key"))
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut lines = format!("-----BEGIN {label}-----\n");
+    for line in text.as_bytes().chunks(64) {
+        lines.extend(line.iter().map(|&byte| char::from(byte)));
+        lines.push('\n');
+    }
+    lines + &format!("-----END {label}-----\n")
 }
 
 fn unusable(error: &sealpost_delivery::Error) -> Problem {

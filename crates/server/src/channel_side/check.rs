@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use http::Uri;
 use sealpost_contract::webhook::Secret;
+use sealpost_delivery::client::{Trust, tls_config};
 
 use super::values;
 use probe::Probe;
@@ -60,7 +61,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let address = resolve(&args.url, args.yes).await?;
     let secret =
         values::secrets(args.secret.as_slice())?.and_then(|secrets| secrets.into_iter().next());
-    let probe = Probe::new(args.url.clone(), address, args.timeout, secret)?;
+    let probe = Probe::new(Endpoint {
+        url: args.url.clone(),
+        address,
+        deadline: args.timeout,
+        secret,
+        tls: tls_config(&Trust::load(None)?, None)?,
+    });
     if let Err(reason) = probe.reach().await {
         bail!("nothing answers at {}: {reason}", args.url);
     }
@@ -92,10 +99,54 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Where the cases are sent.
+pub(crate) struct Endpoint {
+    pub(crate) url: Uri,
+    /// The one address that every request goes to, whatever the URL's host says.
+    pub(crate) address: SocketAddr,
+    /// How long the platform waits for an answer.
+    pub(crate) deadline: Duration,
+    /// What the endpoint checks signatures with, if it does.
+    pub(crate) secret: Option<Secret>,
+    /// Whom to believe, and what to show, over https.
+    pub(crate) tls: rustls::ClientConfig,
+}
+
+/// Runs the cases (with `read_only`, those that leave nothing behind) for the server, and gives each finding to `found` as the
+/// command prints it. The error says in words why nothing could be sent.
+pub(crate) async fn check_endpoint(
+    endpoint: Endpoint,
+    read_only: bool,
+    mut found: impl FnMut(serde_json::Value) + Send,
+) -> Result<(), String> {
+    let probe = Probe::new(endpoint);
+    probe.reach().await?;
+    cases::run(&probe, read_only, |finding| {
+        found(report::to_json(&finding))
+    })
+    .await;
+    Ok(())
+}
+
 /// The one address that everything is sent to. It is looked up once, so that what was found to be on this machine is
 /// what is tested.
 async fn resolve(url: &Uri, yes: bool) -> anyhow::Result<SocketAddr> {
     let host = url.host().context("the URL names no host")?;
+    let addresses = addresses_of(url)
+        .await
+        .with_context(|| format!("{host} is not known"))?;
+    let address = choose(&addresses).with_context(|| format!("{host} has no address"))?;
+    ensure!(
+        yes || address.ip().is_loopback(),
+        "{host} ({}) is not on this machine. If it is yours to test, say --yes; with --read-only nothing is left behind",
+        address.ip()
+    );
+    Ok(address)
+}
+
+/// All addresses of a URL's host.
+pub(crate) async fn addresses_of(url: &Uri) -> std::io::Result<Vec<SocketAddr>> {
+    let host = url.host().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let port = url
         .port_u16()
@@ -104,20 +155,11 @@ async fn resolve(url: &Uri, yes: bool) -> anyhow::Result<SocketAddr> {
         } else {
             80
         });
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((bare, port))
-        .await
-        .with_context(|| format!("{host} is not known"))?
-        .collect();
-    // IPv4 first: a development server that listens on one of the two usually listens on that.
-    let address = addresses
-        .iter()
-        .find(|address| address.is_ipv4())
-        .or_else(|| addresses.first());
-    let address = *address.with_context(|| format!("{host} has no address"))?;
-    ensure!(
-        yes || address.ip().is_loopback(),
-        "{host} ({}) is not on this machine. If it is yours to test, say --yes; with --read-only nothing is left behind",
-        address.ip()
-    );
-    Ok(address)
+    Ok(tokio::net::lookup_host((bare, port)).await?.collect())
+}
+
+/// IPv4 first: a development server that listens on one of the two usually listens on that.
+pub(crate) fn choose(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let first_v4 = addresses.iter().find(|address| address.is_ipv4());
+    first_v4.or_else(|| addresses.first()).copied()
 }

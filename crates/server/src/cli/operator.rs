@@ -10,9 +10,9 @@ use sealpost_store::{AuditEntry, Role};
 use serde_json::{Value, json};
 
 use super::output;
+use crate::api::operator::operators::shown_key;
 use crate::api::time;
-use crate::app::App;
-use crate::pages::console;
+use crate::app::{App, operate};
 use crate::secrets::random;
 
 #[derive(Debug, Subcommand)]
@@ -24,6 +24,28 @@ pub(super) enum OperatorCommand {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Make an operator key for a program, which is shown only now
+    AddKey {
+        /// What the key is for, 1 to 64 characters
+        name: String,
+        /// viewer, operator or administrator
+        #[arg(long, default_value_t = Role::Viewer)]
+        role: Role,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the operator keys
+    ListKeys {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke an operator key by its id
+    RevokeKey {
+        /// The key's id, as `operator list-keys` shows it
+        key_id: String,
     },
     /// Give an operator a new password, turn off the second factor and end all sessions
     ResetPassword {
@@ -45,22 +67,23 @@ pub(super) struct AddArgs {
     /// Read the password from standard input instead of making one
     #[arg(long)]
     password_stdin: bool,
+    /// Give no password: they sign in at the OpenID provider, where their name is this
+    #[arg(long, conflicts_with = "password_stdin")]
+    invite: bool,
 }
 
 pub(super) async fn run(command: OperatorCommand, app: &App) -> anyhow::Result<ExitCode> {
     match command {
+        OperatorCommand::Add(args) if args.invite => {
+            let entry = entry(app, "operator.add", &args.name, args.role.as_str());
+            operate::add_operator(app, &args.name, args.role, None, entry).await?;
+            output::line(&format!("{}/console", app.public_url()))
+        }
         OperatorCommand::Add(args) => {
             let password = password(args.password_stdin)?;
             let entry = entry(app, "operator.add", &args.name, args.role.as_str());
-            console::add_operator(
-                app.store(),
-                app.now(),
-                &args.name,
-                args.role,
-                password.clone(),
-                entry,
-            )
-            .await?;
+            operate::add_operator(app, &args.name, args.role, Some(password.clone()), entry)
+                .await?;
             show(app, &password, args.password_stdin)
         }
         OperatorCommand::ResetPassword {
@@ -69,10 +92,28 @@ pub(super) async fn run(command: OperatorCommand, app: &App) -> anyhow::Result<E
         } => {
             let password = password(password_stdin)?;
             let entry = entry(app, "operator.reset_password", &name, "");
-            console::set_operator_password(app.store(), &name, password.clone(), entry).await?;
+            operate::set_operator_password(app, &name, password.clone(), entry).await?;
             show(app, &password, password_stdin)
         }
         OperatorCommand::List { json } => list(app, json).await,
+        OperatorCommand::AddKey { name, role, json } => {
+            let entry = entry(app, "operator_key.add", "", "");
+            let new = operate::add_operator_key(app, &name, role, entry).await?;
+            if json {
+                return output::json(&json!({ "id": new.id, "operator_key": new.secret }));
+            }
+            output::line(&format!(
+                "new operator key {} (shown only now):\n{}",
+                new.id, new.secret
+            ))
+        }
+        OperatorCommand::ListKeys { json } => list_keys(app, json).await,
+        OperatorCommand::RevokeKey { key_id } => {
+            let entry = entry(app, "operator_key.revoke", &key_id, "");
+            let revoked = app.store().revoke_operator_key(&key_id, app.now(), entry);
+            anyhow::ensure!(revoked.await?, "there is no operator key {key_id:?}");
+            output::line("revoked")
+        }
     }
 }
 
@@ -112,6 +153,29 @@ async fn list(app: &App, as_json: bool) -> anyhow::Result<ExitCode> {
         })
         .collect();
     output::table(&["NAME", "ROLE", "SECOND FACTOR", ""], &rows)
+}
+
+async fn list_keys(app: &App, as_json: bool) -> anyhow::Result<ExitCode> {
+    let keys = app.store().operator_keys().await?;
+    if as_json {
+        return output::json(&Value::Array(keys.iter().map(shown_key).collect()));
+    }
+    let rows: Vec<Vec<String>> = keys
+        .into_iter()
+        .map(|key| {
+            let state = key
+                .revoked_at
+                .map_or_else(String::new, |at| format!("revoked {}", time(at)));
+            vec![
+                key.id,
+                key.name,
+                key.role.to_string(),
+                key.created_by,
+                state,
+            ]
+        })
+        .collect();
+    output::table(&["ID", "NAME", "ROLE", "MADE BY", ""], &rows)
 }
 
 /// One line of standard input, or a new password of 120 random bits.

@@ -10,7 +10,8 @@ use sealpost_pdf::UnknownAlgorithm;
 use sealpost_store::{BucketCredentials, BucketOptions, PostgresOptions};
 
 use super::raw::{
-    RawConfig, RawDatabase, RawDelivery, RawDocuments, RawKeys, RawMail, RawSignatures, RawSms, RawTimestamps,
+    RawConfig, RawDatabase, RawDelivery, RawDocuments, RawKeys, RawMail, RawSignatures, RawSms,
+    RawTimestamps,
 };
 use super::types::days;
 use super::{
@@ -149,9 +150,7 @@ impl RawDocuments {
             let reason = match url::Url::parse(endpoint) {
                 Ok(url) if url.scheme() == "https" => None,
                 Ok(url) if url.scheme() == "http" && options.allow_http => None,
-                Ok(url) if url.scheme() == "http" => {
-                    Some("plain http needs documents.allow_http")
-                }
+                Ok(url) if url.scheme() == "http" => Some("plain http needs documents.allow_http"),
                 _ => Some("it must be an absolute https URL"),
             };
             if let Some(reason) = reason {

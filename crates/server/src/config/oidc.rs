@@ -74,7 +74,11 @@ impl RawOidc {
     pub(super) fn check(self) -> Result<Option<Oidc>, ConfigError> {
         let Some(issuer) = self.issuer else {
             if self.client_id.is_some() {
-                return Err(unfit("oidc.issuer", "", "it is needed beside oidc.client_id"));
+                return Err(unfit(
+                    "oidc.issuer",
+                    "",
+                    "it is needed beside oidc.client_id",
+                ));
             }
             return Ok(None);
         };
@@ -82,11 +86,16 @@ impl RawOidc {
         let url = url::Url::parse(&issuer)
             .map_err(|error| unfit("oidc.issuer", &issuer, error.to_string()))?;
         if url.scheme() != "https" && !(allow_http && url.scheme() == "http") {
-            let reason = "it must be an https URL; oidc.allow_http permits http, for trying out only";
+            let reason =
+                "it must be an https URL; oidc.allow_http permits http, for trying out only";
             return Err(unfit("oidc.issuer", &issuer, reason));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(unfit("oidc.issuer", &issuer, "it must have no query or fragment"));
+            return Err(unfit(
+                "oidc.issuer",
+                &issuer,
+                "it must have no query or fragment",
+            ));
         }
         let client_id = self
             .client_id
@@ -103,13 +112,21 @@ impl RawOidc {
             .collect();
         if self.role_claim.is_some() != !roles.is_empty() {
             let reason = "it and at least one of oidc.viewers, oidc.operators and oidc.administrators go together";
-            return Err(unfit("oidc.role_claim", self.role_claim.as_deref().unwrap_or(""), reason));
+            return Err(unfit(
+                "oidc.role_claim",
+                self.role_claim.as_deref().unwrap_or(""),
+                reason,
+            ));
         }
         let creates = match self.first_sign_in.as_deref() {
             None | Some("invitation") => false,
             Some("create") => true,
             Some(other) => {
-                return Err(unfit("oidc.first_sign_in", other, "it must be invitation or create"));
+                return Err(unfit(
+                    "oidc.first_sign_in",
+                    other,
+                    "it must be invitation or create",
+                ));
             }
         };
         let mut scopes = self

@@ -10,7 +10,7 @@ use sealpost_flow::Level;
 use sealpost_pdf::KeyAlgorithm;
 use sealpost_store::{BucketOptions, PostgresOptions};
 
-use super::PublicUrl;
+use super::{Oidc, PublicUrl};
 
 /// The configuration, checked.
 #[derive(Debug, Clone)]

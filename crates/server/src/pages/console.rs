@@ -8,10 +8,11 @@ mod audit;
 mod callbacks;
 mod channels;
 mod chart;
+mod checks;
 mod flows;
+mod oidc;
 mod operators;
 mod overview;
-mod password;
 mod rehearsal;
 mod session;
 mod signing;
@@ -25,14 +26,14 @@ use axum::routing::{get, post};
 use crate::app::App;
 use words::Words;
 
-pub use operators::{OperatorError, add_operator, set_operator_password};
-
 /// The routes below `/console`.
 #[rustfmt::skip]
 pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/console", get(overview::show))
         .route("/console/sign-in", get(account::show_sign_in).post(account::sign_in))
+        .route("/console/oidc", get(oidc::depart))
+        .route("/console/oidc/callback", get(oidc::arrive))
         .route("/console/sign-out", post(account::sign_out))
         .route("/console/account", get(account::show_account))
         .route("/console/account/password", post(account::change_password))
@@ -47,12 +48,16 @@ pub(crate) fn routes() -> Router<App> {
         .route("/console/flows/{id}/remind", post(flows::remind))
         .route("/console/callbacks", get(callbacks::list))
         .route("/console/callbacks/redeliver", post(callbacks::redeliver_failed))
+        .route("/console/callbacks/redeliveries/{id}", get(callbacks::show_redelivery))
         .route("/console/callbacks/{id}", get(callbacks::show))
         .route("/console/callbacks/{id}/redeliver", post(callbacks::redeliver))
         .route("/console/channels", get(channels::list).post(channels::create))
         .route("/console/channels/{id}", get(channels::show))
         .route("/console/channels/{id}/delivery", post(channels::set_delivery))
         .route("/console/channels/{id}/test", post(rehearsal::send))
+        .route("/console/channels/{id}/check", get(checks::show).post(checks::begin))
+        .route("/console/channels/{id}/client-certificate", post(channels::set_client_certificate))
+        .route("/console/channels/{id}/client-certificate/remove", post(channels::remove_client_certificate))
         .route("/console/channels/{id}/pause", post(channels::pause))
         .route("/console/channels/{id}/resume", post(channels::resume))
         .route("/console/channels/{id}/rotate-secret", post(channels::rotate_secret))
@@ -60,7 +65,14 @@ pub(crate) fn routes() -> Router<App> {
         .route("/console/channels/{id}/keys/{key}/revoke", post(channels::revoke_key))
         .route("/console/signing", get(signing::show))
         .route("/console/signing/seal.png", get(signing::seal_image))
+        .route("/console/signing/receipt.png", get(signing::receipt_image))
+        .route("/console/signing/seals", post(signing::keep_seal))
+        .route("/console/signing/seals/{id}/preview.png", get(signing::kept_image))
+        .route("/console/signing/seals/{id}/remove", post(signing::remove_seal))
         .route("/console/operators", get(operators::list).post(operators::create))
+        .route("/console/operators/{name}/role", post(operators::set_role))
         .route("/console/operators/{name}/disable", post(operators::disable))
+        .route("/console/operators/keys", post(operators::create_key))
+        .route("/console/operators/keys/{id}/revoke", post(operators::revoke_key))
         .route("/console/audit", get(audit::list))
 }

@@ -53,6 +53,15 @@ impl Fields {
         self.left.get(name).is_some_and(|value| !value.is_null())
     }
 
+    /// Whether a member is a text that is empty; it is taken out if so.
+    pub(crate) fn is_empty_text(&mut self, name: &str) -> bool {
+        let is_empty = self.left.get(name).and_then(Value::as_str) == Some("");
+        if is_empty {
+            self.left.shift_remove(name);
+        }
+        is_empty
+    }
+
     /// A text of `length` characters that must stand there. Wrong or missing: an error is noted and the text is empty.
     pub(crate) fn text(&mut self, name: &str, length: RangeInclusive<usize>) -> String {
         self.needed(name);

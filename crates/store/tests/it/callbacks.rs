@@ -332,7 +332,7 @@ async fn a_new_run_releases_what_others_held() {
 
 async fn a_key_redelivers_once_and_is_used_only_by_that(world: World) {
     let key = |request: &str| IdempotencyKey {
-        channel_id: CHANNEL.into(),
+        caller_id: CHANNEL.into(),
         key: "once".into(),
         request: Digest::of(request.as_bytes()),
         at: NOW,

@@ -21,6 +21,7 @@ fn operator(name: &str) -> Operator {
         locked_until: 0,
         created_at: NOW,
         disabled_at: None,
+        subject: None,
     }
 }
 

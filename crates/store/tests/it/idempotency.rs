@@ -9,7 +9,7 @@ use crate::world::{CHANNEL, NOW, World, commit_of, flow_id, initiator, new_flow}
 
 fn key(at: i64, request: &str) -> IdempotencyKey {
     IdempotencyKey {
-        channel_id: CHANNEL.into(),
+        caller_id: CHANNEL.into(),
         key: "once".into(),
         request: Digest::of(request.as_bytes()),
         at,

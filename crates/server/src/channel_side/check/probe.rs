@@ -5,11 +5,9 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Uri};
@@ -21,6 +19,7 @@ use sealpost_contract::webhook::{self, Secret};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::Endpoint;
 use super::verdict::Came;
 use crate::channel_side::values;
 
@@ -89,36 +88,23 @@ pub(super) struct Probe {
 type Connector = hyper_rustls::HttpsConnector<OneAddress>;
 
 impl Probe {
-    pub(super) fn new(
-        url: Uri,
-        address: SocketAddr,
-        deadline: Duration,
-        secret: Option<Secret>,
-    ) -> anyhow::Result<Self> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .context("cannot set up TLS")?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+    pub(super) fn new(endpoint: Endpoint) -> Self {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
+            .with_tls_config(endpoint.tls)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(OneAddress(address));
+            .wrap_connector(OneAddress(endpoint.address));
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .retry_canceled_requests(false)
             .build(connector);
-        Ok(Self {
-            url,
-            deadline,
-            secret,
+        Self {
+            url: endpoint.url,
+            deadline: endpoint.deadline,
+            secret: endpoint.secret,
             client,
-            address,
-        })
+            address: endpoint.address,
+        }
     }
 
     /// Whether anything listens there at all.

@@ -153,7 +153,8 @@ fn text(body: &[u8]) -> String {
     printable(&String::from_utf8_lossy(body), SHOWN_CHARS)
 }
 
-fn to_json(finding: &Finding) -> serde_json::Value {
+/// A finding as JSON.
+pub(super) fn to_json(finding: &Finding) -> serde_json::Value {
     let answer = match &finding.came {
         Came::Nothing(reason) => serde_json::json!({ "failure": reason }),
         Came::Answer { status, body, took } => serde_json::json!({

@@ -9,8 +9,9 @@ use sealpost_store::{AuditEntry, Operator};
 
 use super::session::{self, Action, Signed};
 use super::view::{AccountPage, Section, SessionRow, SignInPage, TotpPage};
-use super::{Words, password, totp};
+use super::{Words, totp};
 use crate::app::App;
+use crate::app::passwords;
 use crate::app::view::Origin;
 use crate::pages::reader::Reader;
 use crate::problem::Problem;
@@ -33,15 +34,18 @@ pub(crate) async fn show_sign_in(
     web::Query(mut query): web::Query,
 ) -> Response {
     let next = query.find_text("next", 1..=500).unwrap_or_default();
-    sign_in_page(&app, reader, next, StatusCode::OK, false).await
+    sign_in_page(&app, reader, next, StatusCode::OK, false, None).await
 }
 
-async fn sign_in_page(
+/// The sign-in page: after a password that did not fit (`failed`), or with the reason why the OpenID provider's word was not
+/// enough.
+pub(super) async fn sign_in_page(
     app: &App,
     reader: Reader,
     next: String,
     status: StatusCode,
     failed: bool,
+    refused: Option<&'static str>,
 ) -> Response {
     let nobody = app
         .store()
@@ -54,9 +58,19 @@ async fn sign_in_page(
             lang: reader.lang,
             next,
             failed,
+            refused,
             nobody,
+            provider: app.provider_label().map(str::to_owned),
         },
     )
+}
+
+/// Whether a sign-in may lead there: only ever to a page of the console, since anything else could send the operator anywhere.
+pub(super) fn is_console_page(next: &str) -> bool {
+    next.starts_with("/console")
+        && !next.contains(['\\', '\r', '\n', ';', '"'])
+        && !next.starts_with("/console/sign-")
+        && !next.starts_with("/console/oidc")
 }
 
 /// `POST /console/sign-in`. What was wrong is not said: name, password, code, or a locked account.
@@ -73,7 +87,9 @@ pub(crate) async fn sign_in(
                 lang: reader.lang,
                 next: String::new(),
                 failed: true,
+                refused: None,
                 nobody: false,
+                provider: None,
             },
         );
     }
@@ -81,23 +97,19 @@ pub(crate) async fn sign_in(
         Ok(form) => form,
         Err(problem) => return reader.trouble(&problem),
     };
-    let field = |name: &str| {
-        form.get(name)
-            .map(|text| text.trim().to_owned())
-            .unwrap_or_default()
-    };
+    let field = |name: &str| form.raw(name).trim().to_owned();
     let next = field("next");
-    let password = form.get("password").cloned().unwrap_or_default();
+    let password = form.raw("password").to_owned();
     match try_sign_in(&app, &field("name"), password, &field("code"), &origin).await {
         Ok(Some(cookie)) => {
-            // Only ever to a page of the console: anything else could send the operator anywhere.
-            let safe = next.starts_with("/console")
-                && !next.contains(['\\', '\r', '\n'])
-                && !next.starts_with("/console/sign-");
-            let to = if safe { next } else { "/console".to_owned() };
+            let to = if is_console_page(&next) {
+                next
+            } else {
+                "/console".to_owned()
+            };
             ([(header::SET_COOKIE, cookie)], Redirect::to(&to)).into_response()
         }
-        Ok(None) => sign_in_page(&app, reader, next, StatusCode::UNAUTHORIZED, true).await,
+        Ok(None) => sign_in_page(&app, reader, next, StatusCode::UNAUTHORIZED, true, None).await,
         Err(problem) => reader.trouble(&problem),
     }
 }
@@ -111,7 +123,7 @@ async fn try_sign_in(
 ) -> Result<Option<header::HeaderValue>, Problem> {
     let now = app.now();
     let fits = |text: &str, limit: usize| text.chars().nth(limit).is_none();
-    if !fits(name, 64) || !fits(&password, password::MAX_CHARACTERS) {
+    if !fits(name, 64) || !fits(&password, passwords::MAX_CHARACTERS) {
         return Ok(None);
     }
     // Counted before it is looked at: however many come at once, no more passwords are tried than may be.
@@ -122,7 +134,7 @@ async fn try_sign_in(
     let hash = counted
         .as_ref()
         .map(|operator| operator.password_hash.clone());
-    let right = password::verify(password, hash).await;
+    let right = passwords::verify(password, hash).await;
     let Some(operator) = counted else {
         return Ok(None);
     };
@@ -210,12 +222,12 @@ pub(crate) async fn change_password(
         action.raw("current").to_owned(),
         action.raw("wanted").to_owned(),
     );
-    if !is_fit(&wanted)
-        || !password::verify(current, Some(signed.operator.password_hash.clone())).await
+    if !passwords::is_fit(&wanted)
+        || !passwords::verify(current, Some(signed.operator.password_hash.clone())).await
     {
         return Ok(Redirect::to("/console/account?done=password_refused").into_response());
     }
-    let Some(password_hash) = password::hash(wanted).await else {
+    let Some(password_hash) = passwords::hash(wanted).await else {
         return Err(signed.message(
             StatusCode::SERVICE_UNAVAILABLE,
             "没有执行。",
@@ -250,11 +262,6 @@ fn changed_meanwhile(signed: &Signed) -> Response {
         "您的账号刚刚被更改，没有执行。",
         "Your account was changed a moment ago; nothing was done.",
     )
-}
-
-/// Whether a password is long enough, and not too long.
-pub(crate) fn is_fit(password: &str) -> bool {
-    (password::MIN_CHARACTERS..=password::MAX_CHARACTERS).contains(&password.chars().count())
 }
 
 /// `GET /console/account/totp`: a new secret, shown until it is confirmed by its first code. It travels in the form,

@@ -3,13 +3,11 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use sealpost_store::Role;
 
 use super::Words;
 use super::session::Signed;
 use super::view::{AuditPage, AuditRow, Section};
 use crate::app::App;
-use crate::problem::Problem;
 use crate::web;
 
 const ROWS: u32 = 50;
@@ -20,14 +18,13 @@ pub(crate) async fn list(
     signed: Signed,
     web::Query(mut query): web::Query,
 ) -> Result<Response, Response> {
-    signed.permit(Role::Administrator)?;
     let before = query.find_integer("before", 1..=i64::MAX);
     let words = Words::of(&app, signed.reader.lang);
     let entries = app
-        .store()
+        .operate(&signed.principal)
         .audit_log(before, ROWS)
         .await
-        .map_err(|error| signed.problem(&Problem::from(error)))?;
+        .map_err(|problem| signed.problem(&problem))?;
     let more = (entries.len() == ROWS as usize)
         .then(|| entries.last().map(|(number, _)| *number))
         .flatten();

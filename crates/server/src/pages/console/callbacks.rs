@@ -3,16 +3,24 @@
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
-use sealpost_store::{Attempt, CallbackFilter, CallbackId, CallbackState, Role, StoredCallback};
+use sealpost_store::{
+    Attempt, CallbackFilter, CallbackId, CallbackState, Redelivery, Role, StoredCallback,
+};
 
 use super::Words;
 use super::session::{Action, Signed};
-use super::view::{AttemptRow, CallbackPage, CallbackRow, CallbacksPage, Section};
+use super::view::{
+    AttemptRow, CallbackPage, CallbackRow, CallbacksPage, RedeliveryPage, RedeliveryRow, Section,
+};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::web;
 
 const ROWS: usize = 50;
+
+/// The newest redeliveries of many that are listed.
+const REDELIVERIES: usize = 5;
+
 const HOUR: i64 = 60 * 60 * 1000;
 
 /// `GET /console/callbacks`: `?state=`, `?channel=`, `?before=`.
@@ -26,7 +34,6 @@ pub(crate) async fn list(
     let before = query
         .find_text("before", 1..=32)
         .and_then(|text| text.parse::<CallbackId>().ok());
-    let redelivered = query.find_integer("redelivered", 0..=i64::MAX);
     let states = [
         CallbackState::Waiting,
         CallbackState::Acknowledged,
@@ -44,9 +51,11 @@ pub(crate) async fn list(
             callbacks,
             app.channels().await?,
             app.store().backlog(app.now()).await?,
+            app.store().redeliveries(None, REDELIVERIES).await?,
         ))
     };
-    let (callbacks, channels, backlog) = found.await.map_err(|problem| signed.problem(&problem))?;
+    let (callbacks, channels, backlog, redeliveries) =
+        found.await.map_err(|problem| signed.problem(&problem))?;
     let name_of = |id: &str| {
         channels
             .iter()
@@ -70,7 +79,14 @@ pub(crate) async fn list(
         waiting: backlog.waiting,
         failed: backlog.failed,
         can_redeliver: signed.operator.role >= Role::Operator,
-        redelivered,
+        redeliveries: redeliveries
+            .iter()
+            .map(|redelivery| {
+                let of = redelivery.which.channel_id.as_deref();
+                let all = words.say("全部渠道", "All channels").to_owned();
+                redelivery_row(&words, redelivery, of.map_or(all, &name_of))
+            })
+            .collect(),
         state,
         channel,
     };
@@ -113,7 +129,7 @@ pub(crate) async fn show(
     let done = query.find_text("done", 1..=32);
     let words = Words::of(&app, signed.reader.lang);
     let found = async {
-        let (callback, attempts) = find(&app, &id).await?;
+        let (callback, attempts) = app.callback_of_any_channel(&id).await?;
         let channel = app.find_channel(&callback.channel_id).await?;
         let is_ours = app
             .store()
@@ -166,13 +182,6 @@ fn attempt_row(words: &Words<'_>, attempt: &Attempt) -> AttemptRow {
     }
 }
 
-async fn find(app: &App, id: &str) -> Result<(StoredCallback, Vec<Attempt>), Problem> {
-    let id: CallbackId = id.parse().map_err(|_| Problem::not_found("callback"))?;
-    app.find_callback(None, id)
-        .await?
-        .ok_or_else(|| Problem::not_found("callback"))
-}
-
 /// `POST /console/callbacks/{id}/redeliver`.
 pub(crate) async fn redeliver(
     State(app): State<App>,
@@ -180,16 +189,8 @@ pub(crate) async fn redeliver(
     action: Action,
 ) -> Result<Response, Response> {
     let signed = &action.signed;
-    signed.permit(Role::Operator)?;
-    let (callback, _) = find(&app, &id)
-        .await
-        .map_err(|problem| signed.problem(&problem))?;
-    signed
-        .log(&app, "callback.redeliver", Some(&id), None)
-        .await?;
-    app.redeliver(callback.id)
-        .await
-        .map_err(|problem| signed.problem(&problem))?;
+    let redelivered = app.operate(&signed.principal).redeliver(&id, None).await;
+    redelivered.map_err(|problem| signed.problem(&problem))?;
     Ok(Redirect::to(&format!("/console/callbacks/{id}?done=redelivered")).into_response())
 }
 
@@ -199,28 +200,55 @@ pub(crate) async fn redeliver_failed(
     action: Action,
 ) -> Result<Response, Response> {
     let signed = &action.signed;
-    signed.permit(Role::Operator)?;
     let hours: i64 = action.text("hours").parse().unwrap_or(24);
-    let hours = hours.clamp(1, 24 * 366);
-    let channel = action.text("channel");
-    let detail = format!("{hours} h");
-    signed
-        .log(
-            &app,
-            "callback.redeliver_failed",
-            (!channel.is_empty()).then_some(channel),
-            Some(&detail),
-        )
-        .await?;
-    let channel_id = (!channel.is_empty()).then(|| channel.to_owned());
-    let redelivery = app
-        .start_redelivery(channel_id, app.now() - hours * HOUR)
-        .await;
-    let redelivered = redelivery
-        .map_err(|problem| signed.problem(&problem))?
-        .redelivered;
-    Ok(Redirect::to(&format!(
-        "/console/callbacks?state=waiting&redelivered={redelivered}"
-    ))
-    .into_response())
+    let since = app.now() - hours.clamp(1, 24 * 366) * HOUR;
+    let channel = Some(action.text("channel")).filter(|channel| !channel.is_empty());
+    let operate = app.operate(&signed.principal);
+    let begun = operate.redeliver_failed(channel, since, None).await;
+    let (redelivery, _) = begun.map_err(|problem| signed.problem(&problem))?;
+    let page = format!("/console/callbacks/redeliveries/{}", redelivery.id);
+    Ok(Redirect::to(&page).into_response())
+}
+
+/// `GET /console/callbacks/redeliveries/{id}`: how far it has come.
+pub(crate) async fn show_redelivery(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    signed: Signed,
+) -> Result<Response, Response> {
+    let words = Words::of(&app, signed.reader.lang);
+    let found = async {
+        let redelivery = app.redelivery_of_any_channel(&id).await?;
+        let channel = match &redelivery.which.channel_id {
+            Some(id) => app.find_channel(id).await?.map(|channel| channel.name),
+            None => Some(words.say("全部渠道", "All channels").to_owned()),
+        };
+        Ok::<_, Problem>((redelivery, channel))
+    };
+    let (redelivery, channel) = found.await.map_err(|problem| signed.problem(&problem))?;
+    let page = RedeliveryPage {
+        frame: signed.frame(Section::Callbacks),
+        row: redelivery_row(&words, &redelivery, channel.unwrap_or_default()),
+    };
+    Ok(signed.reader.respond(StatusCode::OK, &page))
+}
+
+fn redelivery_row(words: &Words<'_>, redelivery: &Redelivery, channel: String) -> RedeliveryRow {
+    // Those that somebody sends one by one meanwhile are counted in the total only.
+    let total = redelivery.total.max(redelivery.redelivered).max(1);
+    let done = if redelivery.finished_at.is_some() {
+        100
+    } else {
+        (redelivery.redelivered * 100 / total).min(99)
+    };
+    RedeliveryRow {
+        id: redelivery.id.to_string(),
+        channel,
+        since: words.time(redelivery.which.since),
+        started: words.time(redelivery.started_at),
+        finished: redelivery.finished_at.map(|at| words.time(at)),
+        redelivered: redelivery.redelivered,
+        total: redelivery.total,
+        percent: done,
+    }
 }

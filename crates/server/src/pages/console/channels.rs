@@ -1,17 +1,24 @@
-//! Channels: made, their address and schedule, keys and secrets (shown once), paused and resumed.
+//! Channels: made, their address and schedule, keys and secrets (shown once), client certificate, paused and resumed.
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
 use sealpost_contract::Schedule;
-use sealpost_store::{Channel, Role};
+use sealpost_store::Role;
 
-use super::Words;
 use super::session::{Action, Signed};
-use super::view::{ChannelPage, ChannelsPage, KeyRow, SecretPage, Section, ShownSecret};
+use super::view::{
+    CertificateOfChannel, ChannelPage, ChannelsPage, KeyRow, SecretPage, Section, ShownSecret,
+};
+use super::{Words, checks};
 use crate::app::App;
+use crate::app::client_certificates::read_identity;
+use crate::app::operate::ChannelChange;
 use crate::problem::Problem;
 use crate::web;
+
+/// A certificate that expires within thirty days is marked.
+const URGENT: i64 = 30 * 24 * 60 * 60 * 1000;
 
 /// `GET /console/channels`.
 pub(crate) async fn list(State(app): State<App>, signed: Signed) -> Result<Response, Response> {
@@ -50,11 +57,18 @@ pub(crate) async fn show(
     let done = query.find_text("done", 1..=32);
     let words = Words::of(&app, signed.reader.lang);
     let found = async {
-        let channel = find(&app, &id).await?;
-        let keys = app.api_keys(&channel.id).await?;
-        Ok::<_, Problem>((channel, keys))
+        let channel = app.channel(&id).await?;
+        let keys = app.api_keys(&id).await?;
+        let certificate = app.shown_client_certificate(&id).await?;
+        Ok::<_, Problem>((
+            channel,
+            keys,
+            certificate,
+            app.find_contract_check(&id).await?,
+        ))
     };
-    let (channel, keys) = found.await.map_err(|problem| signed.problem(&problem))?;
+    let (channel, keys, certificate, check) =
+        found.await.map_err(|problem| signed.problem(&problem))?;
     let page = ChannelPage {
         frame: signed.frame(Section::Channels),
         id: channel.id,
@@ -82,6 +96,14 @@ pub(crate) async fn show(
                 )
             })
             .collect(),
+        certificate: certificate.map(|certificate| CertificateOfChannel {
+            until: words.date(certificate.not_after),
+            expired: certificate.not_after <= words.now,
+            urgent: certificate.not_after - words.now < URGENT,
+            subject: certificate.subject,
+            issuer: certificate.issuer,
+        }),
+        check: check.map(|check| checks::summary(&words, &check)),
         can_pause: signed.operator.role >= Role::Operator,
         can_change: signed.operator.role >= Role::Administrator,
         done,
@@ -89,22 +111,13 @@ pub(crate) async fn show(
     Ok(signed.reader.respond(StatusCode::OK, &page))
 }
 
-async fn find(app: &App, id: &str) -> Result<Channel, Problem> {
-    app.store()
-        .find_channel(id)
-        .await?
-        .ok_or_else(|| Problem::not_found("channel"))
-}
-
 /// `POST /console/channels`.
 pub(crate) async fn create(State(app): State<App>, action: Action) -> Result<Response, Response> {
     let signed = &action.signed;
-    signed.permit(Role::Administrator)?;
-    let (name, url) = (action.text("name"), action.text("callback_url"));
-    signed.log(&app, "channel.add", None, Some(name)).await?;
-    let url = (!url.is_empty()).then_some(url);
+    let url = Some(action.text("callback_url")).filter(|url| !url.is_empty());
     let new = app
-        .add_channel(name, url, Schedule::default())
+        .operate(&signed.principal)
+        .add_channel(action.text("name"), url, Schedule::default())
         .await
         .map_err(|problem| signed.problem(&problem))?;
     let shown = vec![
@@ -127,21 +140,20 @@ pub(crate) async fn set_delivery(
     action: Action,
 ) -> Result<Response, Response> {
     let signed = &action.signed;
-    signed.permit(Role::Administrator)?;
-    let url = action.text("callback_url");
     let Ok(schedule) = action.text("schedule").parse::<Schedule>() else {
-        return Ok(
-            Redirect::to(&format!("/console/channels/{id}?done=bad_schedule")).into_response(),
-        );
+        return Ok(back(&id, "bad_schedule"));
     };
-    signed
-        .log(&app, "channel.delivery", Some(&id), Some(url))
-        .await?;
-    let done = app
-        .set_channel_delivery(&id, (!url.is_empty()).then_some(url), schedule)
+    let url = Some(action.text("callback_url")).filter(|url| !url.is_empty());
+    let change = ChannelChange {
+        callback_url: Some(url.map(str::to_owned)),
+        schedule: Some(schedule),
+    };
+    let changed = app
+        .operate(&signed.principal)
+        .change_channel(&id, change)
         .await;
-    done.map_err(|problem| signed.problem(&problem))?;
-    Ok(Redirect::to(&format!("/console/channels/{id}?done=delivery")).into_response())
+    changed.map_err(|problem| signed.problem(&problem))?;
+    Ok(back(&id, "delivery"))
 }
 
 /// `POST /console/channels/{id}/pause`.
@@ -151,15 +163,13 @@ pub(crate) async fn pause(
     action: Action,
 ) -> Result<Response, Response> {
     let signed = &action.signed;
-    signed.permit(Role::Operator)?;
     let reason: String = action.text("reason").chars().take(200).collect();
-    signed
-        .log(&app, "channel.pause", Some(&id), Some(&reason))
-        .await?;
-    app.pause_channel(&id, &reason)
-        .await
-        .map_err(|problem| signed.problem(&problem))?;
-    Ok(Redirect::to(&format!("/console/channels/{id}?done=paused")).into_response())
+    let paused = app
+        .operate(&signed.principal)
+        .pause_channel(&id, &reason)
+        .await;
+    paused.map_err(|problem| signed.problem(&problem))?;
+    Ok(back(&id, "paused"))
 }
 
 /// `POST /console/channels/{id}/resume`.
@@ -169,12 +179,9 @@ pub(crate) async fn resume(
     action: Action,
 ) -> Result<Response, Response> {
     let signed = &action.signed;
-    signed.permit(Role::Operator)?;
-    signed.log(&app, "channel.resume", Some(&id), None).await?;
-    app.resume_channel(&id)
-        .await
-        .map_err(|problem| signed.problem(&problem))?;
-    Ok(Redirect::to(&format!("/console/channels/{id}?done=resumed")).into_response())
+    let resumed = app.operate(&signed.principal).resume_channel(&id).await;
+    resumed.map_err(|problem| signed.problem(&problem))?;
+    Ok(back(&id, "resumed"))
 }
 
 /// `POST /console/channels/{id}/rotate-secret`.
@@ -184,22 +191,15 @@ pub(crate) async fn rotate_secret(
     action: Action,
 ) -> Result<Response, Response> {
     let signed = &action.signed;
-    signed.permit(Role::Administrator)?;
-    signed
-        .log(&app, "channel.rotate_secret", Some(&id), None)
-        .await?;
-    let value = app
-        .rotate_webhook_secret(&id)
-        .await
-        .map_err(|problem| signed.problem(&problem))?;
-    let shown = ShownSecret {
-        label: signed
-            .reader
-            .lang
-            .say("新的回调签名密钥", "New webhook secret"),
-        value,
-    };
-    Ok(secret_page(signed, &id, vec![shown]))
+    let operate = app.operate(&signed.principal);
+    let rotated = operate.rotate_webhook_secret(&id, None).await;
+    let value = rotated.map_err(|problem| signed.problem(&problem))?;
+    let label = signed
+        .reader
+        .lang
+        .say("新的回调签名密钥", "New webhook secret");
+    let shown = value.map(|value| ShownSecret { label, value });
+    Ok(secret_page(signed, &id, shown.into_iter().collect()))
 }
 
 /// `POST /console/channels/{id}/keys`.
@@ -209,20 +209,14 @@ pub(crate) async fn add_key(
     action: Action,
 ) -> Result<Response, Response> {
     let signed = &action.signed;
-    signed.permit(Role::Administrator)?;
-    let channel = find(&app, &id)
-        .await
-        .map_err(|problem| signed.problem(&problem))?;
-    signed.log(&app, "channel.add_key", Some(&id), None).await?;
-    let value = app
-        .add_api_key(&channel.id)
-        .await
-        .map_err(|problem| signed.problem(&problem))?;
-    let shown = ShownSecret {
-        label: signed.reader.lang.say("新的 API 密钥", "New API key"),
-        value,
-    };
-    Ok(secret_page(signed, &id, vec![shown]))
+    let added = app.operate(&signed.principal).add_api_key(&id, None).await;
+    let new = added.map_err(|problem| signed.problem(&problem))?;
+    let label = signed.reader.lang.say("新的 API 密钥", "New API key");
+    let shown = new.ok().map(|new| ShownSecret {
+        label,
+        value: new.secret,
+    });
+    Ok(secret_page(signed, &id, shown.into_iter().collect()))
 }
 
 /// `POST /console/channels/{id}/keys/{key}/revoke`.
@@ -232,21 +226,54 @@ pub(crate) async fn revoke_key(
     action: Action,
 ) -> Result<Response, Response> {
     let signed = &action.signed;
+    let revoked = app
+        .operate(&signed.principal)
+        .revoke_api_key(&id, &key)
+        .await;
+    revoked.map_err(|problem| signed.problem(&problem))?;
+    Ok(back(&id, "key_revoked"))
+}
+
+/// `POST /console/channels/{id}/client-certificate`: PEM files, or a PKCS#12 file with its password.
+pub(crate) async fn set_client_certificate(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    action: Action,
+) -> Result<Response, Response> {
+    let signed = &action.signed;
     signed.permit(Role::Administrator)?;
-    signed
-        .log(&app, "channel.revoke_key", Some(&key), Some(&id))
-        .await?;
-    app.revoke_api_key(&key)
-        .await
-        .map_err(|problem| signed.problem(&problem))?;
-    Ok(Redirect::to(&format!("/console/channels/{id}?done=key_revoked")).into_response())
+    let password = action.raw("password");
+    let set = async {
+        let identity = read_identity(action.file("certificate"), action.file("key"), password)?;
+        let operate = app.operate(&signed.principal);
+        operate.set_client_certificate(&id, Some(identity)).await
+    };
+    set.await.map_err(|problem| signed.problem(&problem))?;
+    Ok(back(&id, "certificate"))
+}
+
+/// `POST /console/channels/{id}/client-certificate/remove`.
+pub(crate) async fn remove_client_certificate(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    action: Action,
+) -> Result<Response, Response> {
+    let signed = &action.signed;
+    let operate = app.operate(&signed.principal);
+    let removed = operate.set_client_certificate(&id, None).await;
+    removed.map_err(|problem| signed.problem(&problem))?;
+    Ok(back(&id, "certificate_removed"))
+}
+
+fn back(id: &str, done: &str) -> Response {
+    Redirect::to(&format!("/console/channels/{id}?done={done}")).into_response()
 }
 
 /// Secrets are on the answer to the form that made them, and on no page that can be opened again.
 fn secret_page(signed: &Signed, channel: &str, shown: Vec<ShownSecret>) -> Response {
     let page = SecretPage {
         frame: signed.frame(Section::Channels),
-        channel: channel.to_owned(),
+        back: format!("/console/channels/{channel}"),
         shown,
     };
     signed.reader.respond(StatusCode::OK, &page)

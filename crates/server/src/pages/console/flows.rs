@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, header};
 use sealpost_contract::SignFlowId;
-use sealpost_flow::{Event, Flow, Happening, Operation, Party, Step, Who};
+use sealpost_flow::{Event, Flow, Party, Step};
 use sealpost_pdf::Verdict;
 use sealpost_store::{Cursor, FlowFilter, Role, StoredFlow};
 
@@ -14,7 +14,7 @@ use super::session::{Action, Signed};
 use super::view::{
     Badge, FactRow, FlowPage, FlowRow, FlowsPage, Section, SignatureRow, SignerRow, TimelineRow,
 };
-use crate::api::evidence::evidence;
+use crate::api::evidence::timeline::{tell, tell_who};
 use crate::app::App;
 use crate::pages::signing::page_image_of;
 use crate::problem::Problem;
@@ -107,7 +107,7 @@ pub(crate) async fn show(
     let done = query.find_text("done", 1..=32);
     let words = Words::of(&app, signed.reader.lang);
     let shown = async {
-        let stored = find(&app, &id).await?;
+        let stored = app.flow_of_any_channel(&id).await?;
         flow_page(&app, &signed, &words, &stored, done).await
     };
     let page = shown.await.map_err(|problem| signed.problem(&problem))?;
@@ -231,59 +231,13 @@ fn step(words: &Words<'_>, step: &Step) -> Badge {
 
 /// One event in words.
 fn timeline(words: &Words<'_>, flow: &Flow, event: &Event) -> TimelineRow {
-    let name = |no: &u8| {
-        flow.signer(*no)
-            .map(|signer| signer.party.name())
-            .unwrap_or_default()
-    };
-    let (what, more) = match &event.what {
-        Happening::Created { reference, .. } => (words.say("创建", "Created"), reference.clone()),
-        Happening::Started => (words.say("开始签署", "Started"), String::new()),
-        Happening::Opened { signer } => {
-            (words.say("轮到签署", "Turn came"), name(signer).to_owned())
-        }
-        Happening::Viewed { signer } => (words.say("查看文件", "Viewed"), name(signer).to_owned()),
-        Happening::Reminded { signers } => (
-            words.say("催签", "Reminded"),
-            signers.iter().map(name).collect::<Vec<_>>().join("、"),
-        ),
-        Happening::Agreed {
-            signer, verified, ..
-        } => (
-            words.say("同意电子签署", "Agreed to sign"),
-            [name(signer), verified.as_deref().unwrap_or_default()].join(" "),
-        ),
-        Happening::Signed { signer, .. } => (words.say("签署", "Signed"), name(signer).to_owned()),
-        Happening::Applied { signer, .. } => (
-            words.say("签名写入文件", "Signature applied"),
-            name(signer).to_owned(),
-        ),
-        Happening::SealingFailed { reason, .. } => {
-            (words.say("封印失败", "Sealing failed"), reason.clone())
-        }
-        Happening::Completed { .. } => (
-            words.say("完成（已复验）", "Completed, verified"),
-            String::new(),
-        ),
-        Happening::Revoked { reason } => (words.say("撤销", "Revoked"), reason.clone()),
-        Happening::Expired => (words.say("过期", "Expired"), String::new()),
-        Happening::Rejected { signer, reason } => (
-            words.say("拒签", "Rejected"),
-            format!("{}：{reason}", name(signer)),
-        ),
-    };
-    let by = match &event.by {
-        Who::Initiator { .. } => words.say("发起方", "Initiator").to_owned(),
-        Who::Signer { signer } => name(signer).to_owned(),
-        Who::Operator => words.say("运营", "Operator").to_owned(),
-        Who::System => words.say("系统", "System").to_owned(),
-    };
+    let told = tell(flow, &event.what, words.lang);
     TimelineRow {
         seq: event.seq,
         at: words.time(event.at),
-        what,
-        more,
-        by,
+        what: told.what,
+        more: told.more,
+        by: tell_who(flow, &event.by, words.lang),
         address: event
             .address
             .map(|address| address.to_string())
@@ -329,14 +283,6 @@ async fn signatures(
     Ok(report.signatures.iter().map(row).collect())
 }
 
-async fn find(app: &App, id: &str) -> Result<StoredFlow, Problem> {
-    let id = SignFlowId::try_from(id.to_owned()).map_err(|_| Problem::not_found("sign flow"))?;
-    app.store()
-        .find_flow(&id)
-        .await?
-        .ok_or_else(|| Problem::not_found("sign flow"))
-}
-
 /// `GET /console/flows/{id}/pages/{n}.png`.
 pub(crate) async fn page_image(
     State(app): State<App>,
@@ -346,7 +292,7 @@ pub(crate) async fn page_image(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let width = query.find_integer("width", 1..=4000);
-    let stored = find(&app, &id).await?;
+    let stored = app.flow_of_any_channel(&id).await?;
     page_image_of(&app, &stored, &file, width, &headers).await
 }
 
@@ -356,12 +302,8 @@ pub(crate) async fn fetch_file(
     Path(id): Path<String>,
     signed: Signed,
 ) -> Result<Response, Response> {
-    signed.log(&app, "flow.file", Some(&id), None).await?;
-    let fetched = async {
-        let stored = find(&app, &id).await?;
-        app.file(&stored).await
-    };
-    let pdf = fetched.await.map_err(|problem| signed.problem(&problem))?;
+    let fetched = app.operate(&signed.principal).fetch_file(&id).await;
+    let pdf = fetched.map_err(|problem| signed.problem(&problem))?;
     let disposition = format!("attachment; filename=\"{}\"", pdf.name);
     let headers = [
         (header::CONTENT_TYPE, "application/pdf".to_owned()),
@@ -370,18 +312,20 @@ pub(crate) async fn fetch_file(
     Ok((headers, pdf.bytes).into_response())
 }
 
-/// `GET /console/flows/{id}/evidence`: what an auditor needs, as the API gives it.
+/// `GET /console/flows/{id}/evidence`: what an auditor needs, as the API gives it; with `?format=pdf` as a sealed report.
 pub(crate) async fn fetch_evidence(
     State(app): State<App>,
     Path(id): Path<String>,
     signed: Signed,
+    web::Query(mut query): web::Query,
 ) -> Result<Response, Response> {
-    signed.log(&app, "flow.evidence", Some(&id), None).await?;
-    let fetched = async {
-        let stored = find(&app, &id).await?;
-        evidence(&app, &stored).await
-    };
-    let evidence = fetched.await.map_err(|problem| signed.problem(&problem))?;
+    if query.find_text("format", 1..=8).as_deref() == Some("pdf") {
+        let lang = signed.reader.lang;
+        let fetched = app.operate(&signed.principal).fetch_report(&id, lang).await;
+        return fetched.map_err(|problem| signed.problem(&problem));
+    }
+    let fetched = app.operate(&signed.principal).fetch_evidence(&id).await;
+    let evidence = fetched.map_err(|problem| signed.problem(&problem))?;
     let disposition = format!("attachment; filename=\"{id}-evidence.json\"");
     Ok(([(header::CONTENT_DISPOSITION, disposition)], Json(evidence)).into_response())
 }
@@ -393,20 +337,9 @@ pub(crate) async fn revoke(
     action: Action,
 ) -> Result<Response, Response> {
     let signed = &action.signed;
-    signed.permit(Role::Operator)?;
-    let stored = find(&app, &id)
-        .await
-        .map_err(|problem| signed.problem(&problem))?;
-    let reason = action.text("reason").to_owned();
-    signed
-        .log(&app, "flow.revoke", Some(&id), Some(&reason))
-        .await?;
-    let operation = |_: &Flow| Operation::Revoke {
-        reason: reason.clone(),
-    };
-    app.change_flow(&stored.flow.id, &signed.actor(), operation, None)
-        .await
-        .map_err(|problem| signed.problem(&problem))?;
+    let operate = app.operate(&signed.principal);
+    let revoked = operate.revoke_flow(&id, action.text("reason"), None).await;
+    revoked.map_err(|problem| signed.problem(&problem))?;
     Ok(Redirect::to(&format!("/console/flows/{id}?done=revoke")).into_response())
 }
 
@@ -417,13 +350,10 @@ pub(crate) async fn remind(
     action: Action,
 ) -> Result<Response, Response> {
     let signed = &action.signed;
-    signed.permit(Role::Operator)?;
-    let stored = find(&app, &id)
-        .await
-        .map_err(|problem| signed.problem(&problem))?;
-    signed.log(&app, "flow.remind", Some(&id), None).await?;
-    app.remind(&stored.flow.id, &signed.actor(), None)
-        .await
-        .map_err(|problem| signed.problem(&problem))?;
+    let reminded = app
+        .operate(&signed.principal)
+        .remind_signers(&id, None)
+        .await;
+    reminded.map_err(|problem| signed.problem(&problem))?;
     Ok(Redirect::to(&format!("/console/flows/{id}?done=remind")).into_response())
 }

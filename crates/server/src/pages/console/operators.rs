@@ -1,108 +1,16 @@
-//! Operators: listed, added, disabled; and how the command line makes the first.
+//! Operators and operator keys: listed, added, disabled, revoked.
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
-use sealpost_store::{AuditEntry, Operator, Role, Store};
+use sealpost_store::{Operator, OperatorKey, Role};
 
-use super::account::is_fit;
+use super::Words;
 use super::session::{Action, Signed};
-use super::view::{OperatorRow, OperatorsPage, Section};
-use super::{Words, password};
+use super::view::{OperatorKeyRow, OperatorRow, OperatorsPage, SecretPage, Section, ShownSecret};
 use crate::app::App;
-use crate::problem::Problem;
-use crate::secrets::random;
+use crate::problem::Kind;
 use crate::web;
-
-/// Why an operator was not added or changed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OperatorError {
-    /// The name is empty, over 64 characters, or has control characters or white space at its ends.
-    #[error("a name is 1 to 64 characters")]
-    Name,
-    /// The password is too short or too long.
-    #[error(
-        "a password is {} to {} characters",
-        password::MIN_CHARACTERS,
-        password::MAX_CHARACTERS
-    )]
-    Password,
-    /// Someone has this name.
-    #[error("there is an operator of this name already")]
-    Taken,
-    /// Nobody has this name.
-    #[error("there is no operator of this name")]
-    Unknown,
-    /// The password could not be hashed.
-    #[error("the system gives no randomness or no memory for a password's hash")]
-    Hash,
-    /// The store does not take it.
-    #[error("the store does not take it")]
-    Store(#[from] sealpost_store::Error),
-}
-
-/// Adds an operator. `by` is who does it, for the audit log.
-pub async fn add_operator(
-    store: &Store,
-    now: i64,
-    name: &str,
-    role: Role,
-    password: String,
-    by: AuditEntry,
-) -> Result<(), OperatorError> {
-    if name.is_empty()
-        || name.trim() != name
-        || name.chars().count() > 64
-        || name.chars().any(char::is_control)
-    {
-        return Err(OperatorError::Name);
-    }
-    if !is_fit(&password) {
-        return Err(OperatorError::Password);
-    }
-    let id = random::<8>().map_err(|_| OperatorError::Hash)?;
-    let operator = Operator {
-        id: format!("op_{}", hex::encode(id)),
-        name: name.to_owned(),
-        role,
-        password_hash: password::hash(password).await.ok_or(OperatorError::Hash)?,
-        totp_secret: None,
-        totp_step: 0,
-        failures: 0,
-        locked_until: 0,
-        created_at: now,
-        disabled_at: None,
-    };
-    if store.create_operator(operator, by).await? {
-        Ok(())
-    } else {
-        Err(OperatorError::Taken)
-    }
-}
-
-/// Gives an operator a new password, without a second factor, and ends their sessions: what the machine's owner does for
-/// someone who is locked out.
-pub async fn set_operator_password(
-    store: &Store,
-    name: &str,
-    password: String,
-    by: AuditEntry,
-) -> Result<(), OperatorError> {
-    if !is_fit(&password) {
-        return Err(OperatorError::Password);
-    }
-    let known = store
-        .find_operator_by_name(name)
-        .await?
-        .ok_or(OperatorError::Unknown)?;
-    let hash = password::hash(password).await.ok_or(OperatorError::Hash)?;
-    if !store.reset_operator(&known.id, hash, by).await? {
-        return Err(OperatorError::Unknown);
-    }
-    store.end_sessions(&known.id, None).await?;
-    Ok(())
-}
 
 /// `GET /console/operators`.
 pub(crate) async fn list(
@@ -110,58 +18,82 @@ pub(crate) async fn list(
     signed: Signed,
     web::Query(mut query): web::Query,
 ) -> Result<Response, Response> {
-    signed.permit(Role::Administrator)?;
     let done = query.find_text("done", 1..=32);
     let words = Words::of(&app, signed.reader.lang);
-    let all = app
-        .store()
-        .operators()
-        .await
-        .map_err(|error| signed.problem(&Problem::from(error)))?;
+    let operate = app.operate(&signed.principal);
+    let found = async {
+        Ok::<_, crate::problem::Problem>((
+            operate.operators().await?,
+            operate.operator_keys().await?,
+        ))
+    };
+    let (all, keys) = found.await.map_err(|problem| signed.problem(&problem))?;
     let row = |operator: Operator| OperatorRow {
         role: words.role(operator.role),
+        role_word: operator.role.as_str(),
         has_totp: operator.totp_secret.is_some(),
+        signs_in: match (&operator.subject, operator.password_hash.is_empty()) {
+            (Some(_), _) => words.say("单点登录", "Single sign-on"),
+            (None, true) => words.say("已邀请", "Invited"),
+            (None, false) => words.say("密码", "Password"),
+        },
         since: words.date(operator.created_at),
         disabled: operator.disabled_at.is_some(),
         you: operator.id == signed.operator.id,
         name: operator.name,
     };
+    let key_row = |key: OperatorKey| OperatorKeyRow {
+        role: words.role(key.role),
+        since: words.time(key.created_at),
+        revoked: key.revoked_at.map(|at| words.time(at)),
+        id: key.id,
+        name: key.name,
+        by: key.created_by,
+    };
     let page = OperatorsPage {
         frame: signed.frame(Section::Operators),
         done,
         rows: all.into_iter().map(row).collect(),
+        keys: keys.into_iter().map(key_row).collect(),
+        has_provider: app.config().oidc.is_some(),
     };
     Ok(signed.reader.respond(StatusCode::OK, &page))
 }
 
-/// `POST /console/operators`.
+/// `POST /console/operators`: without a password, where single sign-on is set up, an invitation.
 pub(crate) async fn create(State(app): State<App>, action: Action) -> Result<Response, Response> {
     let signed = &action.signed;
-    signed.permit(Role::Administrator)?;
     let role: Role = action.text("role").parse().unwrap_or(Role::Viewer);
-    let name = action.text("name");
-    let entry = signed.entry(app.now(), "operator.add", Some(name), Some(role.as_str()));
-    let added = add_operator(
-        app.store(),
-        app.now(),
-        name,
-        role,
-        action.raw("password").to_owned(),
-        entry,
-    )
-    .await;
+    let password = action.raw("password").to_owned();
+    let is_invitation = password.is_empty() && app.config().oidc.is_some();
+    let added = app
+        .operate(&signed.principal)
+        .add_operator(
+            action.text("name"),
+            role,
+            (!is_invitation).then_some(password),
+        )
+        .await;
     let done = match added {
-        Ok(()) => "added",
-        Err(OperatorError::Taken) => "taken",
-        Err(OperatorError::Name | OperatorError::Password) => "unfit",
-        Err(OperatorError::Store(error)) => return Err(signed.problem(&Problem::from(error))),
-        Err(error @ (OperatorError::Unknown | OperatorError::Hash)) => {
-            return Err(
-                signed.problem(&Problem::internal("an operator could not be added", &error))
-            );
-        }
+        Ok(_) => "added",
+        Err(problem) if problem.kind() == Kind::Conflict => "taken",
+        Err(problem) if problem.kind() == Kind::InvalidFields => "unfit",
+        Err(problem) => return Err(signed.problem(&problem)),
     };
-    Ok(Redirect::to(&format!("/console/operators?done={done}")).into_response())
+    Ok(back(done))
+}
+
+/// `POST /console/operators/{name}/role`.
+pub(crate) async fn set_role(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    action: Action,
+) -> Result<Response, Response> {
+    let signed = &action.signed;
+    let role: Role = action.text("role").parse().unwrap_or(Role::Viewer);
+    let set = app.operate(&signed.principal).set_role(&name, role).await;
+    set.map_err(|problem| signed.problem(&problem))?;
+    Ok(back("role"))
 }
 
 /// `POST /console/operators/{name}/disable`: from now on they cannot sign in, and their sessions end.
@@ -171,31 +103,51 @@ pub(crate) async fn disable(
     action: Action,
 ) -> Result<Response, Response> {
     let signed = &action.signed;
-    signed.permit(Role::Administrator)?;
-    if name == signed.operator.name {
-        return Err(signed.message(
-            StatusCode::CONFLICT,
-            "不能停用自己。",
-            "You cannot disable yourself.",
-        ));
-    }
-    let done = async {
-        let known = app
-            .store()
-            .find_operator_by_name(&name)
-            .await?
-            .ok_or_else(|| Problem::not_found("operator"))?;
-        let entry = signed.entry(app.now(), "operator.disable", Some(&name), None);
-        let disabled = app
-            .store()
-            .disable_operator(&known.id, app.now(), entry)
-            .await?;
-        if !disabled {
-            return Err(Problem::not_found("operator"));
-        }
-        app.store().end_sessions(&known.id, None).await?;
-        Ok::<_, Problem>(())
+    let disabled = app.operate(&signed.principal).disable_operator(&name).await;
+    disabled.map_err(|problem| signed.problem(&problem))?;
+    Ok(back("disabled"))
+}
+
+/// `POST /console/operators/keys`: a key for a program, shown once.
+pub(crate) async fn create_key(
+    State(app): State<App>,
+    action: Action,
+) -> Result<Response, Response> {
+    let signed = &action.signed;
+    let role: Role = action.text("role").parse().unwrap_or(Role::Viewer);
+    let made = app
+        .operate(&signed.principal)
+        .add_operator_key(action.text("name"), role, None)
+        .await;
+    let Ok(new) = made.map_err(|problem| signed.problem(&problem))? else {
+        return Ok(back("key"));
     };
-    done.await.map_err(|problem| signed.problem(&problem))?;
-    Ok(Redirect::to("/console/operators?done=disabled").into_response())
+    let page = SecretPage {
+        frame: signed.frame(Section::Operators),
+        back: "/console/operators".to_owned(),
+        shown: vec![ShownSecret {
+            label: signed.reader.lang.say("运营密钥", "Operator key"),
+            value: new.secret,
+        }],
+    };
+    Ok(signed.reader.respond(StatusCode::OK, &page))
+}
+
+/// `POST /console/operators/keys/{id}/revoke`.
+pub(crate) async fn revoke_key(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    action: Action,
+) -> Result<Response, Response> {
+    let signed = &action.signed;
+    let revoked = app
+        .operate(&signed.principal)
+        .revoke_operator_key(&id)
+        .await;
+    revoked.map_err(|problem| signed.problem(&problem))?;
+    Ok(back("key_revoked"))
+}
+
+fn back(done: &str) -> Response {
+    Redirect::to(&format!("/console/operators?done={done}")).into_response()
 }

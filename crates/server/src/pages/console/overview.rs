@@ -3,21 +3,15 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use sealpost_contract::UtcMillis;
 use sealpost_flow::Status;
-use sealpost_store::{Channel, ChannelFigures, DayCount};
+use sealpost_store::{Channel, ChannelFigures};
 
 use super::session::Signed;
 use super::view::{ChannelLine, OverviewPage, Section, Tile};
 use super::{Words, chart};
 use crate::app::App;
+use crate::app::overview::Overview;
 use crate::problem::Problem;
-
-const DAY: i64 = 24 * 60 * 60 * 1000;
-
-/// Days of flows, and of callbacks.
-const FLOW_DAYS: i64 = 30;
-const CALLBACK_DAYS: i64 = 7;
 
 /// `GET /console`.
 pub(crate) async fn show(State(app): State<App>, signed: Signed) -> Result<Response, Response> {
@@ -29,26 +23,8 @@ pub(crate) async fn show(State(app): State<App>, signed: Signed) -> Result<Respo
 }
 
 async fn overview(app: &App, signed: &Signed, words: &Words<'_>) -> Result<OverviewPage, Problem> {
-    let now = app.now();
-    let store = app.store();
-    let offset = offset(words, now);
-    let today = (now + offset).div_euclid(DAY) * DAY - offset;
-    let first = today - (FLOW_DAYS - 1) * DAY;
-
-    let counts = store.flows_by_day(first, offset).await?;
-    let totals = store.flow_counts().await?;
-    let total = |wanted: &[Status]| {
-        totals
-            .iter()
-            .filter(|(status, _)| wanted.contains(status))
-            .map(|(_, n)| n)
-            .sum::<u64>()
-    };
-    let backlog = store.backlog(now).await?;
-    let sealing = store.sealing_backlog().await?;
-    let channels = store.channels().await?;
-    let figures = store.channel_figures(now - CALLBACK_DAYS * DAY).await?;
-
+    let figures = app.overview().await?;
+    let (now, backlog, sealing) = (figures.as_of, figures.backlog, figures.sealing);
     let oldest = backlog
         .oldest_due_at
         .map(|due| now - due)
@@ -56,12 +32,12 @@ async fn overview(app: &App, signed: &Signed, words: &Words<'_>) -> Result<Overv
     let tiles = vec![
         Tile::new(
             words.say("签署中", "Being signed"),
-            total(&[Status::Signing]),
+            figures.total(&[Status::Signing]),
             "/console/flows?status=1",
         ),
         Tile::new(
             words.say("已完成", "Completed"),
-            total(&[Status::Completed]),
+            figures.total(&[Status::Completed]),
             "/console/flows?status=2",
         ),
         Tile::new(
@@ -102,31 +78,24 @@ async fn overview(app: &App, signed: &Signed, words: &Words<'_>) -> Result<Overv
         frame: signed.frame(Section::Overview),
         tiles,
         chart: chart::days(
-            &days(words, first, &counts),
+            &days(words, &figures),
             names,
             words.say("近 30 天发起的流程", "Sign flows of the last 30 days"),
         ),
         names,
-        channels: channels
+        channels: figures
+            .channels
             .iter()
-            .map(|channel| line(words, channel, &figures))
+            .map(|(channel, own)| line(words, channel, own))
             .collect(),
         as_of: words.time(now),
     })
 }
 
-/// The platform's zone is ahead of UTC by this much today. A day on which it changes is an hour off, in a chart.
-fn offset(words: &Words<'_>, now: UtcMillis) -> i64 {
-    jiff::Timestamp::from_millisecond(now).map_or(0, |time| {
-        i64::from(words.zone.to_offset(time).seconds()) * 1000
-    })
-}
-
-fn days(words: &Words<'_>, first: UtcMillis, counts: &[DayCount]) -> Vec<chart::Day> {
-    let day = |place: i64| {
-        let at = first + place * DAY;
+fn days(words: &Words<'_>, figures: &Overview) -> Vec<chart::Day> {
+    let day = |at| {
         let mut stacked = [0; 3];
-        for count in counts.iter().filter(|count| count.day == at) {
+        for count in figures.days.iter().filter(|count| count.day == at) {
             let series = match count.status {
                 Status::Completed => 0,
                 Status::Draft | Status::Signing | Status::Sealing => 1,
@@ -139,15 +108,10 @@ fn days(words: &Words<'_>, first: UtcMillis, counts: &[DayCount]) -> Vec<chart::
             counts: stacked,
         }
     };
-    (0..FLOW_DAYS).map(day).collect()
+    figures.midnights().map(day).collect()
 }
 
-fn line(words: &Words<'_>, channel: &Channel, figures: &[ChannelFigures]) -> ChannelLine {
-    let own = figures
-        .iter()
-        .find(|figures| figures.channel_id == channel.id)
-        .cloned()
-        .unwrap_or_default();
+fn line(words: &Words<'_>, channel: &Channel, own: &ChannelFigures) -> ChannelLine {
     let ended = own.acknowledged + own.failed;
     let duration = |millis: Option<u32>| {
         millis.map_or_else(|| "–".to_owned(), |millis| words.duration(millis))

@@ -6,24 +6,28 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Multipart, Request};
 use axum::response::{IntoResponse, Redirect, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use sealpost_contract::UtcMillis;
-use sealpost_flow::{Actor, Digest};
+use sealpost_flow::Digest;
 use sealpost_store::{AuditEntry, Operator, OperatorSession, Role};
 
 use super::view::{Frame, MessagePage, Section};
 use crate::app::App;
+use crate::app::client_certificates::MAX_FILE;
+use crate::app::operate::Principal;
 use crate::app::view::Origin;
 use crate::pages::reader::{Reader, find_cookie};
 use crate::problem::{Kind, Problem};
 use crate::secrets::{random, sha256};
-use crate::web;
+use crate::web::body::{bounded, content_type};
 
 const COOKIE: &str = "sealpost_console";
 const MINUTE: i64 = 60 * 1000;
@@ -32,8 +36,9 @@ const MINUTE: i64 = 60 * 1000;
 const LIFE: i64 = 12 * 60 * MINUTE;
 const IDLE: i64 = 2 * 60 * MINUTE;
 
-/// The most bytes of a form.
+/// The most bytes of a form without files, and of one with.
 const FORM_LIMIT: usize = 64 * 1024;
+const FILE_FORM_LIMIT: usize = 2 * MAX_FILE + FORM_LIMIT;
 
 /// Someone who is signed in, and their request.
 #[derive(Debug)]
@@ -41,7 +46,8 @@ pub(crate) struct Signed {
     pub(crate) operator: Operator,
     pub(crate) session: OperatorSession,
     pub(crate) reader: Reader,
-    pub(crate) origin: Origin,
+    /// The operator as the one who does things.
+    pub(crate) principal: Principal,
     /// Stands in every form.
     pub(crate) csrf: String,
 }
@@ -50,7 +56,14 @@ pub(crate) struct Signed {
 #[derive(Debug)]
 pub(crate) struct Action {
     pub(crate) signed: Signed,
-    form: BTreeMap<String, String>,
+    form: Form,
+}
+
+/// The fields of a form; of a name that stands twice, the last.
+#[derive(Debug, Default)]
+pub(crate) struct Form {
+    texts: BTreeMap<String, String>,
+    files: BTreeMap<String, Bytes>,
 }
 
 /// A new session's cookie, as `Set-Cookie`, and what the store keeps.
@@ -117,11 +130,16 @@ impl FromRequestParts<App> for Signed {
             return Err(reader.trouble(&Problem::from(error)));
         }
         let csrf = hex::encode(&app.secrets().mac("console form", session.hash.as_bytes())[..16]);
+        let principal = Principal {
+            name: operator.name.clone(),
+            role: operator.role,
+            origin,
+        };
         Ok(Self {
             operator,
             session,
             reader,
-            origin,
+            principal,
             csrf,
         })
     }
@@ -158,14 +176,9 @@ impl Signed {
         reason = "the refusal is the answer itself, made once and sent"
     )]
     pub(crate) fn permit(&self, role: Role) -> Result<(), Response> {
-        if self.operator.role >= role {
-            return Ok(());
-        }
-        Err(self.message(
-            StatusCode::FORBIDDEN,
-            "您的角色不能执行此操作。",
-            "Your role does not permit this.",
-        ))
+        self.principal
+            .permit(role)
+            .map_err(|problem| self.problem(&problem))
     }
 
     /// A page with one sentence, for what was not done.
@@ -183,6 +196,14 @@ impl Signed {
     /// A page that says why something was not done.
     pub(crate) fn problem(&self, problem: &Problem) -> Response {
         let (zh, en) = match problem.kind() {
+            Kind::Forbidden => (
+                "您的角色不能执行此操作。",
+                "Your role does not permit this.",
+            ),
+            Kind::InvalidFields => (
+                "填写有误，没有执行。",
+                "Something is filled in wrongly; nothing was done.",
+            ),
             Kind::NotFound => ("没有找到。", "There is no such thing."),
             Kind::Refused | Kind::Conflict => (
                 "当前状态不允许，没有执行。",
@@ -209,11 +230,6 @@ impl Signed {
         )
     }
 
-    /// The operator as the flow's record knows them: from where and with what; by name they are in the audit log.
-    pub(crate) fn actor(&self) -> Actor {
-        Actor::OPERATOR.from_client(self.origin.address, self.origin.user_agent.as_deref())
-    }
-
     /// An entry of the audit log.
     pub(crate) fn entry(
         &self,
@@ -222,14 +238,7 @@ impl Signed {
         subject: Option<&str>,
         detail: Option<&str>,
     ) -> AuditEntry {
-        AuditEntry {
-            at: now,
-            operator: self.operator.name.clone(),
-            action: action.to_owned(),
-            subject: subject.map(str::to_owned),
-            detail: detail.map(|text| text.chars().take(300).collect()),
-            address: Some(self.origin.address.to_string()),
-        }
+        self.principal.entry(now, action, subject, detail)
     }
 
     /// Writes down what is about to be done. If that fails, it must not be done: nothing happens that the log does not have.
@@ -240,11 +249,8 @@ impl Signed {
         subject: Option<&str>,
         detail: Option<&str>,
     ) -> Result<(), Response> {
-        let entry = self.entry(app.now(), action, subject, detail);
-        app.store()
-            .log_audit(entry)
-            .await
-            .map_err(|error| self.problem(&Problem::from(error)))
+        let logged = self.principal.log(app, action, subject, detail).await;
+        logged.map_err(|problem| self.problem(&problem))
     }
 }
 
@@ -267,7 +273,7 @@ impl FromRequest<App> for Action {
         let form = read_form(Request::from_parts(parts, body))
             .await
             .map_err(|problem| signed.problem(&problem))?;
-        let given = form.get("csrf").map(String::as_bytes).unwrap_or_default();
+        let given = form.raw("csrf").as_bytes();
         if aws_lc_rs::constant_time::verify_slices_are_equal(given, signed.csrf.as_bytes()).is_err()
         {
             return Err(forged());
@@ -284,14 +290,62 @@ impl Action {
 
     /// A field as it was sent.
     pub(crate) fn raw(&self, name: &str) -> &str {
-        self.form.get(name).map(String::as_str).unwrap_or_default()
+        self.form.raw(name)
+    }
+
+    /// The bytes of a file that was chosen; empty when none was.
+    pub(crate) fn file(&self, name: &str) -> &[u8] {
+        self.form
+            .files
+            .get(name)
+            .map(Bytes::as_ref)
+            .unwrap_or_default()
     }
 }
 
-/// The fields of a form; of a name that stands twice, the last.
-pub(crate) async fn read_form(request: Request) -> Result<BTreeMap<String, String>, Problem> {
-    let body = web::body::bounded(request, FORM_LIMIT).await?;
-    Ok(url::form_urlencoded::parse(&body).into_owned().collect())
+impl Form {
+    /// A field as it was sent; empty when it does not stand there.
+    pub(crate) fn raw(&self, name: &str) -> &str {
+        self.texts.get(name).map(String::as_str).unwrap_or_default()
+    }
+}
+
+/// Reads a form, with files or without.
+pub(crate) async fn read_form(request: Request) -> Result<Form, Problem> {
+    let mut form = Form::default();
+    if !content_type(&request).starts_with("multipart/form-data") {
+        let body = bounded(request, FORM_LIMIT).await?;
+        form.texts = url::form_urlencoded::parse(&body).into_owned().collect();
+        return Ok(form);
+    }
+    let (parts, body) = request.into_parts();
+    let body = bounded(Request::from_parts(parts.clone(), body), FILE_FORM_LIMIT).await?;
+    let malformed = |error: &dyn std::fmt::Display| {
+        Problem::new(
+            Kind::MalformedRequest,
+            format!("The form cannot be read: {error}."),
+        )
+    };
+    let request = Request::from_parts(parts, Body::from(body));
+    let mut parts = Multipart::from_request(request, &())
+        .await
+        .map_err(|error| malformed(&error))?;
+    while let Some(part) = parts
+        .next_field()
+        .await
+        .map_err(|error| malformed(&error))?
+    {
+        let name = part.name().unwrap_or_default().to_owned();
+        let is_file = part.file_name().is_some();
+        let bytes = part.bytes().await.map_err(|error| malformed(&error))?;
+        if is_file {
+            form.files.insert(name, bytes);
+        } else {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            form.texts.insert(name, text);
+        }
+    }
+    Ok(form)
 }
 
 /// Whether a form was sent by a page of this server, as far as the browser says.

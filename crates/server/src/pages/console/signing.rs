@@ -81,6 +81,7 @@ fn certificate_row(words: &Words<'_>, kept: KeptCertificate) -> CertificateRow {
             CertificateOf::Authority => words.say("内置证书机构", "Built-in authority"),
             CertificateOf::Timestamps => words.say("时间戳服务", "Timestamp authority"),
             CertificateOf::Organization => words.say("机构", "Organization"),
+            CertificateOf::Operator => words.say("自有密钥", "Own key"),
         },
         subject: kept.subject,
         from: words.date(kept.validity.not_before),

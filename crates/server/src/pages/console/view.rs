@@ -223,10 +223,64 @@ pub(crate) struct ShownSecret {
 pub(crate) struct OperatorRow {
     pub(crate) name: String,
     pub(crate) role: &'static str,
+    pub(crate) role_word: &'static str,
+    pub(crate) signs_in: &'static str,
     pub(crate) has_totp: bool,
     pub(crate) since: String,
     pub(crate) disabled: bool,
     pub(crate) you: bool,
+}
+
+pub(crate) struct OperatorKeyRow {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) role: &'static str,
+    pub(crate) since: String,
+    pub(crate) by: String,
+    pub(crate) revoked: Option<String>,
+}
+
+/// A redelivery of many.
+pub(crate) struct RedeliveryRow {
+    pub(crate) id: String,
+    pub(crate) channel: String,
+    pub(crate) since: String,
+    pub(crate) started: String,
+    pub(crate) finished: Option<String>,
+    pub(crate) redelivered: u64,
+    pub(crate) total: u64,
+    pub(crate) percent: u64,
+}
+
+/// What a channel's endpoint is shown of us.
+pub(crate) struct CertificateOfChannel {
+    pub(crate) subject: String,
+    pub(crate) issuer: String,
+    pub(crate) until: String,
+    pub(crate) expired: bool,
+    pub(crate) urgent: bool,
+}
+
+/// A contract check in a line.
+pub(crate) struct CheckSummary {
+    pub(crate) badge: Badge,
+    pub(crate) at: String,
+    pub(crate) running: bool,
+    pub(crate) keeps: usize,
+    pub(crate) may: usize,
+    pub(crate) breaks: usize,
+}
+
+/// One case of a contract check.
+pub(crate) struct FindingRow {
+    pub(crate) verdict: Badge,
+    pub(crate) rule: String,
+    pub(crate) about: String,
+    pub(crate) contract: String,
+    pub(crate) came: String,
+    pub(crate) answer: String,
+    pub(crate) sent: String,
+    pub(crate) remark: String,
 }
 
 pub(crate) struct AuditRow {
@@ -252,8 +306,12 @@ pub(crate) struct SignInPage {
     pub(crate) lang: Lang,
     pub(crate) next: String,
     pub(crate) failed: bool,
+    /// Why the OpenID provider's word was not enough.
+    pub(crate) refused: Option<&'static str>,
     /// There are no operators yet.
     pub(crate) nobody: bool,
+    /// The name of the OpenID provider, where operators may sign in there.
+    pub(crate) provider: Option<String>,
 }
 
 #[derive(Template)]
@@ -319,7 +377,7 @@ pub(crate) struct CallbacksPage {
     pub(crate) waiting: u64,
     pub(crate) failed: u64,
     pub(crate) can_redeliver: bool,
-    pub(crate) redelivered: Option<i64>,
+    pub(crate) redeliveries: Vec<RedeliveryRow>,
     pub(crate) state: String,
     pub(crate) channel: String,
 }
@@ -358,9 +416,40 @@ pub(crate) struct ChannelPage {
     pub(crate) keys: Vec<KeyRow>,
     /// Since when, and until when if it has been replaced.
     pub(crate) secrets: Vec<(String, Option<String>)>,
+    pub(crate) certificate: Option<CertificateOfChannel>,
+    pub(crate) check: Option<CheckSummary>,
     pub(crate) can_pause: bool,
     pub(crate) can_change: bool,
     pub(crate) done: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "console/check.html")]
+pub(crate) struct CheckPage {
+    pub(crate) frame: Frame,
+    pub(crate) channel: String,
+    pub(crate) name: String,
+    pub(crate) url: String,
+    pub(crate) by: String,
+    pub(crate) read_only: bool,
+    pub(crate) failure: Option<String>,
+    pub(crate) rows: Vec<FindingRow>,
+    pub(crate) can_check: bool,
+    pub(crate) check: Option<CheckSummary>,
+}
+
+#[derive(Template)]
+#[template(path = "console/redelivery.html")]
+pub(crate) struct RedeliveryPage {
+    pub(crate) frame: Frame,
+    pub(crate) row: RedeliveryRow,
+}
+
+#[derive(Template)]
+#[template(path = "console/entering.html")]
+pub(crate) struct EnteringPage {
+    pub(crate) lang: Lang,
+    pub(crate) next: String,
 }
 
 #[derive(Template)]
@@ -382,7 +471,8 @@ pub(crate) struct RehearsalPage {
 #[template(path = "console/secret.html")]
 pub(crate) struct SecretPage {
     pub(crate) frame: Frame,
-    pub(crate) channel: String,
+    /// The page to go to afterwards.
+    pub(crate) back: String,
     pub(crate) shown: Vec<ShownSecret>,
 }
 
@@ -390,13 +480,41 @@ pub(crate) struct SecretPage {
 #[template(path = "console/signing.html")]
 pub(crate) struct SigningPage {
     pub(crate) frame: Frame,
+    pub(crate) certificates: Vec<CertificateRow>,
+    /// The built-in authority's root.
+    pub(crate) pem: String,
+    /// The kind of the seal that is looked at.
+    pub(crate) kind: String,
+    /// The name on it; empty for none.
+    pub(crate) seal: String,
+    pub(crate) legend: String,
+    pub(crate) number: String,
+    pub(crate) seals: Vec<SealRow>,
+    /// Ids and names.
+    pub(crate) channels: Vec<(String, String)>,
+    /// What the sample receipt says.
+    pub(crate) facts: Vec<(&'static str, String)>,
+    pub(crate) can_change: bool,
+    pub(crate) done: Option<String>,
+}
+
+pub(crate) struct CertificateRow {
+    pub(crate) of: &'static str,
     pub(crate) subject: String,
     pub(crate) from: String,
     pub(crate) until: String,
-    pub(crate) left: String,
-    pub(crate) pem: String,
-    /// The name to show a seal of; empty for none.
-    pub(crate) seal: String,
+    /// None when it has expired.
+    pub(crate) left: Option<String>,
+    pub(crate) is_urgent: bool,
+}
+
+pub(crate) struct SealRow {
+    pub(crate) id: String,
+    pub(crate) label: String,
+    pub(crate) kind: &'static str,
+    /// Who may use it.
+    pub(crate) owner: String,
+    pub(crate) since: String,
 }
 
 #[derive(Template)]
@@ -405,6 +523,9 @@ pub(crate) struct OperatorsPage {
     pub(crate) frame: Frame,
     pub(crate) done: Option<String>,
     pub(crate) rows: Vec<OperatorRow>,
+    pub(crate) keys: Vec<OperatorKeyRow>,
+    /// Whether operators may sign in at an OpenID provider.
+    pub(crate) has_provider: bool,
 }
 
 #[derive(Template)]
@@ -466,6 +587,9 @@ has_layout!(
     ChannelPage,
     SecretPage,
     RehearsalPage,
+    CheckPage,
+    RedeliveryPage,
+    EnteringPage,
     SigningPage,
     OperatorsPage,
     AuditPage,

@@ -20,6 +20,11 @@ static AT_ONCE: Semaphore = Semaphore::const_new(2);
 /// What an unknown name is checked against, so that it takes as long as a known one.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2VhbHBvc3Qtbm9ib2R5$3jvGCUoKvGkKVNvLX2yVfbEYbJWjiRwUGqVzGuM5zYk";
 
+/// Whether a password is long enough, and not too long.
+pub(crate) fn is_fit(password: &str) -> bool {
+    (MIN_CHARACTERS..=MAX_CHARACTERS).contains(&password.chars().count())
+}
+
 /// The hash of a password, in PHC form; `None` if the system gives no randomness or no memory.
 pub(crate) async fn hash(password: String) -> Option<String> {
     run(move || {
@@ -33,9 +38,11 @@ pub(crate) async fn hash(password: String) -> Option<String> {
     .flatten()
 }
 
-/// Whether the password is the one of this hash. Without a hash it is wrong, and takes as long to be so.
+/// Whether the password is the one of this hash. Without a hash, or with an empty one, it is wrong, and takes as long to be
+/// so.
 pub(crate) async fn verify(password: String, hash: Option<String>) -> bool {
     run(move || {
+        let hash = hash.filter(|hash| !hash.is_empty());
         let known = hash.is_some();
         let Ok(hash) = PasswordHash::new(hash.as_deref().unwrap_or(NOBODY)) else {
             return false;
@@ -73,6 +80,7 @@ mod tests {
         assert!(verify("correct horse".to_owned(), Some(hash.clone())).await);
         assert!(!verify("correct horsf".to_owned(), Some(hash)).await);
         assert!(!verify("correct horse".to_owned(), None).await);
+        assert!(!verify(String::new(), Some(String::new())).await);
         assert!(!verify("correct horse".to_owned(), Some("nonsense".to_owned())).await);
         assert!(PasswordHash::new(NOBODY).is_ok());
     }
