@@ -4,6 +4,7 @@ pub(crate) mod body;
 pub(crate) mod fields;
 pub(crate) mod frame;
 pub(crate) mod origin;
+pub(crate) mod partial;
 pub(crate) mod serve;
 
 pub(crate) use body::{Json, Query};

@@ -2,6 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 
 use super::sign_flows::own_flow;
@@ -9,24 +10,28 @@ use crate::app::App;
 use crate::app::files::Pdf;
 use crate::app::flows::Caller;
 use crate::problem::Problem;
+use crate::web::partial;
 
 /// `GET /v1/sign-flows/{id}/file`
 pub(crate) async fn fetch_sign_flow_file(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let stored = own_flow(&app, &caller, id).await?;
-    Ok(answer(app.file(&stored).await?))
+    Ok(answer(&asked, app.file(&stored).await?))
 }
 
 /// `GET /f/{token}`: `sign_file_url`.
 pub(crate) async fn fetch_signed_file(
     State(app): State<App>,
     Path(token): Path<String>,
+    asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let pdf = app.find_file_by_token(&token).await?;
-    Ok(answer(pdf.ok_or_else(|| Problem::not_found("file"))?))
+    let pdf = pdf.ok_or_else(|| Problem::not_found("file"))?;
+    Ok(answer(&asked, pdf))
 }
 
 /// `GET /ca.pem`
@@ -56,8 +61,8 @@ pub(crate) async fn fetch_revocation_list(State(app): State<App>) -> Result<Resp
     Ok((headers, app.revocation_list().await?).into_response())
 }
 
-/// A PDF as an answer.
-pub(super) fn answer(pdf: Pdf) -> Response {
+/// A PDF as an answer: all of it, the part that is asked for, or word that the asker has it already.
+pub(super) fn answer(asked: &HeaderMap, pdf: Pdf) -> Response {
     let caching = if pdf.is_final {
         "private, max-age=3600"
     } else {
@@ -71,5 +76,5 @@ pub(super) fn answer(pdf: Pdf) -> Response {
         ),
         (CACHE_CONTROL, caching.to_owned()),
     ];
-    (headers, pdf.bytes).into_response()
+    (headers, partial::answer(asked, pdf.bytes)).into_response()
 }

@@ -75,9 +75,10 @@ pub(crate) async fn fetch_file(
     State(app): State<App>,
     caller: OperatorCaller,
     Path(id): Path<String>,
+    asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let pdf = app.operate(&caller.principal).fetch_file(&id).await?;
-    Ok(files::answer(pdf))
+    Ok(files::answer(&asked, pdf))
 }
 
 /// `GET /v1/operator/sign-flows/{id}/evidence`
