@@ -30,8 +30,18 @@ const TOOLS: &[Tool] = &[
         &["test", "-e", "/usr/share/java/bcpkix.jar"],
         "libbcpkix-java",
     ),
+    // What PDFBox's preflight needs of what Java once had.
+    tool(
+        &["test", "-e", "/usr/share/java/javax.activation.jar"],
+        "libactivation-java",
+    ),
+    tool(
+        &["test", "-e", "/usr/share/java/jaxb-api.jar"],
+        "libjaxb-api-java",
+    ),
     // A hardware module in software, whose keys sign.
     tool(&["softhsm2-util", "--version"], "softhsm2"),
+    tool(&["sh", "-c", "command -v pkcs11-tool"], "opensc"),
     // pyHanko, one more of them, comes from PyPI into a virtual environment.
     tool(&["python3", "-c", "import venv, ensurepip"], "python3-venv"),
     // The pages are used in a real browser.

@@ -40,6 +40,7 @@ pub struct Metrics {
     redeliveries_remaining: Gauge,
     engine: EngineMetrics,
     lanes: LaneMetrics,
+    certificates: Family<Label, Gauge>,
     encoding: Mutex<()>,
 }
 
@@ -108,6 +109,8 @@ pub struct Snapshot {
     pub engine: Option<sealpost_delivery::Health>,
     /// Its lanes in the worst state, some twenty.
     pub lanes: Vec<LaneReport>,
+    /// Whose certificates there are that somebody has to renew, and for how many days they are still valid.
+    pub certificates: Vec<(String, i64)>,
     /// When that was.
     pub at: UtcMillis,
 }
@@ -221,6 +224,12 @@ impl Metrics {
             "Callbacks that the running redeliveries have not come to yet",
             redeliveries_remaining.clone(),
         );
+        let certificates = Family::default();
+        registry.register(
+            "certificate_days_left",
+            "Days until a certificate that signs expires; negative when it has",
+            certificates.clone(),
+        );
         let engine = EngineMetrics::register(&mut registry);
         let lanes = LaneMetrics::register(&mut registry);
         Self {
@@ -243,6 +252,7 @@ impl Metrics {
             redeliveries_remaining,
             engine,
             lanes,
+            certificates,
             encoding: Mutex::default(),
         }
     }
@@ -310,6 +320,11 @@ impl Metrics {
             self.engine.copy(health);
         }
         self.lanes.copy(&snapshot.lanes, snapshot.at);
+        for (whose, days) in &snapshot.certificates {
+            self.certificates
+                .get_or_create(&Label("certificate", whose.clone()))
+                .set(*days);
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

@@ -5,7 +5,7 @@
 
 mod assets;
 pub mod console;
-mod lang;
+pub(crate) mod lang;
 mod present;
 mod reader;
 pub(crate) mod signing;
@@ -22,6 +22,7 @@ pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/assets/{file}", get(assets::serve_asset))
         .route("/s/{token}/stage", get(signing::stage))
+        .route("/s/{token}/typed.png", get(signing::typed_image))
         .route("/verify", get(verify::show).post(verify::check))
         .merge(console::routes())
 }

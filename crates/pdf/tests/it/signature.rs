@@ -19,7 +19,7 @@ fn png(width: u32, height: u32, color: png::ColorType, pixels: &[u8]) -> Vec<u8>
 }
 
 /// A blue stroke 3 pixels thick from (100, 80) to (299, 179), on white paper or on nothing.
-fn stroke(transparent: bool) -> Vec<u8> {
+pub(crate) fn stroke(transparent: bool) -> Vec<u8> {
     let (width, height) = (600_u32, 300_u32);
     let paper = if transparent { [0, 0, 0, 0] } else { [255; 4] };
     let mut pixels = paper.repeat((width * height) as usize);

@@ -1,27 +1,71 @@
 //! `GET /v1/sign-flows/{id}/evidence`: everything that an auditor needs to judge a flow without us.
 
+mod report;
+pub(crate) mod timeline;
+
 use axum::Json as JsonAnswer;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use sealpost_flow::{Happening, Party, SignerNo, Step, event};
+use sealpost_flow::{Happening, SignerNo, Step, event};
 use sealpost_store::{StoredEvent, StoredFlow};
 use serde_json::{Value, json};
+
+use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 
 use super::sign_flows::{own_flow, sign_flow};
 use super::time;
 use crate::app::App;
 use crate::app::flows::Caller;
+use crate::pages::lang::Lang;
 use crate::problem::Problem;
+use crate::web::Query;
 
 /// `GET /v1/sign-flows/{id}/evidence`
 pub(crate) async fn show_evidence(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    Query(mut query): Query,
 ) -> Result<Response, Problem> {
+    let formats = [("json", Format::Json), ("pdf", Format::Pdf)];
+    let format = query.find_word("format", &formats).unwrap_or(Format::Json);
+    let languages = [("zh", Lang::Zh), ("en", Lang::En)];
+    let language = query.find_word("language", &languages).unwrap_or(Lang::Zh);
+    query.finish()?;
     let stored = own_flow(&app, &caller, id).await?;
-    Ok(JsonAnswer(evidence(&app, &stored).await?).into_response())
+    match format {
+        Format::Json => Ok(JsonAnswer(evidence(&app, &stored).await?).into_response()),
+        Format::Pdf => report_answer(&app, &stored, language).await,
+    }
 }
+
+#[derive(Clone, Copy)]
+enum Format {
+    Json,
+    Pdf,
+}
+
+/// The evidence as a sealed report, for the API and the console.
+pub(crate) async fn report_answer(
+    app: &App,
+    stored: &StoredFlow,
+    language: Lang,
+) -> Result<Response, Problem> {
+    let pdf = report::report(app, stored, language).await?;
+    let name = format!("{}-evidence-{}.pdf", stored.flow.id, language.short());
+    let headers = [
+        (CONTENT_TYPE, "application/pdf".to_owned()),
+        (
+            CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{name}\""),
+        ),
+        (CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    Ok((headers, pdf).into_response())
+}
+
+/// The evidence as a sealed report.
+pub(crate) use report::report as sealed_report;
 
 /// The evidence of a flow, for the API and the console.
 pub(crate) async fn evidence(app: &App, stored: &StoredFlow) -> Result<Value, Problem> {
@@ -30,7 +74,7 @@ pub(crate) async fn evidence(app: &App, stored: &StoredFlow) -> Result<Value, Pr
     let signers: Vec<Value> = flow
         .signers
         .iter()
-        .map(|signer| shown_signer(signer, agreement(&stored_events, signer.no)))
+        .map(|signer| shown_signer(signer, &stored_events))
         .collect();
     let events: Vec<Value> = stored_events
         .iter()
@@ -43,7 +87,7 @@ pub(crate) async fn evidence(app: &App, stored: &StoredFlow) -> Result<Value, Pr
             })
         })
         .collect();
-    let document = app.store().document(&flow.document).await?;
+    let document = app.store().document(&flow.newest()).await?;
     let report = app.verify(document.into()).await?;
     let (subject, validity) = app.authority_subject();
     Ok(json!({
@@ -53,6 +97,7 @@ pub(crate) async fn evidence(app: &App, stored: &StoredFlow) -> Result<Value, Pr
         "documents": {
             "original_sha256": flow.original.to_string(),
             "current_sha256": flow.document.to_string(),
+            "archived_sha256": flow.archived.map(|archived| archived.to_string()),
         },
         "events": events,
         "chain": {
@@ -60,7 +105,7 @@ pub(crate) async fn evidence(app: &App, stored: &StoredFlow) -> Result<Value, Pr
             "genesis": event::GENESIS.to_string(),
             "head": stored.chain_head.to_string(),
         },
-        "signatures": report,
+        "signatures": super::verify::shown(&report),
         "authority": {
             "subject": subject,
             "licensed": false,
@@ -82,22 +127,52 @@ fn without_links(mut sign_flow: Value) -> Value {
     sign_flow
 }
 
-/// What a signer agreed to last, and how they proved who they are, as the events have it.
-fn agreement(events: &[StoredEvent], no: SignerNo) -> Option<(&str, Option<&str>)> {
-    events
+/// What a signer agreed to last, as the events have it.
+fn consent(events: &[StoredEvent], no: SignerNo) -> Value {
+    let found = events
         .iter()
         .rev()
         .find_map(|stored| match &stored.event.what {
             Happening::Agreed {
                 signer,
                 consent,
-                verified,
-            } if *signer == no => Some((consent.as_str(), verified.as_deref())),
+                digest,
+                language,
+            } if *signer == no => Some(json!({
+                "text": consent,
+                "sha256": digest.to_string(),
+                "language": language,
+                "at": time(stored.event.at),
+            })),
             _ => None,
-        })
+        });
+    found.unwrap_or_default()
 }
 
-fn shown_signer(signer: &sealpost_flow::Signer, agreement: Option<(&str, Option<&str>)>) -> Value {
+/// How a signer proved who they are, as the events have it.
+fn authentication(events: &[StoredEvent], signer: &sealpost_flow::Signer) -> Value {
+    if signer.party.is_automatic() {
+        return json!({ "method": "automatic_seal" });
+    }
+    let found = events
+        .iter()
+        .rev()
+        .find_map(|stored| match &stored.event.what {
+            Happening::Authenticated {
+                signer: no,
+                method,
+                contact,
+            } if *no == signer.no => Some(json!({
+                "method": method,
+                "contact": contact,
+                "at": time(stored.event.at),
+            })),
+            _ => None,
+        });
+    found.unwrap_or_else(|| json!({ "method": "link" }))
+}
+
+fn shown_signer(signer: &sealpost_flow::Signer, events: &[StoredEvent]) -> Value {
     let intent = match &signer.step {
         Step::Signed { intent } | Step::Applied { intent, .. } => Some(intent),
         Step::Waiting | Step::Open { .. } | Step::Rejected { .. } => None,
@@ -118,12 +193,8 @@ fn shown_signer(signer: &sealpost_flow::Signer, agreement: Option<(&str, Option<
     json!({
         "number": signer.no,
         "name": signer.party.name(),
-        "authentication": match (&signer.party, agreement) {
-            (Party::Organization { automatic: true, .. }, _) => "automatic seal".to_owned(),
-            (_, Some((_, Some(verified)))) => format!("secret link, {verified}"),
-            (_, _) => "secret link".to_owned(),
-        },
-        "consent": agreement.map(|(consent, _)| consent),
+        "authentication": authentication(events, signer),
+        "consent": consent(events, signer.no),
         "signed": intent.map(|intent| json!({
             "at": time(intent.at),
             "address": intent.address,

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::request::read_create;
 use super::{Call, PAGE_MOST, PAGE_USUAL, idempotency_replayed, time};
 use crate::app::App;
+use crate::app::details::Details;
 use crate::app::flows::{Caller, Outcome};
 use crate::app::view::Origin;
 use crate::problem::Problem;
@@ -215,6 +216,9 @@ pub(crate) fn sign_flow(app: &App, stored: &StoredFlow) -> Value {
     put("state", status.as_str().into());
     put("reference", flow.reference.as_str().into());
     put("title", flow.title.as_str().into());
+    let drawn_only = Details::parse(stored.details.as_deref()).drawn_only;
+    let signatures = if drawn_only { "drawn" } else { "drawn_or_typed" };
+    put("signatures", signatures.into());
     put("created_at", time(flow.created_at).into());
     put("expires_at", time(flow.expires_at).into());
     put(

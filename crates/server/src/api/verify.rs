@@ -4,7 +4,11 @@ use axum::Json as JsonAnswer;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::response::{IntoResponse, Response};
 
+use sealpost_pdf::Report;
+use serde_json::Value;
+
 use super::request::DOCUMENT_BODY;
+use super::time;
 use crate::app::App;
 use crate::app::flows::Caller;
 use crate::app::paper::MAX_PDF;
@@ -41,5 +45,35 @@ pub(crate) async fn verify_pdf(
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
         }
     };
-    Ok(JsonAnswer(app.verify(pdf).await?).into_response())
+    Ok(JsonAnswer(shown(&app.verify(pdf).await?)).into_response())
+}
+
+/// A report with its times as the rest of the API has them.
+pub(crate) fn shown(report: &Report) -> Value {
+    let mut shown = serde_json::to_value(report).unwrap_or_default();
+    spell_times(&mut shown);
+    shown
+}
+
+fn spell_times(value: &mut Value) {
+    const TIMES: [&str; 6] = [
+        "signed_at",
+        "claimed_at",
+        "not_before",
+        "not_after",
+        "as_of",
+        "revoked_at",
+    ];
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member.as_i64() {
+                    Some(at) if TIMES.contains(&name.as_str()) => *member = time(at).into(),
+                    _ => spell_times(member),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(spell_times),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }

@@ -48,7 +48,7 @@ impl App {
         let id = flow.id.as_str();
         match flow.state.end() {
             Some((EndStatus::Completed, _)) => {
-                let bytes = self.store().document(&flow.document).await?.into();
+                let bytes = self.store().document(&flow.newest()).await?.into();
                 Ok(Pdf {
                     bytes,
                     name: format!("{id}.pdf"),
@@ -109,9 +109,23 @@ impl App {
         Ok(bytes)
     }
 
-    /// What verification finds in a PDF, trusting the built-in authority.
+    /// Bytes that were made before under this key and are remembered, or that are made now.
+    pub(crate) async fn kept_or_made(
+        &self,
+        key: String,
+        make: impl Future<Output = Result<Bytes, Problem>>,
+    ) -> Result<Bytes, Problem> {
+        if let Some(bytes) = self.0.images.find(&key) {
+            return Ok(bytes);
+        }
+        let bytes = make.await?;
+        self.0.images.keep(key, bytes.clone());
+        Ok(bytes)
+    }
+
+    /// What verification finds in a PDF, trusting the built-in authority but not what it has revoked.
     pub(crate) async fn verify(&self, pdf: Bytes) -> Result<Report, Problem> {
-        let (trust, now) = (self.trust(), self.now());
+        let (trust, now) = (self.trust_and_revocations().await?, self.now());
         let report = self
             .on_paper(move || sealpost_pdf::verify(&pdf, &trust, now))
             .await?;
@@ -128,6 +142,11 @@ impl App {
     /// The built-in authority's name and validity.
     pub(crate) fn authority_subject(&self) -> (String, sealpost_pdf::Validity) {
         self.0.keys.authority_subject()
+    }
+
+    /// The built-in authority's certificate in DER.
+    pub(crate) fn authority_der(&self) -> &[u8] {
+        self.0.keys.authority_der()
     }
 
     /// The built-in authority's certificate in PEM.

@@ -174,7 +174,10 @@ impl App {
                 let applied = signing.apply(&pdf);
                 applied.map_err(|error| Chain(&error).to_string())
             });
-            pdf = match signed.await.map_err(|problem| problem.detail().to_owned())?? {
+            pdf = match signed
+                .await
+                .map_err(|problem| problem.detail().to_owned())??
+            {
                 Applied::Signed(pdf) => pdf,
                 Applied::Pending(pending) => {
                     let (signed, lower) = self.stamp(stored, *pending).await?;
@@ -237,7 +240,9 @@ impl App {
                     let made = app.0.keys.person(&name, &id, now);
                     made.map_err(|error| Chain(&error).to_string())
                 });
-                let made = made.await.map_err(|problem| problem.detail().to_owned())??;
+                let made = made
+                    .await
+                    .map_err(|problem| problem.detail().to_owned())??;
                 Ok(Arc::new(made))
             }
         }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
+use sealpost_pdf::verify::SignatureReport;
 use sealpost_pdf::{Trust, Verdict};
 use serde_json::json;
 
@@ -46,7 +47,7 @@ pub(super) async fn run(args: VerifyArgs, config: &Config) -> anyhow::Result<Exi
         }
     };
     if args.json {
-        let mut shown = serde_json::to_value(&report)?;
+        let mut shown = crate::api::verify::shown(&report);
         if args.evidence.is_some() {
             shown["evidence"] =
                 json!({ "holds": evidence.is_ok(), "reason": evidence.as_ref().err() });
@@ -76,8 +77,12 @@ pub(super) async fn run(args: VerifyArgs, config: &Config) -> anyhow::Result<Exi
                 .map(crate::api::time)
                 .unwrap_or_else(|| "no time".to_owned());
             output::line(&format!(
-                "\n{}  {:?}\n  signer     {signer}\n  signed at  {at} (clock: {:?})",
-                signature.field, signature.verdict, signature.clock
+                "\n{}  {:?}\n  signer     {signer}\n  signed at  {at} (clock: {:?})\n  level      {}\n  revoked    {:?}",
+                signature.field,
+                signature.verdict,
+                signature.clock,
+                level(signature),
+                signature.revocation.status
             ))?;
             for finding in &signature.findings {
                 output::line(&format!("  {:?}: {}", finding.severity, finding.detail))?;
@@ -91,7 +96,13 @@ pub(super) async fn run(args: VerifyArgs, config: &Config) -> anyhow::Result<Exi
     })
 }
 
-/// The certificates that are named; else the built-in authority of the data folder, if there is one.
+/// The PAdES level as the standard spells it.
+fn level(signature: &SignatureReport) -> String {
+    let level = serde_json::to_value(signature.level).unwrap_or_default();
+    level.as_str().unwrap_or("none").to_owned()
+}
+
+/// The certificates that are named; else what the server over the data folder trusts, if there is one.
 async fn trust(args: &VerifyArgs, config: &Config) -> anyhow::Result<Trust> {
     let mut roots = Vec::new();
     for path in &args.trust {
@@ -107,7 +118,11 @@ async fn trust(args: &VerifyArgs, config: &Config) -> anyhow::Result<Trust> {
     }
     if args.trust.is_empty() && config.data.exists() {
         let app = App::open(config.clone(), super::master_secret().as_deref()).await?;
-        roots.extend(pem_certificates(app.authority_pem().as_bytes()));
+        // A key that cannot be opened at this moment is only a root less.
+        if let Err(error) = app.make_keys_ready().await {
+            tracing::warn!(%error, "an own seal key cannot be opened");
+        }
+        return Ok(app.trust_and_revocations().await?);
     }
     Ok(Trust::roots(roots))
 }

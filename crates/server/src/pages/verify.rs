@@ -8,7 +8,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use jiff::tz::TimeZone;
 use sealpost_pdf::Verdict;
-use sealpost_pdf::verify::{Clock, Code, Report, Severity, SignatureReport};
+use sealpost_pdf::verify::{
+    Clock, Code, Level, Report, Revocation, RevocationSource, RevocationStatus, Severity,
+    SignatureReport,
+};
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
@@ -57,6 +60,8 @@ struct SignatureLine {
     organization: String,
     issuer: String,
     when: String,
+    level: &'static str,
+    revocation: String,
     findings: Vec<String>,
 }
 
@@ -303,9 +308,38 @@ impl Words<'_> {
             when: when
                 .map(|when| format!("{when}{clock}"))
                 .unwrap_or_default(),
+            level: match signature.level {
+                None => "",
+                Some(Level::BB) => "PAdES B-B",
+                Some(Level::BT) => "PAdES B-T",
+                Some(Level::BLT) => "PAdES B-LT",
+                Some(Level::BLTA) => "PAdES B-LTA",
+            },
+            revocation: self.revocation(&signature.revocation),
             findings: findings
                 .map(|finding| format!("{} {}", self.finding(finding.code), finding.detail))
                 .collect(),
+        }
+    }
+
+    /// Whether the signer's certificate had been revoked when it was used.
+    fn revocation(&self, revocation: &Revocation) -> String {
+        let said = match revocation.status {
+            RevocationStatus::Unknown => return String::new(),
+            RevocationStatus::Good => self
+                .lang
+                .say("签署时未被吊销", "not revoked when it was used"),
+            RevocationStatus::RevokedLater => {
+                self.lang.say("签署之后被吊销", "revoked after it was used")
+            }
+            RevocationStatus::Revoked => {
+                self.lang.say("签署时已被吊销", "revoked when it was used")
+            }
+        };
+        match revocation.source {
+            Some(RevocationSource::Crl) => format!("{said} (CRL)"),
+            Some(RevocationSource::Ocsp) => format!("{said} (OCSP)"),
+            None => said.to_owned(),
         }
     }
 

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use crate::support::{Channel, PATIENCE, TestApp, receipt};
 
 /// `sealpost tsa` over a data folder, answering at an address.
-struct Authority(Child);
+pub(crate) struct Authority(Child);
 
 impl Authority {
-    fn start(data: &Path, on: SocketAddr) -> Self {
+    pub(crate) fn start(data: &Path, on: SocketAddr) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sealpost"))
             .arg("tsa")
             .arg("--data")
@@ -41,7 +41,7 @@ impl Drop for Authority {
 }
 
 /// An address where nobody listens now.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }
@@ -109,7 +109,7 @@ async fn signatures_wait_for_a_timestamp_and_get_one() {
     app.stop().await;
 }
 
-async fn verified(channel: &Channel, pdf: &[u8]) -> Value {
+pub(crate) async fn verified(channel: &Channel, pdf: &[u8]) -> Value {
     let answer = channel
         .send(
             http::Method::POST,

@@ -1,0 +1,346 @@
+//! Levels of signatures: evidence and timestamps in the document, a downgrade that is recorded, renewal, revocation, and the
+//! report that says all of it. Judged by pyHanko and OpenSSL.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use sealpost_flow::Level;
+use serde_json::Value;
+
+use crate::support::{Channel, Flow, SELLER, TestApp, receipt};
+use crate::timestamps::{Authority, free_address, verified};
+
+/// Somebody else's program; its output whether it succeeded or not.
+fn judge(program: &str, arguments: &[&str], install: &str) -> (bool, String) {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}; install it with: {install}"));
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+fn openssl(arguments: &[&str]) -> String {
+    let (fine, said) = judge("openssl", arguments, "apt-get install openssl");
+    assert!(fine, "{arguments:?}: {said}");
+    said
+}
+
+/// `sealpost` over the server's data folder, with its settings; what it prints.
+fn sealpost(app: &TestApp, authority: Option<SocketAddr>, arguments: &[&str]) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+    command
+        .args(arguments)
+        .arg("--data")
+        .arg(app.data())
+        .env("SEALPOST_PUBLIC_URL", app.base())
+        .stdin(Stdio::null());
+    if let Some(authority) = authority {
+        command.env(
+            "SEALPOST_TIMESTAMPS_AUTHORITIES",
+            format!("http://{authority}/"),
+        );
+        command.env("SEALPOST_SIGNATURES_LEVEL", "b-lta");
+    }
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+/// A completed flow of the story.
+async fn completed(app: &TestApp, channel: &Channel) -> (Flow, Value) {
+    let flow = channel.create_flow(receipt()).await;
+    app.signer("张三").signs().await;
+    let shown = channel.show_in(&flow, "completed").await;
+    (flow, shown)
+}
+
+async fn file(channel: &Channel, flow: &Flow) -> Vec<u8> {
+    let path = format!("/v1/sign-flows/{}/file", flow.id);
+    channel.get(&path).await.body.to_vec()
+}
+
+async fn root(app: &TestApp, folder: &Path) -> String {
+    let path = folder.join("root.pem");
+    std::fs::write(&path, &app.get("/ca.pem").await.body).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_lasts_and_is_renewed() {
+    let address = free_address();
+    let app = TestApp::start_with(|config| {
+        config.timestamps.authorities = vec![format!("http://{address}/")];
+        config.signatures.level = Some(Level::BLTA);
+    })
+    .await;
+    let _authority = Authority::start(&app.data(), address);
+    let channel = app.channel("lianjia").await;
+    let (flow, shown) = completed(&app, &channel).await;
+    let level = &shown["signature_level"];
+    assert_eq!(level["wanted"], "B-LTA");
+    assert_eq!(level["reached"], "B-LTA", "{shown:#}");
+    assert!(level["downgrade"].is_null() && level["renew_by"].is_string());
+    let first = file(&channel, &flow).await;
+    let report = verified(&channel, &first).await;
+    assert_eq!(report["verdict"], "valid", "{report:#}");
+    let signatures = report["signatures"].as_array().unwrap();
+    assert_eq!(signatures.len(), 3, "{report:#}");
+    for signature in &signatures[..2] {
+        assert_eq!(signature["level"], "B-LTA");
+        assert_eq!(signature["revocation"]["status"], "good");
+        assert_eq!(signature["revocation"]["source"], "crl");
+        assert!(signature["signed_at"].as_str().unwrap().ends_with('Z'));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let root = root(&app, folder.path()).await;
+    let lasts = |pdf: &[u8]| {
+        let path = folder.path().join("lasting.pdf");
+        std::fs::write(&path, pdf).unwrap();
+        let path = path.to_str().unwrap();
+        let arguments = [
+            "sign",
+            "adesverify",
+            "--no-strict-syntax",
+            "--trust",
+            &root,
+            path,
+        ];
+        let (passed, said) = judge("pyhanko", &arguments, "cargo xtask test");
+        let trusted = said.matches(":INTACT:TRUSTED,").count();
+        assert!(passed && trusted == 2, "{said}");
+    };
+    lasts(&first);
+
+    // Nothing is due within ninety days; in twenty years it is.
+    let (fine, said) = sealpost(&app, Some(address), &["archive"]);
+    assert!(fine && said.contains("0 archived, 0 failed"), "{said}");
+    let far = ["archive", "--within", "7000"];
+    let (fine, said) = sealpost(&app, Some(address), &[&far[..], &["--dry-run"]].concat());
+    assert!(fine && said.contains("would be archived"), "{said}");
+    assert_eq!(file(&channel, &flow).await, first);
+    let (fine, said) = sealpost(&app, Some(address), &far);
+    assert!(fine && said.contains("1 archived, 0 failed"), "{said}");
+
+    // The newest form is handed out; what the flow ended with is still what it was, and the channel hears nothing anew.
+    let renewed = file(&channel, &flow).await;
+    assert!(renewed.starts_with(&first) && renewed.len() > first.len());
+    let after = channel.show(&flow).await;
+    assert_eq!(after["document"]["sha256"], shown["document"]["sha256"]);
+    assert_eq!(
+        after["document"]["archived_sha256"],
+        verified(&channel, &renewed).await["file_sha256"]
+    );
+    assert_eq!(after["ended_at"], shown["ended_at"]);
+    channel.received(&flow).await;
+    assert_eq!(channel.all_received().len(), 1);
+    lasts(&renewed);
+
+    // The record can still be recomputed, with either form of the document.
+    let evidence = channel
+        .get(&format!("/v1/sign-flows/{}/evidence", flow.id))
+        .await;
+    let record = folder.path().join("evidence.json");
+    std::fs::write(&record, &evidence.body).unwrap();
+    for pdf in [&first, &renewed] {
+        let path = folder.path().join("receipt.pdf");
+        std::fs::write(&path, pdf).unwrap();
+        let arguments = [
+            "verify",
+            path.to_str().unwrap(),
+            "--evidence",
+            record.to_str().unwrap(),
+        ];
+        let (fine, said) = sealpost(&app, None, &arguments);
+        assert!(fine && said.contains("B-LTA"), "{said}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_operator_wants_it_a_lower_level_is_made_and_recorded() {
+    let nobody = free_address();
+    let app = TestApp::start_with(|config| {
+        config.timestamps.authorities = vec![format!("http://{nobody}/")];
+        config.signatures.level = Some(Level::BLT);
+        config.signatures.downgrade_after = Some(0);
+    })
+    .await;
+    let channel = app.channel("lianjia").await;
+    let (flow, shown) = completed(&app, &channel).await;
+    let level = &shown["signature_level"];
+    assert_eq!(level["reached"], "B-B");
+    assert_eq!(level["downgrade"]["wanted"], "B-LT");
+    let reason = level["downgrade"]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("no timestamp authority answered"),
+        "{reason}"
+    );
+    let evidence = channel
+        .get(&format!("/v1/sign-flows/{}/evidence", flow.id))
+        .await
+        .json();
+    let recorded = evidence["events"].as_array().unwrap().iter();
+    let recorded = recorded.filter(|entry| entry["event"]["what"]["kind"] == "downgraded");
+    assert_eq!(recorded.count(), 2);
+    let metrics = app.get("/metrics").await;
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    assert!(
+        metrics.contains("sealpost_signature_downgrades_total{level=\"B-B\"} 2"),
+        "{metrics}"
+    );
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_organization_is_in_the_list_and_gets_a_new_certificate() {
+    let app = TestApp::start().await;
+    let channel = app.channel("lianjia").await;
+    let (flow, _) = completed(&app, &channel).await;
+    let signed = file(&channel, &flow).await;
+    let before = verified(&channel, &signed).await;
+    let certificate = |report: &Value| report["signatures"][0]["signer"]["serial"].clone();
+    let folder = tempfile::tempdir().unwrap();
+    let root = root(&app, folder.path()).await;
+    let path = folder.path().join("root.crl");
+    let list = async || {
+        let list = app.get("/pki/root.crl").await;
+        assert_eq!(list.header("content-type"), "application/pkix-crl");
+        std::fs::write(&path, &list.body).unwrap();
+        let path = path.to_str().unwrap();
+        openssl(&[
+            "crl", "-inform", "DER", "-in", path, "-CAfile", &root, "-noout", "-text",
+        ])
+    };
+    let said = list().await;
+    assert!(
+        said.contains("verify OK") && said.contains("No Revoked Certificates"),
+        "{said}"
+    );
+    let der = app.get("/pki/root.cer").await;
+    assert_eq!(der.header("content-type"), "application/pkix-cert");
+    let der_path = folder.path().join("root.cer");
+    std::fs::write(&der_path, &der.body).unwrap();
+    openssl(&[
+        "x509",
+        "-inform",
+        "DER",
+        "-in",
+        der_path.to_str().unwrap(),
+        "-noout",
+    ]);
+
+    let (fine, said) = sealpost(
+        &app,
+        None,
+        &["ca", "revoke", SELLER, "--reason", "key lost"],
+    );
+    assert!(fine && said.contains("is revoked"), "{said}");
+    let serial = certificate(&before);
+    let serial = serial.as_str().unwrap();
+    let said = list().await;
+    assert!(said.contains(&serial.to_uppercase()), "{said}");
+    let (_, said) = sealpost(&app, None, &["ca", "revoked"]);
+    assert!(said.contains(serial) && said.contains("key lost"), "{said}");
+    // Only the signer's clock says that it was signed before.
+    let after = verified(&channel, &signed).await;
+    let status = &after["signatures"][0]["revocation"]["status"];
+    assert!(
+        status == "revoked_later" || status == "revoked",
+        "{after:#}"
+    );
+    assert_ne!(after["verdict"], "valid");
+    // The next seal is made with another certificate, which names the list.
+    let (next, _) = completed(&app, &channel).await;
+    let next = file(&channel, &next).await;
+    let report = verified(&channel, &next).await;
+    assert_eq!(report["verdict"], "valid", "{report:#}");
+    assert_ne!(certificate(&report), certificate(&before));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_evidence_is_a_sealed_report_in_two_languages() {
+    let app = TestApp::start().await;
+    let channel = app.channel("lianjia").await;
+    let (flow, shown) = completed(&app, &channel).await;
+    let folder = tempfile::tempdir().unwrap();
+    let root = root(&app, folder.path()).await;
+    let path = folder.path().join("report.pdf");
+    let head = channel
+        .get(&format!("/v1/sign-flows/{}/evidence", flow.id))
+        .await
+        .json()["chain"]["head"]
+        .clone();
+    for (language, says) in [
+        ("zh", ["电子签署证据报告", "未吊销", "自动盖章", "第 1 页"]),
+        (
+            "en",
+            [
+                "Evidence of an electronic signing",
+                "not revoked",
+                "sealed automatically",
+                "Page 1 of",
+            ],
+        ),
+    ] {
+        let path_and_query = format!(
+            "/v1/sign-flows/{}/evidence?format=pdf&language={language}",
+            flow.id
+        );
+        let answer = channel.get(&path_and_query).await;
+        assert_eq!(
+            answer.status,
+            200,
+            "{}",
+            String::from_utf8_lossy(&answer.body)
+        );
+        assert_eq!(answer.header("content-type"), "application/pdf");
+        std::fs::write(&path, &answer.body).unwrap();
+        let report = path.to_str().unwrap();
+        let (_, text) = judge(
+            "pdftotext",
+            &["-layout", report, "-"],
+            "apt-get install poppler-utils",
+        );
+        let head = head.as_str().unwrap();
+        let digest = shown["document"]["sha256"].as_str().unwrap();
+        for said in says
+            .into_iter()
+            .chain([flow.id.as_str(), head, digest, "张三", SELLER])
+        {
+            assert!(text.contains(said), "{said} is missing in {text}");
+        }
+        let arguments = ["sign", "validate", "--trust", &root, report];
+        let (fine, said) = judge("pyhanko", &arguments, "cargo xtask test");
+        assert!(fine && said.contains(":INTACT:TRUSTED,UNTOUCHED"), "{said}");
+        let verdict = verified(&channel, &answer.body).await;
+        assert_eq!(verdict["verdict"], "valid", "{verdict:#}");
+        let metadata = String::from_utf8_lossy(&answer.body);
+        assert!(metadata.contains("<pdfaid:part>2") && metadata.contains("<pdfaid:conformance>B"));
+    }
+    let wrong = channel
+        .get(&format!("/v1/sign-flows/{}/evidence?format=docx", flow.id))
+        .await;
+    assert_eq!(wrong.status, 422);
+    let written = folder.path().join("written.pdf");
+    let arguments = [
+        "evidence",
+        &flow.id,
+        "--language",
+        "en",
+        "--pdf",
+        written.to_str().unwrap(),
+    ];
+    let (fine, said) = sealpost(&app, None, &arguments);
+    assert!(fine, "{said}");
+    assert!(std::fs::read(&written).unwrap().starts_with(b"%PDF-"));
+    app.stop().await;
+}
