@@ -277,7 +277,7 @@ async fn every_wrong_field_of_a_new_flow_is_named() {
             "a PDF that is none inside",
             pdf(b"%PDF-1.7\n%%EOF"),
             "document.pdf_base64",
-            "not_a_pdf",
+            "damaged",
         ),
         (
             "no base64",

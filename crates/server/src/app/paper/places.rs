@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use sealpost_flow::{Party, Place};
-use sealpost_pdf::Field;
 use sealpost_pdf::place::{SpotError, Spotted, locate};
+use sealpost_pdf::{Field, Unreadable};
 
 use super::NewMark;
 use crate::problem::{FieldError, Problem};
@@ -43,7 +43,7 @@ impl Places {
                 let spotted = match locate(pdf, spot, size(signer)) {
                     Ok(spotted) => spotted,
                     Err(SpotError::Unreadable(source)) => {
-                        return Err(Problem::field(member, source.code(), source.to_string()));
+                        return Err(unreadable(member, &source));
                     }
                     Err(error) => {
                         wrong.push(not_found(&path, &error));
@@ -130,6 +130,15 @@ fn size(signer: &NewMark) -> (f64, f64) {
         (Party::Person { .. }, Some((width, height))) => (HAND.0 + GAP + width, HAND.1.max(height)),
         (Party::Organization { .. }, seal) => seal.unwrap_or(HAND),
     }
+}
+
+/// A document that cannot be read, as a problem of the member that it came in.
+fn unreadable(member: &str, source: &Unreadable) -> Problem {
+    let code = match source {
+        Unreadable::NotPdf => "not_a_pdf",
+        other => other.code(),
+    };
+    Problem::field(member, code, source.to_string())
 }
 
 /// `path` is that of the place, with a dot at its end.
