@@ -68,9 +68,15 @@ impl Store {
         self.document(&digest).await.map(drop)
     }
 
-    /// Whether every node finds the documents of the others, wherever it runs: a bucket, and not a folder.
-    pub fn has_bucket(&self) -> bool {
-        matches!(*self.documents, Documents::Bucket(_))
+    /// Which bucket or folder it is, the same from wherever it is looked at: a folder is known by a file in it.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn documents_place(&self) -> Result<String> {
+        match &*self.documents {
+            Documents::Folder(folder) => folder.place(),
+            Documents::Bucket(bucket) => Ok(bucket.place().to_owned()),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod error;
 mod figures;
 mod flows;
 mod idempotency;
+mod nodes;
 mod operator_keys;
 mod pages;
 mod postgres;
@@ -56,6 +57,7 @@ pub use flows::{
     StoredFlow,
 };
 pub use idempotency::{IDEMPOTENCY_MILLIS, IdempotencyKey, Remembered};
+pub use nodes::{Joined, Node};
 pub use operator_keys::OperatorKey;
 pub use pages::{Cursor, FlowFilter, NotACursor, PAGE_LIMIT, Page};
 pub use postgres::PostgresOptions;

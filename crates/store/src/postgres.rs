@@ -35,6 +35,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/postgres/0006_codes.sql"),
     include_str!("../migrations/postgres/0007_seals.sql"),
     include_str!("../migrations/postgres/0008_preservation.sql"),
+    include_str!("../migrations/postgres/0009_nodes.sql"),
 ];
 
 /// Taken while migrating, so that of several nodes that start at once one migrates.

@@ -37,6 +37,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0006_codes.sql"),
     include_str!("../migrations/sqlite/0007_seals.sql"),
     include_str!("../migrations/sqlite/0008_preservation.sql"),
+    include_str!("../migrations/sqlite/0009_nodes.sql"),
 ];
 
 /// One open SQLite database.

@@ -129,6 +129,7 @@ impl fmt::Debug for BucketCredentials {
 #[derive(Debug)]
 pub(crate) struct Bucket {
     objects: AmazonS3,
+    place: String,
     prefix: String,
     room: Semaphore,
     patience: Duration,
@@ -176,10 +177,19 @@ impl Bucket {
             .map_err(|error| Error::bucket("reach", error))?;
         Ok(Bucket {
             objects,
+            place: match &options.endpoint {
+                Some(endpoint) => format!("{options} at {endpoint}"),
+                None => options.to_string(),
+            },
             prefix: options.prefix.clone(),
             room: Semaphore::new(AT_ONCE),
             patience: options.patience,
         })
+    }
+
+    /// Which bucket it is.
+    pub(super) fn place(&self) -> &str {
+        &self.place
     }
 
     pub(super) async fn put(&self, bytes: Vec<u8>) -> Result<Digest> {

@@ -38,6 +38,30 @@ impl Folder {
         Ok(documents)
     }
 
+    /// Which folder it is: what the file `folder.id` says, which whoever first asks writes there.
+    pub(super) fn place(&self) -> Result<String> {
+        let path = self.folder.join("folder.id");
+        let read = || {
+            let id = fs::read_to_string(&path);
+            id.map(|id| format!("folder {}", id.trim()))
+        };
+        match read() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            read => return read.map_err(|error| Error::file("read", &path, error)),
+        }
+        // What tells two folders apart need not be a secret: where and when it was made, and by whom.
+        let made = fs::metadata(&self.folder).and_then(|folder| folder.modified());
+        let made = format!("{:?} {made:?} {}", self.folder, std::process::id());
+        let id = Digest::of(made.as_bytes()).to_string();
+        let (temporary, file) = self.create_temporary()?;
+        write_synced(&temporary, file, format!("{id}\n").as_bytes())?;
+        // Fails where another node was faster, and then what it wrote counts.
+        let _ = fs::hard_link(&temporary, &path);
+        fs::remove_file(&temporary).map_err(|error| Error::file("remove", &temporary, error))?;
+        sync(&self.folder)?;
+        read().map_err(|error| Error::file("read", &path, error))
+    }
+
     pub(super) fn put(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
         let path = self.path(&digest);
