@@ -142,6 +142,11 @@ impl App {
             lanes: engine
                 .map(|engine| worst(engine.lanes(), WORST, now))
                 .unwrap_or_default(),
+            certificates: self
+                .watched_certificates()
+                .into_iter()
+                .map(|watched| (watched.whose.clone(), watched.days_left(now)))
+                .collect(),
             at: now,
         }
     }

@@ -78,6 +78,8 @@ impl Server {
         let trust = sealpost_delivery::client::Trust::load(config.delivery.ca_file.as_deref())?;
         let app = App::open(config, secret).await?;
         let lock = lock(&app.config().data)?;
+        app.make_keys_ready().await.map_err(OpenError::from)?;
+        app.log_certificates(false);
         app.start_delivery(trust).await?;
         let stop = CancellationToken::new();
         let workers = workers::start(&app, &stop);

@@ -48,7 +48,9 @@ impl Authorities {
     pub(crate) fn new(settings: &Timestamps, ca_file: Option<&Path>) -> Result<Self, String> {
         let roots = match &settings.roots {
             None => Vec::new(),
-            Some(path) => certificates(path)?,
+            Some(path) => {
+                certificates(path).map_err(|reason| format!("timestamps.roots: {reason}"))?
+            }
         };
         let urls = settings.authorities.iter().map(|url| {
             url.parse::<Uri>()
@@ -128,21 +130,14 @@ impl std::fmt::Debug for Authorities {
 }
 
 /// The certificates of a PEM file.
-fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, String> {
-    let failed = |error: &dyn std::fmt::Display| {
-        format!(
-            "timestamps.roots: {} cannot be read: {error}",
-            path.display()
-        )
-    };
+pub(crate) fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, String> {
+    let failed =
+        |error: &dyn std::fmt::Display| format!("{} cannot be read: {error}", path.display());
     let found = CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))?;
     let found = found.map(|one| one.map(|der| der.to_vec()).map_err(|error| failed(&error)));
     let found = found.collect::<Result<Vec<_>, _>>()?;
     if found.is_empty() {
-        return Err(format!(
-            "timestamps.roots: {} holds no certificate",
-            path.display()
-        ));
+        return Err(format!("{} holds no certificate", path.display()));
     }
     Ok(found)
 }

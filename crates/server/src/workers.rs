@@ -17,8 +17,11 @@ use crate::app::App;
 /// How often each worker looks by itself, whatever wakes it in between.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often idempotency keys are cleaned up.
+/// How often idempotency keys, codes and rates are cleaned up.
 const CLEAN: Duration = Duration::from_secs(60);
+
+/// How often certificates that end soon are named.
+const NAME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Starts the workers; they end when `stop` is cancelled and what they have begun is done.
 pub(crate) fn start(app: &App, stop: &CancellationToken) -> TaskTracker {
@@ -28,6 +31,7 @@ pub(crate) fn start(app: &App, stop: &CancellationToken) -> TaskTracker {
     workers.spawn(reminders::run(app.clone(), stop.clone()));
     workers.spawn(redeliveries::run(app.clone(), stop.clone()));
     workers.spawn(clean(app.clone(), stop.clone()));
+    workers.spawn(name_certificates(app.clone(), stop.clone()));
     workers.close();
     workers
 }
@@ -38,15 +42,26 @@ async fn clean(app: App, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(CLEAN) => {}
         }
-        loop {
-            match app.store().forget_idempotency_keys(app.now()).await {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::error!(%error, "idempotency keys cannot be cleaned up");
-                    break;
-                }
-            }
+        if let Err(error) = forget(&app).await {
+            tracing::error!(%error, "what has ended cannot be cleaned up");
         }
     }
+}
+
+async fn name_certificates(app: App, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(NAME) => app.log_certificates(true),
+        }
+    }
+}
+
+/// Removes what has ended by itself, some at a time.
+async fn forget(app: &App) -> sealpost_store::Result<()> {
+    let (store, now) = (app.store(), app.now());
+    while store.forget_idempotency_keys(now).await? > 0 {}
+    while store.forget_codes(now).await? > 0 {}
+    while store.forget_rates(now).await? > 0 {}
+    Ok(())
 }

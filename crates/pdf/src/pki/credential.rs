@@ -164,6 +164,13 @@ impl Credential {
         }
     }
 
+    /// When the first certificate of the chain ends, in UTC milliseconds.
+    pub fn chain_not_after(&self) -> i64 {
+        let ends = self.chain.iter();
+        let ends = ends.map(|one| utc_millis(one.tbs_certificate().validity().not_after));
+        ends.min().unwrap_or(i64::MIN)
+    }
+
     pub(crate) fn leaf(&self) -> &Certificate {
         // `new` refuses an empty chain.
         &self.chain[0]

@@ -1,7 +1,13 @@
 //! The keys that sign: the built-in certification authority, the organizations' and the persons'.
 //!
 //! The authority and each organization's key are made once and kept in the store, encrypted; a person's key is made for one
-//! flow, used once and forgotten. The built-in authority is not a licensed one, and its certificates say so.
+//! flow, used once and forgotten. The built-in authority is not a licensed one, and its certificates say so. Where the operator
+//! has a seal key of their own for an organization ([`operator`]), that one signs instead.
+
+pub(crate) mod expiry;
+mod operator;
+mod pkcs11;
+mod remote;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,12 +16,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealpost_contract::{SignFlowId, UtcMillis};
-use sealpost_pdf::{Authority, Credential, KeyAlgorithm, SignError, Subject, Trust, Validity};
+use sealpost_pdf::{
+    Authority, Credential, KeyAlgorithm, NewKey, Revocation, SignError, Subject, Trust, Validity,
+};
 use sealpost_store::Store;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::operator::{OperatorKey, OperatorKeyError, OperatorKeys};
+use super::App;
+use crate::config::Config;
+use crate::problem::Problem;
 use crate::secrets::{SecretError, Secrets, sha256};
+use crate::tsa::certificates;
 
 const YEAR: i64 = 365 * 24 * 60 * 60 * 1000;
 
@@ -54,12 +67,57 @@ pub enum KeyError {
     /// What is kept is not what we wrote.
     #[error("what is kept of the key cannot be read")]
     Form(#[from] serde_json::Error),
+    /// An operator's own key cannot be used.
+    #[error(transparent)]
+    Operator(#[from] OperatorKeyError),
+    /// The further roots cannot be read.
+    #[error("keys.roots: {0}")]
+    Roots(String),
+    /// Work on a key panicked.
+    #[error("work on a key panicked")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+/// What the names of organizations' keys in the store begin with.
+const ORGANIZATION: &str = "organization/";
+
+/// The name of our own timestamp authority's key in the store.
+const TIMESTAMP_AUTHORITY: &str = "timestamp-authority";
+
+/// Whose certificate it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum CertificateOf {
+    Authority,
+    Timestamps,
+    Organization,
+    /// An organization that has a key of the operator's own.
+    Operator,
+}
+
+/// A certificate whose key is kept here, or is the operator's own.
+#[derive(Debug, Clone)]
+pub(crate) struct KeptCertificate {
+    pub(crate) of: CertificateOf,
+    /// Its distinguished name.
+    pub(crate) subject: String,
+    pub(crate) validity: Validity,
 }
 
 /// The keys of this installation.
 pub(crate) struct Keys {
     authority: Authority,
+    /// Roots of authorities that the suite now configured has replaced, in DER: what they signed stays valid.
+    earlier: Vec<Vec<u8>>,
+    /// Further roots of the configuration, in DER.
+    roots: Vec<Vec<u8>>,
+    /// The suite of organizations' keys.
+    organization_suite: KeyAlgorithm,
+    /// The suite of persons' keys.
+    person_suite: KeyAlgorithm,
+    operator: Arc<OperatorKeys>,
     organizations: Mutex<HashMap<String, Arc<Credential>>>,
+    /// A key for the next new organization, because making one of RSA takes longer than its request should.
+    spare: Arc<Mutex<Option<NewKey>>>,
 }
 
 /// A key as it is kept, before it is encrypted.
@@ -72,14 +130,17 @@ struct Kept {
 }
 
 impl Keys {
-    /// The authority from the store; made on the first start.
+    /// The authority from the store; made on the first start. `crl_url` is where its revocation list is published from now on.
     pub(crate) async fn open(
         store: &Store,
         secrets: &Secrets,
         now: UtcMillis,
+        crl_url: String,
+        config: &Config,
     ) -> Result<Self, KeyError> {
-        const NAME: &str = "authority";
-        let sealed = match store.find_credential(NAME).await? {
+        let suite = config.keys.authority;
+        let name = authority_place(suite);
+        let sealed = match store.find_credential(&name).await? {
             Some(sealed) => sealed,
             None => {
                 let validity = Validity {
@@ -87,24 +148,87 @@ impl Keys {
                     not_after: now + ROOT_YEARS * YEAR,
                 };
                 let label = hex::encode(crate::secrets::random::<4>()?);
-                let authority = Authority::generate(&label, KeyAlgorithm::P256, validity)?;
+                let made = move || Authority::generate(&label, suite, validity);
+                let authority = tokio::task::spawn_blocking(made).await??;
                 let kept = Kept::new(&authority.to_pkcs8()?, &[authority.certificate().to_vec()]);
                 tracing::info!(
                     subject = authority.subject(),
                     "a built-in certification authority was made; it is not a licensed one"
                 );
                 store
-                    .keep_credential(NAME, kept.encrypt(secrets, NAME)?, now)
+                    .keep_credential(&name, kept.encrypt(secrets, &name)?, now)
                     .await?
             }
         };
-        let kept = Kept::decrypt(secrets, NAME, &sealed)?;
+        let kept = Kept::decrypt(secrets, &name, &sealed)?;
         let chain = kept.chain();
         let certificate = chain.first().map(Vec::as_slice).unwrap_or_default();
+        let mut earlier = Vec::new();
+        for other in KeyAlgorithm::ALL
+            .into_iter()
+            .filter(|&other| other != suite)
+        {
+            let place = authority_place(other);
+            if let Some(sealed) = store.find_credential(&place).await? {
+                earlier.extend(Kept::decrypt(secrets, &place, &sealed)?.chain());
+            }
+        }
+        let roots = match &config.keys.roots {
+            None => Vec::new(),
+            Some(path) => certificates(path).map_err(KeyError::Roots)?,
+        };
+        let operator = match &config.keys.seals {
+            None => OperatorKeys::default(),
+            Some(path) => OperatorKeys::read(path, config.delivery.ca_file.as_deref())?,
+        };
         Ok(Self {
-            authority: Authority::load(&kept.key(), certificate)?,
+            authority: Authority::load(&kept.key(), certificate)?.with_crl_url(crl_url),
+            earlier,
+            roots,
+            organization_suite: config.keys.organizations,
+            person_suite: config.keys.persons,
+            operator: Arc::new(operator),
             organizations: Mutex::default(),
+            spare: Arc::default(),
         })
+    }
+
+    /// Opens the operator's own keys, so that one that cannot be used is known before it is needed, and makes a spare key.
+    pub(crate) async fn make_ready(&self) -> Result<(), KeyError> {
+        let operator = Arc::clone(&self.operator);
+        tokio::task::spawn_blocking(move || operator.open()).await??;
+        self.refill();
+        Ok(())
+    }
+
+    /// Makes a spare key beside everything else. One that takes no time to make needs no spare.
+    fn refill(&self) {
+        let (spare, suite) = (Arc::clone(&self.spare), self.organization_suite);
+        if matches!(
+            suite,
+            KeyAlgorithm::P256 | KeyAlgorithm::P384 | KeyAlgorithm::Sm2
+        ) {
+            return;
+        }
+        tokio::task::spawn_blocking(move || match NewKey::generate(suite) {
+            Ok(key) => *spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(key),
+            Err(error) => tracing::error!(%error, "no spare key can be made"),
+        });
+    }
+
+    /// A new key for an organization: the spare one, or one that is made now, away from the async threads.
+    async fn new_key(&self) -> Result<NewKey, KeyError> {
+        let spare = self
+            .spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(key) = spare {
+            self.refill();
+            return Ok(key);
+        }
+        let suite = self.organization_suite;
+        Ok(tokio::task::spawn_blocking(move || NewKey::generate(suite)).await??)
     }
 
     /// The authority's certificate in PEM.
@@ -117,12 +241,55 @@ impl Keys {
         (self.authority.subject(), self.authority.validity())
     }
 
-    /// Trusts the built-in authority and no other.
-    pub(crate) fn trust(&self) -> Trust {
-        Trust::roots([self.authority.certificate().to_vec()])
+    /// The authority's certificate in DER.
+    pub(crate) fn authority_der(&self) -> &[u8] {
+        self.authority.certificate()
     }
 
-    /// The key of an organization: the one that is kept, or a new one when there is none or it has nearly expired.
+    /// Whether it is the authority's certificate, in DER.
+    pub(crate) fn is_authority(&self, certificate: &[u8]) -> bool {
+        self.authority.certificate() == certificate
+    }
+
+    /// The authority's list of what was revoked; see [`Authority::revocation_list`].
+    pub(crate) fn revocation_list(
+        &self,
+        revoked: &[Revocation],
+        number: u64,
+        validity: Validity,
+    ) -> Result<Vec<u8>, SignError> {
+        self.authority.revocation_list(revoked, number, validity)
+    }
+
+    /// The kept key of an organization, if it has one.
+    pub(crate) async fn find_organization(
+        &self,
+        store: &Store,
+        secrets: &Secrets,
+        name: &str,
+    ) -> Result<Option<Credential>, KeyError> {
+        let place = organization_place(name);
+        match store.find_credential(&place).await? {
+            Some(sealed) => Ok(Some(Kept::decrypt(secrets, &place, &sealed)?.credential()?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Trusts the built-in authority, what its suite was before, the roots of the operator's own keys as far as they have been
+    /// opened, and those of the configuration.
+    pub(crate) fn trust(&self) -> Trust {
+        let own = self.authority.certificate().to_vec();
+        let built_in = std::iter::once(own).chain(self.earlier.iter().cloned());
+        let mut trust = Trust::roots(built_in);
+        trust.roots.extend(self.roots.iter().cloned());
+        let opened = self.operator.opened();
+        let ends = opened.filter_map(|(_, credential)| credential.chain().last().cloned());
+        trust.roots.extend(ends);
+        trust
+    }
+
+    /// The key of an organization: the operator's own; else the one that is kept, or a new one when there is none, it has nearly
+    /// expired, or the configuration now wants another.
     pub(crate) async fn organization(
         &self,
         store: &Store,
@@ -130,27 +297,41 @@ impl Keys {
         name: &str,
         now: UtcMillis,
     ) -> Result<Arc<Credential>, KeyError> {
+        if self.operator.find(name).is_some() {
+            let (operator, name) = (Arc::clone(&self.operator), name.to_owned());
+            let open = move || {
+                operator
+                    .find(&name)
+                    .map(OperatorKey::credential)
+                    .transpose()
+            };
+            if let Some(credential) = tokio::task::spawn_blocking(open).await?? {
+                return Ok(credential);
+            }
+        }
         let known = self
             .organizations
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(name)
             .cloned();
-        if let Some(credential) = known.filter(|credential| is_fresh(credential, now)) {
+        if let Some(credential) = known.filter(|credential| self.is_wanted(credential, now))
+            && !store.is_revoked(&credential.serial_hex()).await?
+        {
             return Ok(credential);
         }
-        let place = format!(
-            "organization/{}",
-            hex::encode(&sha256(name.as_bytes())[..16])
-        );
+        let place = organization_place(name);
         let mut found = match store.find_credential(&place).await? {
             Some(sealed) => Some(Kept::decrypt(secrets, &place, &sealed)?.credential()?),
             None => None,
         };
-        if found
-            .as_ref()
-            .is_none_or(|credential| !is_fresh(credential, now))
-        {
+        let is_usable = match &found {
+            None => false,
+            Some(kept) => {
+                self.is_wanted(kept, now) && !store.is_revoked(&kept.serial_hex()).await?
+            }
+        };
+        if !is_usable {
             let subject = Subject::Organization {
                 name,
                 credit_code: None,
@@ -161,7 +342,7 @@ impl Keys {
             };
             let made = self
                 .authority
-                .issue(subject, KeyAlgorithm::Rsa2048, validity)?;
+                .certify(subject, self.new_key().await?, validity)?;
             let sealed = Kept::new(&made.to_pkcs8()?, made.chain()).encrypt(secrets, &place)?;
             found = Some(if found.is_some() {
                 store.replace_credential(&place, sealed, now).await?;
@@ -183,6 +364,14 @@ impl Keys {
         Ok(credential)
     }
 
+    /// Whether an organization's key may still be used: its certificate is valid for another month, and both are what the
+    /// configuration wants.
+    fn is_wanted(&self, credential: &Credential, now: UtcMillis) -> bool {
+        credential.validity().not_after > now + YEAR / 12
+            && credential.algorithm() == self.organization_suite
+            && credential.chain().last().map(Vec::as_slice) == Some(self.authority.certificate())
+    }
+
     /// The key of our own timestamp authority: the one that is kept, or a new one.
     pub(crate) async fn timestamp_authority(
         &self,
@@ -190,7 +379,7 @@ impl Keys {
         secrets: &Secrets,
         now: UtcMillis,
     ) -> Result<Credential, KeyError> {
-        const NAME: &str = "timestamp-authority";
+        const NAME: &str = TIMESTAMP_AUTHORITY;
         let sealed = match store.find_credential(NAME).await? {
             Some(sealed) => sealed,
             None => {
@@ -201,9 +390,7 @@ impl Keys {
                     not_before: now - SLACK,
                     not_after: now + TIMESTAMP_YEARS * YEAR,
                 };
-                let made = self
-                    .authority
-                    .issue(subject, KeyAlgorithm::P256, validity)?;
+                let made = self.authority.issue(subject, self.person_suite, validity)?;
                 let kept = Kept::new(&made.to_pkcs8()?, made.chain());
                 store
                     .keep_credential(NAME, kept.encrypt(secrets, NAME)?, now)
@@ -211,6 +398,44 @@ impl Keys {
             }
         };
         Ok(Kept::decrypt(secrets, NAME, &sealed)?.credential()?)
+    }
+
+    /// The certificates whose keys are kept here: the authority's, our timestamp authority's, organizations'. Of the last
+    /// those that were replaced are gone.
+    pub(crate) async fn certificates(
+        &self,
+        store: &Store,
+        secrets: &Secrets,
+    ) -> Result<Vec<KeptCertificate>, KeyError> {
+        let mut found = vec![KeptCertificate {
+            of: CertificateOf::Authority,
+            subject: self.authority.subject(),
+            validity: self.authority.validity(),
+        }];
+        for (name, sealed) in store.credentials().await? {
+            let of = match name.as_str() {
+                TIMESTAMP_AUTHORITY => CertificateOf::Timestamps,
+                name if name.starts_with(ORGANIZATION) => CertificateOf::Organization,
+                _ => continue,
+            };
+            let credential = Kept::decrypt(secrets, &name, &sealed)?.credential()?;
+            found.push(KeptCertificate {
+                of,
+                subject: credential.subject(),
+                validity: credential.validity(),
+            });
+        }
+        found.extend(
+            self.operator
+                .opened()
+                .map(|(_, credential)| KeptCertificate {
+                    of: CertificateOf::Operator,
+                    subject: credential.subject(),
+                    validity: credential.validity(),
+                }),
+        );
+        found.sort_by_key(|kept| (kept.of, kept.validity.not_after));
+        Ok(found)
     }
 
     /// A key for one person and one flow.
@@ -229,9 +454,31 @@ impl Keys {
                 name,
                 flow: flow.as_str(),
             },
-            KeyAlgorithm::P256,
+            self.person_suite,
             validity,
         )
+    }
+}
+
+/// Under which name the authority of a suite is in the store.
+fn authority_place(suite: KeyAlgorithm) -> String {
+    match suite {
+        KeyAlgorithm::P256 => "authority".to_owned(),
+        other => format!("authority/{other}"),
+    }
+}
+
+/// Under which name an organization's key is in the store.
+fn organization_place(name: &str) -> String {
+    let digest = sha256(name.as_bytes());
+    format!("{ORGANIZATION}{}", hex::encode(&digest[..16]))
+}
+
+impl App {
+    /// The certificates whose keys are kept here, and until when they are valid.
+    pub(crate) async fn certificates(&self) -> Result<Vec<KeptCertificate>, Problem> {
+        let found = self.0.keys.certificates(self.store(), self.secrets()).await;
+        found.map_err(|error| Problem::internal("the keys that are kept cannot be read", &error))
     }
 }
 
@@ -265,11 +512,6 @@ impl Kept {
     fn credential(&self) -> Result<Credential, SignError> {
         Credential::from_pkcs8(&self.key(), self.chain())
     }
-}
-
-/// Whether a key may still be used: its certificate is valid for another month.
-fn is_fresh(credential: &Credential, now: UtcMillis) -> bool {
-    credential.validity().not_after > now + YEAR / 12
 }
 
 impl fmt::Debug for Keys {

@@ -63,6 +63,15 @@ impl TestApp {
         }
     }
 
+    /// Stops the server and starts another one in the same folder, with other settings.
+    pub(crate) async fn restart_with(mut self, set: impl FnOnce(&mut Config)) -> Self {
+        let mut config = self.app().config().clone();
+        set(&mut config);
+        self.server.take().unwrap().stop().await;
+        self.server = Some(Server::start(config, None).await.unwrap());
+        self
+    }
+
     pub(crate) fn app(&self) -> &App {
         self.server.as_ref().unwrap().app()
     }
@@ -79,6 +88,11 @@ impl TestApp {
     /// A channel of this name, with a receiver that answers `000`.
     pub(crate) async fn channel(&self, name: &str) -> Channel {
         Channel::start(self, name, Schedule::new([50, 50, 50]).unwrap()).await
+    }
+
+    /// As [`TestApp::channel`], with other waits before the retries.
+    pub(crate) async fn channel_with(&self, name: &str, schedule: Schedule) -> Channel {
+        Channel::start(self, name, schedule).await
     }
 
     /// The signer of this name, with the link of the newest flow.

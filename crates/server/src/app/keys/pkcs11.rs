@@ -1,0 +1,202 @@
+//! Keys in hardware modules, through the module's PKCS#11 library (OASIS PKCS #11 2.40): the key never leaves the module.
+//!
+//! Where the key is and what its PIN is, the operator says; what is signed with it is no business of this file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use aws_lc_rs::digest::{SHA256, SHA384, digest};
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use cryptoki::types::AuthPin;
+use sealpost_pdf::{ExternalKey, ExternalKeyError, KeyAlgorithm, pki};
+use thiserror::Error as ErrorTrait;
+
+/// Why a key in a module cannot be used.
+#[derive(Debug, ErrorTrait)]
+pub(crate) enum ModuleError {
+    /// The library cannot be loaded, or refused an operation.
+    #[error("the PKCS#11 module refused or cannot be loaded")]
+    Module(#[from] Error),
+    /// No token has the label.
+    #[error("no token is labelled {0:?}")]
+    NoToken(String),
+    /// The token holds no such object, or several.
+    #[error("the token holds {found} {what} of that label and id, and one is needed")]
+    NotOne {
+        /// How many there are.
+        found: usize,
+        /// Of what.
+        what: &'static str,
+    },
+    /// PKCS#11 has no way to sign with the algorithm.
+    #[error("PKCS#11 has no mechanism for {0}")]
+    Algorithm(KeyAlgorithm),
+    /// The key's signature has no form that is known.
+    #[error("the module's signature has no form that is known")]
+    Signature(#[source] sealpost_pdf::SignError),
+}
+
+/// Which key of which token.
+pub(crate) struct Wanted {
+    /// The module's library.
+    pub(crate) module: PathBuf,
+    /// The token's label.
+    pub(crate) token: String,
+    /// The key's label (`CKA_LABEL`).
+    pub(crate) label: Option<String>,
+    /// The key's id (`CKA_ID`).
+    pub(crate) id: Option<Vec<u8>>,
+    /// The user's PIN.
+    pub(crate) pin: AuthPin,
+}
+
+/// A key of a token, and the session in which it signs.
+pub(crate) struct ModuleKey {
+    wanted: Wanted,
+    session: Mutex<Option<Open>>,
+}
+
+struct Open {
+    session: Session,
+    key: ObjectHandle,
+}
+
+impl ModuleKey {
+    /// Logs in to the token and finds the key.
+    pub(crate) fn open(wanted: Wanted) -> Result<Self, ModuleError> {
+        let open = Open::new(&wanted)?;
+        Ok(Self {
+            wanted,
+            session: Mutex::new(Some(open)),
+        })
+    }
+
+    /// The certificate in DER that the token keeps under the key's id.
+    pub(crate) fn certificate(&self) -> Result<Vec<u8>, ModuleError> {
+        self.with_session(|open| {
+            let mut template = vec![Attribute::Class(ObjectClass::CERTIFICATE)];
+            let wanted = open
+                .session
+                .get_attributes(open.key, &[AttributeType::Id])?;
+            template.extend(wanted);
+            let found = only(&open.session, &template, "certificates")?;
+            let value = open
+                .session
+                .get_attributes(found, &[AttributeType::Value])?;
+            let value = value.into_iter().find_map(|attribute| match attribute {
+                Attribute::Value(der) => Some(der),
+                _ => None,
+            });
+            value.ok_or(ModuleError::NotOne {
+                found: 0,
+                what: "certificates",
+            })
+        })
+    }
+
+    /// Uses the session; one that fails may have died with its token, so it is replaced and the work tried once more.
+    fn with_session<T>(
+        &self,
+        work: impl Fn(&Open) -> Result<T, ModuleError>,
+    ) -> Result<T, ModuleError> {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = session.as_ref() {
+            match work(open) {
+                Err(ModuleError::Module(error)) => {
+                    tracing::warn!(%error, "a session with a hardware module is made anew");
+                }
+                done => return done,
+            }
+        }
+        // The old one is closed first: a module may have room for one alone.
+        *session = None;
+        let open = Open::new(&self.wanted)?;
+        let done = work(&open);
+        *session = Some(open);
+        done
+    }
+}
+
+impl ExternalKey for ModuleKey {
+    fn sign(&self, algorithm: KeyAlgorithm, message: &[u8]) -> Result<Vec<u8>, ExternalKeyError> {
+        // Modules digest for RSA; for ECDSA the older of them want the digest.
+        let (mechanism, input) = match algorithm {
+            KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
+                (Mechanism::Sha256RsaPkcs, message.to_vec())
+            }
+            KeyAlgorithm::P256 => (Mechanism::Ecdsa, digest(&SHA256, message).as_ref().to_vec()),
+            KeyAlgorithm::P384 => (Mechanism::Ecdsa, digest(&SHA384, message).as_ref().to_vec()),
+            other => return Err(ModuleError::Algorithm(other).into()),
+        };
+        let signature =
+            self.with_session(|open| Ok(open.session.sign(&mechanism, open.key, &input)?))?;
+        match algorithm {
+            KeyAlgorithm::P256 | KeyAlgorithm::P384 => {
+                let encoded = pki::ecdsa_signature(&signature);
+                Ok(encoded.map_err(ModuleError::Signature)?)
+            }
+            _ => Ok(signature),
+        }
+    }
+}
+
+impl Open {
+    fn new(wanted: &Wanted) -> Result<Self, ModuleError> {
+        let module = module(&wanted.module)?;
+        let mut token = None;
+        for slot in module.get_slots_with_initialized_token()? {
+            if module.get_token_info(slot)?.label() == wanted.token {
+                token = Some(slot);
+            }
+        }
+        let token = token.ok_or_else(|| ModuleError::NoToken(wanted.token.clone()))?;
+        let session = module.open_ro_session(token)?;
+        match session.login(UserType::User, Some(&wanted.pin)) {
+            // Logging in is for all of a process's sessions with a token at once.
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY)];
+        let label = wanted.label.as_ref();
+        template.extend(label.map(|label| Attribute::Label(label.clone().into_bytes())));
+        template.extend(wanted.id.clone().map(Attribute::Id));
+        let key = only(&session, &template, "private keys")?;
+        Ok(Self { session, key })
+    }
+}
+
+/// The one object that fits.
+fn only(
+    session: &Session,
+    template: &[Attribute],
+    what: &'static str,
+) -> Result<ObjectHandle, ModuleError> {
+    match session.find_objects(template)?[..] {
+        [one] => Ok(one),
+        ref other => Err(ModuleError::NotOne {
+            found: other.len(),
+            what,
+        }),
+    }
+}
+
+/// The module of a library. It is loaded and initialized once for the whole process, as the standard wants it, and stays.
+fn module(path: &Path) -> Result<Pkcs11, ModuleError> {
+    static MODULES: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
+    let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(module) = modules.get(path) {
+        return Ok(module.clone());
+    }
+    let module = Pkcs11::new(path)?;
+    match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    modules.insert(path.to_owned(), module.clone());
+    Ok(module)
+}
