@@ -81,6 +81,9 @@ fn certificate_row(words: &Words<'_>, kept: KeptCertificate) -> CertificateRow {
             CertificateOf::Authority => words.say("内置证书机构", "Built-in authority"),
             CertificateOf::Timestamps => words.say("时间戳服务", "Timestamp authority"),
             CertificateOf::Organization => words.say("机构", "Organization"),
+            CertificateOf::Operator => {
+                words.say("机构（自有证书）", "Organization (own certificate)")
+            }
             CertificateOf::Operator => words.say("自有密钥", "Own key"),
         },
         subject: kept.subject,
@@ -199,9 +202,7 @@ pub(crate) async fn keep_seal(
             "This form is no longer valid. Go back, reload and try again.",
         ));
     }
-    signed.permit(Role::Administrator)?;
     let label = text("label");
-    signed.log(&app, "seal.add", None, Some(label)).await?;
     let kept = async {
         if !(1..=LABEL_CHARS).contains(&label.chars().count()) {
             let message = format!("it must have 1 to {LABEL_CHARS} characters");
@@ -224,16 +225,9 @@ pub(crate) async fn keep_seal(
             )?
             .into(),
         };
-        let channel = match some("channel") {
-            Some(id) => Some(
-                app.find_channel(&id)
-                    .await?
-                    .ok_or_else(|| Problem::not_found("channel"))?,
-            ),
-            None => None,
-        };
-        let owner = channel.as_ref().map(|channel| channel.id.as_str());
-        app.add_seal(owner, label, &wanted).await
+        let operate = app.operate(&signed.principal);
+        let channel = some("channel");
+        operate.add_seal(channel.as_deref(), label, &wanted).await
     };
     kept.await.map_err(|problem| signed.problem(&problem))?;
     Ok(Redirect::to("/console/signing?done=kept").into_response())
@@ -270,13 +264,9 @@ pub(crate) async fn remove_seal(
     action: Action,
 ) -> Result<Response, Response> {
     let signed = &action.signed;
-    signed.permit(Role::Administrator)?;
-    signed.log(&app, "seal.remove", Some(&id), None).await?;
-    match app.remove_seal(&id).await {
-        Ok(true) => Ok(Redirect::to("/console/signing?done=removed").into_response()),
-        Ok(false) => Err(signed.problem(&Problem::not_found("seal"))),
-        Err(problem) => Err(signed.problem(&problem)),
-    }
+    let removed = app.operate(&signed.principal).remove_seal(&id).await;
+    removed.map_err(|problem| signed.problem(&problem))?;
+    Ok(Redirect::to("/console/signing?done=removed").into_response())
 }
 
 /// `GET /console/signing/receipt.png`: the receipt's template, with a sample's words in it.
