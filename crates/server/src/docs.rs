@@ -148,6 +148,9 @@ fn render_schema(page: &mut String, schema: &Value) {
     if !schema["description"].is_null() {
         write!(page, "<p>{}</p>", escaped(text(&schema["description"]))).ok();
     }
+    for part in elements(&schema["allOf"]) {
+        render_schema(page, part);
+    }
     if schema["properties"].is_null() {
         return;
     }

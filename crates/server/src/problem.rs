@@ -7,7 +7,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, StatusCode};
 use sealpost_contract::UtcMillis;
@@ -304,15 +304,6 @@ impl Problem {
     pub(crate) fn seconds_until(at: UtcMillis, now: UtcMillis) -> u32 {
         let seconds = at.saturating_sub(now).max(1).saturating_add(999) / 1000;
         u32::try_from(seconds).unwrap_or(u32::MAX)
-    }
-
-    /// Keeps the `allow` header of an answer that this problem replaces.
-    #[must_use]
-    pub fn allow(mut self, allow: Option<&HeaderValue>) -> Self {
-        if let Some(allow) = allow {
-            self.0.headers.insert(ALLOW, allow.clone());
-        }
-        self
     }
 
     /// The kind.

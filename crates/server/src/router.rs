@@ -92,6 +92,11 @@ pub(crate) fn api() -> Vec<Route> {
         route("get",  "/v1/operator/keys", get(operator::operators::list_keys)),
         route("post", "/v1/operator/keys", post(operator::operators::add_key)),
         route("post", "/v1/operator/keys/{id}/revoke", post(operator::operators::revoke_key)),
+        route("get",  "/v1/operator/seals", get(operator::seals::list_seals)),
+        route("post", "/v1/operator/seals", post(operator::seals::create_seal)),
+        route("delete", "/v1/operator/seals/{id}", delete(operator::seals::remove_seal)),
+        route("get",  "/v1/operator/seals/{id}/preview.png", get(operator::seals::preview_seal)),
+        route("get",  "/v1/operator/certificates", get(operator::seals::list_certificates)),
         route("get",  "/v1/operator/audit", get(operator::operators::list_audit)),
         route("get",  "/s/{token}", get(pages::signing::show)),
         route("get",  "/s/{token}/pages/{page}", get(pages::signing::page_image)),
@@ -112,24 +117,27 @@ pub(crate) fn api() -> Vec<Route> {
 
 /// Everything that this server answers: the API, the pages, and problems for the rest.
 pub(crate) fn router(app: App) -> Router {
-    api()
+    let inner = api()
         .into_iter()
         .fold(Router::new(), |router, route| {
             router.route(route.path, route.handler)
         })
         .merge(pages::routes())
         .fallback(unknown_path)
-        .layer(axum::middleware::map_response(wrong_method))
         .layer(CatchPanicLayer::custom(frame::panicked))
         .layer(from_fn_with_state(app.clone(), frame::around))
-        .with_state(app)
+        .with_state(app);
+    // A router writes `allow` after all of its own layers, so what reads it stands around the whole router.
+    Router::new()
+        .fallback_service(inner)
+        .layer(axum::middleware::map_response(wrong_method))
 }
 
 async fn unknown_path(_: Request) -> Problem {
     Problem::not_found("path")
 }
 
-/// axum answers a method that a path does not take with an empty 405; this makes it a problem and keeps `allow`.
+/// axum answers a method that a path does not take with an empty 405; this makes it a problem and keeps the headers.
 async fn wrong_method(response: Response) -> Response {
     if response.status() != StatusCode::METHOD_NOT_ALLOWED
         || response.headers().contains_key(http::header::CONTENT_TYPE)
@@ -138,10 +146,16 @@ async fn wrong_method(response: Response) -> Response {
     }
     let allow = response.headers().get(ALLOW);
     let detail = match allow.and_then(|allow| allow.to_str().ok()) {
-        Some(methods) => format!("This path takes {methods}."),
+        Some(methods) => format!("This path takes {}.", methods.replace(',', ", ")),
         None => "This path does not take this method.".to_owned(),
     };
-    Problem::new(Kind::MethodNotAllowed, detail)
-        .allow(allow)
-        .into_response()
+    let mut problem = Problem::new(Kind::MethodNotAllowed, detail).into_response();
+    for (name, value) in response.headers() {
+        problem
+            .headers_mut()
+            .entry(name)
+            .or_insert_with(|| value.clone());
+    }
+    problem.headers_mut().remove(http::header::CONTENT_LENGTH);
+    problem
 }

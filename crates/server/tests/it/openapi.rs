@@ -11,6 +11,9 @@ fn misfits(document: &Value, schema: &Value, value: &Value, path: &str) -> Vec<S
         let target = document.pointer(reference.trim_start_matches('#'));
         return misfits(document, target.unwrap(), value, path);
     }
+    if let Some(parts) = schema["allOf"].as_array() {
+        return misfits(document, &together(document, parts), value, path);
+    }
     let mut wrong = Vec::new();
     let is = |kind: &str| match kind {
         "object" => value.is_object(),
@@ -70,16 +73,49 @@ fn misfits(document: &Value, schema: &Value, value: &Value, path: &str) -> Vec<S
     wrong
 }
 
+/// The document that a server serves of itself.
+pub(crate) struct Document(Value);
+
+impl Document {
+    pub(crate) async fn of(app: &TestApp) -> Self {
+        Self(app.get("/openapi.json").await.json())
+    }
+
+    /// Panics unless the value is what the document says a `schema` is.
+    pub(crate) fn check(&self, what: &str, schema: &str, value: &Value) {
+        let schema = json!({ "$ref": format!("#/components/schemas/{schema}") });
+        let wrong = misfits(&self.0, &schema, value, what);
+        assert!(wrong.is_empty(), "{wrong:#?} in {value:#}");
+    }
+}
+
+/// The objects of an `allOf` as one, so that a member counts as described whichever of them describes it.
+fn together(document: &Value, parts: &[Value]) -> Value {
+    let mut whole = json!({ "type": "object", "properties": {}, "required": [] });
+    for part in parts {
+        let part = match part["$ref"].as_str() {
+            Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+            None => part,
+        };
+        for (name, member) in part["properties"].as_object().unwrap() {
+            whole["properties"][name] = member.clone();
+        }
+        for needed in part["required"].as_array().into_iter().flatten() {
+            whole["required"]
+                .as_array_mut()
+                .unwrap()
+                .push(needed.clone());
+        }
+    }
+    whole
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_are_what_the_document_says() {
     let app = TestApp::start().await;
     let channel = app.channel("lianjia").await;
-    let document = app.get("/openapi.json").await.json();
-    let check = |what: &str, schema: &str, value: &Value| {
-        let schema = json!({ "$ref": format!("#/components/schemas/{schema}") });
-        let wrong = misfits(&document, &schema, value, what);
-        assert!(wrong.is_empty(), "{wrong:#?} in {value:#}");
-    };
+    let document = Document::of(&app).await;
+    let check = |what: &str, schema: &str, value: &Value| document.check(what, schema, value);
 
     // One flow of each end, and one that waits.
     let completed = channel.create_flow(receipt()).await;
@@ -146,6 +182,10 @@ async fn answers_are_what_the_document_says() {
         "CallbackRecord",
         &channel.callback_in(&elsewhere, "failed").await,
     );
+
+    let since = json!({ "since": "2020-01-01T00:00:00Z" });
+    let redelivery = channel.post("/v1/callbacks/redeliver", &since).await.json();
+    check("redelivery", "Redelivery", &redelivery);
 
     check("ready", "Readiness", &app.get("/readyz").await.json());
     let file = channel

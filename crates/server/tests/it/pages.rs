@@ -2,10 +2,16 @@
 
 mod accessibility;
 mod browser;
+mod buyer;
 mod code;
 mod console;
 mod cut;
+mod document;
+mod mail;
+mod oidc;
+mod provider;
 mod reminders;
 mod signing;
+mod typed;
 mod unhappy;
 mod verify;
