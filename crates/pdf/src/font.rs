@@ -19,6 +19,9 @@ pub(crate) struct Font {
     /// The file itself.
     pub(crate) bytes: &'static [u8],
     face: ttf_parser::Face<'static>,
+    /// Number and advance of the glyph of each character of the basic plane, which is looked up a thousand times for a receipt;
+    /// the number 0 for none.
+    basic: Vec<(GlyphId, f32)>,
     /// The handle that is embedded in a document.
     pub(crate) embedded: krilla::text::Font,
 }
@@ -45,7 +48,7 @@ pub(crate) struct Glyph {
 
 /// The first character of `text` that no font of ours can draw.
 pub(crate) fn missing_glyph(text: &str) -> Option<char> {
-    text.chars().find(|&c| TEXT.face.glyph_index(c).is_none())
+    text.chars().find(|&c| TEXT.find_glyph(c).is_none())
 }
 
 impl Face {
@@ -64,27 +67,48 @@ impl Face {
 
 impl Font {
     fn new(bytes: &'static [u8]) -> Self {
+        let face = ttf_parser::Face::parse(bytes, 0).expect("the font compiled in is sound");
+        let basic = (0..=u32::from(u16::MAX))
+            .map(|code| {
+                let id = char::from_u32(code).and_then(|character| face.glyph_index(character));
+                let id = id.unwrap_or(GlyphId(0));
+                (id, advance(&face, id))
+            })
+            .collect();
         Font {
             bytes,
-            face: ttf_parser::Face::parse(bytes, 0).expect("the font compiled in is sound"),
+            face,
+            basic,
             embedded: krilla::text::Font::new(bytes.into(), 0)
                 .expect("the font compiled in is sound"),
         }
     }
 
     fn find_glyph(&'static self, character: char) -> Option<Glyph> {
-        Some(self.glyph(self.face.glyph_index(character)?))
+        match self.basic.get(character as usize) {
+            Some((GlyphId(0), _)) => None,
+            Some(&(id, advance)) => Some(Glyph {
+                font: self,
+                id,
+                advance,
+            }),
+            None => Some(self.glyph(self.face.glyph_index(character)?)),
+        }
     }
 
     fn glyph(&'static self, id: GlyphId) -> Glyph {
-        let units = f32::from(self.face.units_per_em());
-        let advance = f32::from(self.face.glyph_hor_advance(id).unwrap_or(0)) / units;
         Glyph {
             font: self,
             id,
-            advance,
+            advance: advance(&self.face, id),
         }
     }
+}
+
+/// In ems.
+fn advance(face: &ttf_parser::Face<'_>, id: GlyphId) -> f32 {
+    let units = f32::from(face.units_per_em());
+    f32::from(face.glyph_hor_advance(id).unwrap_or(0)) / units
 }
 
 impl Glyph {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
+use flate2::{Compression, write::ZlibEncoder};
 
 use super::{SignError, number};
 use crate::{
@@ -24,7 +25,7 @@ const MAX_PIXELS: usize = 4 << 20;
 
 /// How many compressed contents are remembered, and of at most how many bytes each.
 const MAX_REMEMBERED: usize = 128;
-const MAX_REMEMBERED_BYTES: usize = 64 * 1024;
+const MAX_REMEMBERED_BYTES: usize = 256 * 1024;
 
 /// Adds the picture; `rotation` is that of the page it goes on (0, 90, 180 or 270), against which it is turned so that it
 /// stands upright on the screen.
@@ -60,7 +61,7 @@ pub(crate) fn add(
         number(picture.width_pt)?,
         number(picture.height_pt)?,
     );
-    Ok(increment.add_stream(&dict, &deflated_content(&picture.content)))
+    Ok(increment.add_stream(&dict, &remembered(&picture.content, Compression::best())))
 }
 
 /// Adds an image, with a soft mask when a pixel of it is not opaque.
@@ -78,42 +79,87 @@ fn add_image(increment: &mut Increment<'_, '_>, image: &RgbaImage) -> Result<Id,
             limit: pixels * 4,
         });
     }
-    let size = format!(
-        "/Type /XObject /Subtype /Image /Width {} /Height {} /BitsPerComponent 8",
-        image.width, image.height
-    );
-    let opacity: Vec<u8> = image.pixels.chunks_exact(4).map(|pixel| pixel[3]).collect();
-    let mask = if opacity.iter().all(|&alpha| alpha == u8::MAX) {
-        String::new()
-    } else {
-        let dict = format!("{size} /ColorSpace /DeviceGray /Filter /FlateDecode");
-        format!(
-            " /SMask {}",
-            increment.add_stream(&dict, &deflate(&opacity))
-        )
+    let mask = match opacity(image) {
+        None => String::new(),
+        Some((bits, opacity)) => {
+            let dict = format!(
+                "{} /BitsPerComponent {bits} /ColorSpace /DeviceGray /Filter /FlateDecode",
+                head(image.width, image.height)
+            );
+            format!(
+                " /SMask {}",
+                increment.add_stream(&dict, &image_deflated(&opacity))
+            )
+        }
     };
-    let colours: Vec<u8> = image
-        .pixels
-        .chunks_exact(4)
-        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
-        .collect();
-    let dict = format!("{size} /ColorSpace /DeviceRGB{mask} /Filter /FlateDecode");
-    Ok(increment.add_stream(&dict, &deflate(&colours)))
+    let (width, height, colours) = colours(image);
+    let dict = format!(
+        "{} /BitsPerComponent 8 /ColorSpace /DeviceRGB{mask} /Filter /FlateDecode",
+        head(width, height)
+    );
+    Ok(increment.add_stream(&dict, &image_deflated(&colours)))
 }
 
-/// Fast rather than small: packing a seal with the default costs more than signing, and saves a kilobyte.
-/// The content compressed. A seal is compressed once and then put on thousands of documents, and compressing it takes several
+/// An operator's picture of a seal is large and comes again, a signature by hand is small and does not.
+fn image_deflated(data: &[u8]) -> Arc<[u8]> {
+    const LARGE: usize = 256 * 1024;
+    if data.len() < LARGE {
+        deflate(data, Compression::best()).into()
+    } else {
+        remembered(data, Compression::default())
+    }
+}
+
+fn head(width: u32, height: u32) -> String {
+    format!("/Type /XObject /Subtype /Image /Width {width} /Height {height}")
+}
+
+/// How opaque the pixels are, and in how many bits each: four do for what has sixteen steps, as signatures have. `None` if all
+/// are opaque.
+fn opacity(image: &RgbaImage) -> Option<(u8, Vec<u8>)> {
+    const STEP: u8 = u8::MAX / 15;
+    let alphas = || image.pixels.chunks_exact(4).map(|pixel| pixel[3]);
+    if alphas().all(|alpha| alpha == u8::MAX) {
+        return None;
+    }
+    if !alphas().all(|alpha| alpha % STEP == 0) {
+        return Some((8, alphas().collect()));
+    }
+    let rows = image.pixels.chunks_exact(image.width as usize * 4);
+    let packed = rows.flat_map(|row| {
+        // Each row begins with a new byte.
+        row.chunks(8).map(|two| {
+            let nibble = |at: usize| two.get(at).map_or(0, |alpha| alpha / STEP);
+            nibble(3) << 4 | nibble(7)
+        })
+    });
+    Some((4, packed.collect()))
+}
+
+/// The colours: of all pixels, or a single one where all that is seen has the same, which is laid under the whole mask.
+fn colours(image: &RgbaImage) -> (u32, u32, Vec<u8>) {
+    let colour = |pixel: &[u8]| [pixel[0], pixel[1], pixel[2]];
+    let pixels = image.pixels.chunks_exact(4);
+    let mut seen = pixels.clone().filter(|pixel| pixel[3] > 0).map(colour);
+    let first = seen.next().unwrap_or_default();
+    if seen.all(|other| other == first) {
+        return (1, 1, first.to_vec());
+    }
+    (image.width, image.height, pixels.flat_map(colour).collect())
+}
+
+/// Data compressed. A seal is compressed once and then put on thousands of documents, and compressing it takes several
 /// times as long as everything else about a signature; so the last few are remembered, by their digest.
-fn deflated_content(content: &[u8]) -> Arc<[u8]> {
+fn remembered(data: &[u8], level: Compression) -> Arc<[u8]> {
     type Remembered = HashMap<[u8; 32], Arc<[u8]>>;
     static REMEMBERED: LazyLock<Mutex<Remembered>> = LazyLock::new(Mutex::default);
     let mut key = [0; 32];
-    key.copy_from_slice(digest(&SHA256, content).as_ref());
+    key.copy_from_slice(digest(&SHA256, data).as_ref());
     let remembered = || REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(found) = remembered().get(&key) {
         return Arc::clone(found);
     }
-    let made: Arc<[u8]> = deflate(content).into();
+    let made: Arc<[u8]> = deflate(data, level).into();
     if made.len() <= MAX_REMEMBERED_BYTES {
         let mut remembered = remembered();
         if remembered.len() >= MAX_REMEMBERED {
@@ -124,8 +170,8 @@ fn deflated_content(content: &[u8]) -> Arc<[u8]> {
     made
 }
 
-fn deflate(data: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(2));
+fn deflate(data: &[u8], level: Compression) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), level);
     // Writing to a vector cannot fail.
     let _ = encoder.write_all(data);
     encoder.finish().unwrap_or_default()

@@ -9,6 +9,7 @@ pub(crate) mod checks;
 pub(crate) mod flows;
 pub(crate) mod operators;
 pub(crate) mod overview;
+pub(crate) mod seals;
 
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};

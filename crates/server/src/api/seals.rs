@@ -21,7 +21,7 @@ use crate::web::{Fields, Json, Query};
 pub(crate) const SEAL_BODY: usize = MAX_PICTURE / 3 * 4 + MIB;
 
 /// The width of a preview unless another is asked for, in pixels.
-const PREVIEW: u32 = 600;
+pub(crate) const PREVIEW: u32 = 600;
 
 /// `POST /v1/seals`
 pub(crate) async fn create_seal(

@@ -8,6 +8,7 @@ mod callbacks;
 mod channels;
 mod flows;
 mod operators;
+mod seals;
 
 use sealpost_contract::UtcMillis;
 use sealpost_flow::Actor;

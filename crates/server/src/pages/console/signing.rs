@@ -84,7 +84,6 @@ fn certificate_row(words: &Words<'_>, kept: KeptCertificate) -> CertificateRow {
             CertificateOf::Operator => {
                 words.say("机构（自有证书）", "Organization (own certificate)")
             }
-            CertificateOf::Operator => words.say("自有密钥", "Own key"),
         },
         subject: kept.subject,
         from: words.date(kept.validity.not_before),
