@@ -1,18 +1,27 @@
 // The surface a signature is drawn on.
 //
 // Keeps the strokes as points, so that undo, another screen size and the final picture all come from the same data. A line
-// is wider where the hand is slow or presses, as ink is. Knows nothing of the page around it; sign.js does.
+// is wider where the hand is slow or presses, as ink is. Whoever cannot draw moves the pen with the keyboard. Knows nothing
+// of the page around it; sign.js does.
 'use strict';
 
 window.SealpostPad = class {
   // `rotated()` says whether the canvas is shown turned by 90 degrees (see .pad in sign.css); `changed()` is called after
-  // every stroke, undo and clear.
-  constructor(canvas, { rotated, changed }) {
+  // every stroke, undo and clear; `penned(down)` when the keyboard puts the pen down or lifts it. `pen` is the element that
+  // shows where that pen is.
+  constructor(canvas, { rotated, changed, penned, pen }) {
     this.canvas = canvas;
     this.rotated = rotated;
     this.changed = changed;
+    this.penned = penned;
+    this.pen = pen;
     this.strokes = [];
     this.current = null;
+    canvas.addEventListener('keydown', (event) => this.#key(event));
+    canvas.addEventListener('blur', () => {
+      this.#lift();
+      this.pen.hidden = true;
+    });
     canvas.addEventListener('pointerdown', (event) => this.#begin(event));
     canvas.addEventListener('pointermove', (event) => this.#move(event));
     for (const kind of ['pointerup', 'pointercancel', 'lostpointercapture']) {
@@ -110,6 +119,52 @@ window.SealpostPad = class {
     return canvas.toDataURL('image/png');
   }
 
+  // The arrows move the pen, the space bar puts it down and lifts it, backspace takes the last stroke back.
+  #key(event) {
+    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (event.ctrlKey || event.metaKey || event.altKey || (this.current && this.pointer !== 'keys')) return;
+    if (way) {
+      const pace = event.shiftKey ? 24 : 8;
+      const spot = this.spot || { x: this.width * 0.2, y: this.height * 0.5 };
+      this.spot = {
+        x: Math.max(4, Math.min(this.width - 4, spot.x + way[0] * pace)),
+        y: Math.max(4, Math.min(this.height - 4, spot.y + way[1] * pace)),
+      };
+      if (this.current) this.#point(this.spot.x, this.spot.y, event.timeStamp, 0.5);
+    } else if (event.key === ' ') {
+      if (this.current) this.#lift();
+      else {
+        this.spot ||= { x: this.width * 0.2, y: this.height * 0.5 };
+        this.pointer = 'keys';
+        this.current = [];
+        this.strokes.push(this.current);
+        this.#point(this.spot.x, this.spot.y, event.timeStamp, 0.5);
+        this.penned(true);
+      }
+    } else if (event.key === 'Backspace' && !this.current) {
+      this.undo();
+    } else {
+      return;
+    }
+    event.preventDefault();
+    this.#showPen();
+  }
+
+  #lift() {
+    if (!this.current || this.pointer !== 'keys') return;
+    this.current = null;
+    this.#redraw();
+    this.changed();
+    this.penned(false);
+  }
+
+  #showPen() {
+    if (!this.spot) return;
+    this.pen.hidden = false;
+    this.pen.classList.toggle('down', Boolean(this.current));
+    this.pen.style.transform = `translate(${this.spot.x}px, ${this.spot.y}px)`;
+  }
+
   #begin(event) {
     if (this.current || !event.isPrimary || event.button > 0) return;
     event.preventDefault();
@@ -139,18 +194,25 @@ window.SealpostPad = class {
     const turned = this.rotated();
     const x = turned ? event.clientY - box.top : event.clientX - box.left;
     const y = turned ? box.right - event.clientX : event.clientY - box.top;
+    // A finger whose pressure is not measured reports none, a half or all of it.
+    const measured = event.pointerType === 'pen' ? event.pressure > 0 : ![0, 0.5, 1].includes(event.pressure);
+    this.#point(x, y, event.timeStamp, measured && event.pointerType !== 'mouse' ? event.pressure : null);
+  }
+
+  // `pressure` from 0 to 1; null where it is not known and the speed alone decides.
+  #point(x, y, time, pressure) {
     const stroke = this.current;
     const last = stroke[stroke.length - 1];
     if (last && Math.hypot(x - last.x, y - last.y) < 1.2) return;
     if (stroke.length > 4000) return;
     const broad = Math.max(5.5, Math.min(this.width, this.height * 2) / 75);
-    const point = { x, y, t: event.timeStamp, v: 0, w: broad * 0.75 };
+    const point = { x, y, t: time, v: 0, w: broad * 0.75 };
     if (last) {
       // Speed and width both follow slowly, or the line would look knotted.
       const speed = Math.hypot(x - last.x, y - last.y) / Math.max(1, point.t - last.t);
       point.v = last.v * 0.7 + speed * 0.3;
       let wanted = broad * Math.max(0.34, 1 - point.v * 0.26);
-      if (event.pointerType === 'pen' && event.pressure > 0) wanted = broad * (0.3 + event.pressure);
+      if (pressure !== null) wanted = wanted * 0.4 + broad * (0.3 + pressure) * 0.6;
       point.w = last.w * 0.72 + wanted * 0.28;
     }
     stroke.push(point);

@@ -11,7 +11,6 @@
   const kept = `sealpost${base}`;
 
   watchStage();
-  bindViewer();
   if (page.dataset.stage === 'open') bindSigning();
 
   // ---- Dialogs -------------------------------------------------------------------------------------------------------
@@ -55,63 +54,21 @@
     window.setTimeout(look, 1500);
   }
 
-  // ---- Reading the pages closely -------------------------------------------------------------------------------------
-
-  function bindViewer() {
-    const viewer = $('viewer');
-    if (!viewer) return;
-    const image = $('viewer-image');
-    const scroller = $('viewer-scroll');
-    const levels = ['near-1', 'near-2', 'near-3'];
-    let level = 0;
-    const zoom = (to) => {
-      const x = (scroller.scrollLeft + scroller.clientWidth / 2) / Math.max(1, scroller.scrollWidth);
-      const y = (scroller.scrollTop + scroller.clientHeight / 2) / Math.max(1, scroller.scrollHeight);
-      level = Math.max(0, Math.min(levels.length - 1, to));
-      image.className = levels[level];
-      scroller.scrollLeft = x * scroller.scrollWidth - scroller.clientWidth / 2;
-      scroller.scrollTop = y * scroller.scrollHeight - scroller.clientHeight / 2;
-      $('viewer-out').disabled = level === 0;
-      $('viewer-in').disabled = level === levels.length - 1;
-    };
-    for (const button of document.querySelectorAll('[data-zoom]')) {
-      button.addEventListener('click', (event) => {
-        // Enlarged around the spot that was tapped; a key press has no spot and begins at the corner.
-        const box = button.getBoundingClientRect();
-        const x = event.detail ? (event.clientX - box.left) / box.width : 0;
-        const y = event.detail ? (event.clientY - box.top) / box.height : 0;
-        image.width = button.querySelector('img').width;
-        image.height = button.querySelector('img').height;
-        // What is there already is shown until the sharp one has come.
-        const shown = button.querySelector('img').currentSrc;
-        const sharp = new Image();
-        image.src = shown;
-        sharp.addEventListener('load', () => {
-          if (image.src === shown) image.src = sharp.src;
-        });
-        sharp.src = button.dataset.zoom;
-        image.alt = button.dataset.alt;
-        show(viewer);
-        zoom(window.innerWidth < 700 ? 1 : 0);
-        scroller.scrollLeft = x * scroller.scrollWidth - scroller.clientWidth / 2;
-        scroller.scrollTop = y * scroller.scrollHeight - scroller.clientHeight / 2;
-      });
-    }
-    $('viewer-in').addEventListener('click', () => zoom(level + 1));
-    $('viewer-out').addEventListener('click', () => zoom(level - 1));
-    image.addEventListener('click', () => zoom(level === levels.length - 1 ? 0 : level + 1));
-  }
-
   // ---- Signing -------------------------------------------------------------------------------------------------------
 
   function bindSigning() {
     const sheet = { pad: $('pad'), typed: $('typed'), confirm: $('confirm'), reject: $('reject') };
     const upright = window.matchMedia('(orientation: portrait) and (max-width: 640px)');
-    let picture = null;
+    // What is sent: the picture of a drawn signature, or a typed name.
+    let mark = null;
     let cameFrom = sheet.pad;
 
     const pad = new window.SealpostPad($('pad-canvas'), {
       rotated: () => upright.matches,
+      pen: $('pad-pen'),
+      penned: (down) => {
+        $('pad-said').textContent = down ? $('pad-said').dataset.down : $('pad-said').dataset.up;
+      },
       changed: () => {
         $('pad-undo').disabled = pad.empty;
         $('pad-clear').disabled = pad.empty;
@@ -134,48 +91,56 @@
     $('pad-clear').addEventListener('click', () => pad.clear());
     $('pad-done').addEventListener('click', () => {
       hide(sheet.pad);
-      confirm(pad.picture(), sheet.pad);
+      const picture = pad.picture();
+      confirm(picture, { signature_png_base64: picture.slice(picture.indexOf(',') + 1) }, sheet.pad);
     });
 
-    // Typed instead of drawn.
-    $('pad-type').addEventListener('click', () => {
-      hide(sheet.pad);
-      show(sheet.typed);
-      drawTyped();
-    });
-    $('typed-name').addEventListener('input', drawTyped);
-    $('typed-form').addEventListener('submit', (event) => {
-      event.preventDefault();
-      if (!$('typed-name').value.trim()) return;
-      hide(sheet.typed);
-      confirm($('typed-canvas').toDataURL('image/png'), sheet.typed);
-    });
+    // Typed instead of drawn, where the flow allows it: the server writes the name, and what it shows is what will be signed.
+    if (sheet.typed) bindTyped();
 
-    function drawTyped() {
-      const canvas = $('typed-canvas');
-      const context = canvas.getContext('2d');
-      const name = $('typed-name').value.trim();
-      context.clearRect(0, 0, canvas.width, canvas.height);
-      $('typed-done').disabled = !name;
-      const face = getComputedStyle(canvas).fontFamily;
-      let size = 150;
-      do {
-        size -= 6;
-        context.font = `${size}px ${face}`;
-      } while (size > 24 && context.measureText(name).width > canvas.width * 0.84);
-      context.fillStyle = '#10151f';
-      context.textAlign = 'center';
-      context.textBaseline = 'middle';
-      context.setTransform(1, 0, -0.12, 1, canvas.height * 0.06, 0);
-      context.fillText(name, canvas.width / 2, canvas.height / 2);
-      context.setTransform(1, 0, 0, 1, 0, 0);
+    function bindTyped() {
+      const image = $('typed-image');
+      const name = () => $('typed-name').value.trim();
+      let waiting = 0;
+      const write = () => {
+        window.clearTimeout(waiting);
+        $('typed-done').disabled = true;
+        say($('typed-form'), null);
+        if (name()) image.src = `${base}/typed.png?name=${encodeURIComponent(name())}`;
+        else image.removeAttribute('src');
+      };
+      image.addEventListener('load', () => {
+        image.hidden = false;
+        $('typed-done').disabled = false;
+      });
+      // A character that cannot be written, or no connection.
+      image.addEventListener('error', () => {
+        image.hidden = true;
+        say($('typed-form'), navigator.onLine === false ? 'typed_lost' : 'typed_refused');
+      });
+      $('pad-type').addEventListener('click', () => {
+        hide(sheet.pad);
+        show(sheet.typed);
+        write();
+      });
+      $('typed-name').addEventListener('input', () => {
+        window.clearTimeout(waiting);
+        $('typed-done').disabled = true;
+        waiting = window.setTimeout(write, 250);
+      });
+      $('typed-form').addEventListener('submit', (event) => {
+        event.preventDefault();
+        if ($('typed-done').disabled) return;
+        hide(sheet.typed);
+        confirm(image.src, { typed_name: name() }, sheet.typed);
+      });
     }
 
     // Seen in place, agreed to, sent.
-    function confirm(drawn, from) {
-      picture = drawn;
+    function confirm(picture, given, from) {
+      mark = given;
       cameFrom = from;
-      for (const ink of document.querySelectorAll('[data-ink]')) ink.setAttribute('href', drawn);
+      for (const ink of document.querySelectorAll('[data-ink]')) ink.setAttribute('href', picture);
       say($('confirm-form'), null);
       show(sheet.confirm);
     }
@@ -197,7 +162,7 @@
         return;
       }
       // With the language, so that the words agreed to are on record as they were shown.
-      const body = { signature_png_base64: picture.slice(picture.indexOf(',') + 1), consent: document.documentElement.lang };
+      const body = { ...mark, consent: document.documentElement.lang };
       if ($('code')) {
         body.code = $('code').value.trim();
         if (!/^[0-9]{6}$/.test(body.code)) {
@@ -281,7 +246,8 @@
     const outcome = await send(path, body, () => say(form, 'again'));
     if (outcome.settled) {
       keep(null);
-      window.location.replace(window.location.href);
+      // Without the place on the page that a link in it led to: to the same place would be no new page.
+      window.location.replace(window.location.pathname + window.location.search);
       return;
     }
     delete form.dataset.busy;

@@ -1,12 +1,16 @@
 //! Reads the body of `POST /v1/sign-flows`, as JSON or as a form with the PDF beside it, and says all that is wrong with it.
 
+mod place;
+pub(super) mod seal;
+
 use axum::extract::{FromRequest as _, Multipart, Request};
 use bytes::Bytes;
-use sealpost_flow::{Party, Place, limits};
+use sealpost_flow::{Party, limits};
 use sealpost_pdf::Receipt;
+use sealpost_pdf::place::Spot;
 
 use crate::app::App;
-use crate::app::flows::{NewDocument, NewSignFlow, NewSigner};
+use crate::app::flows::{NewDocument, NewSignFlow, NewSigner, SignerSeal};
 use crate::app::notify::Contact;
 use crate::app::paper::MAX_PDF;
 use crate::problem::{FieldError, Kind, Problem};
@@ -97,6 +101,8 @@ fn read_fields(app: &App, mut body: Fields, file: Option<Bytes>) -> Result<NewSi
     }
     let callback_url = read_callback_url(app, &mut body);
     let draft = body.switch("draft");
+    let drawn_only =
+        body.find_word("signatures", &[("drawn_or_typed", false), ("drawn", true)]) == Some(true);
     let receipt_number = match &document {
         Some(NewDocument::Receipt(receipt)) => Some(receipt.number.clone()),
         _ => None,
@@ -117,6 +123,7 @@ fn read_fields(app: &App, mut body: Fields, file: Option<Bytes>) -> Result<NewSi
             signers,
             expires_at,
             callback_url,
+            drawn_only,
             draft,
         }),
         _ => Err(Problem::field("document", "missing", "it is required")),
@@ -189,6 +196,13 @@ fn read_signers(app: &App, body: &mut Fields, placed: bool) -> Vec<NewSigner> {
             );
         }
         let place = read_place(&mut signer, placed);
+        let more = place::find_places(&mut signer, "more_places");
+        let seal = read_seal(&mut signer, &name);
+        let straddle = signer.switch("straddle");
+        if straddle && is_person == Some(true) && seal.is_none() {
+            let message = "a person straddles the pages with a seal, not with a signature";
+            signer.refuse("straddle", "not_permitted", message);
+        }
         let contact = read_contact(&mut signer);
         let code = signer.find_word("verify", &[("link", false), ("code", true)]) == Some(true);
         if code && automatic {
@@ -211,6 +225,9 @@ fn read_signers(app: &App, body: &mut Fields, placed: bool) -> Vec<NewSigner> {
             order: u8::try_from(order).unwrap_or(1),
             party,
             place,
+            more,
+            seal,
+            straddle,
             contact,
             code,
         });
@@ -242,7 +259,19 @@ fn read_contact(signer: &mut Fields) -> Option<Contact> {
     mobile.flatten().or(email.flatten())
 }
 
-fn read_place(signer: &mut Fields, placed: bool) -> Option<Place> {
+/// The seal of a signer; `name` is the signer's.
+fn read_seal(signer: &mut Fields, name: &str) -> Option<SignerSeal> {
+    let mut fields = signer.find_object("seal")?;
+    let seal = if fields.has("id") {
+        fields.find_text("id", 1..=64).map(SignerSeal::Kept)
+    } else {
+        seal::read_seal(&mut fields, Some(name)).map(SignerSeal::Own)
+    };
+    signer.absorb(fields);
+    seal
+}
+
+fn read_place(signer: &mut Fields, placed: bool) -> Option<Spot> {
     if !placed {
         if signer.has("place") {
             signer.find_value("place");
@@ -258,28 +287,7 @@ fn read_place(signer: &mut Fields, placed: bool) -> Option<Place> {
         signer.refuse("place", "missing", "it is required with a PDF");
         return None;
     }
-    let mut place = signer.find_object("place")?;
-    if !place.has("page") {
-        place.refuse("page", "missing", "it is required");
-    }
-    let page = place
-        .find_integer("page", 1..=i64::from(u16::MAX))
-        .unwrap_or(1);
-    let rect = place
-        .find_value("rect")
-        .and_then(|value| serde_json::from_value::<[f32; 4]>(value).ok());
-    if rect.is_none() {
-        place.refuse(
-            "rect",
-            "wrong_type",
-            "it must be a list of four numbers: left, bottom, right, top in points",
-        );
-    }
-    signer.absorb(place);
-    Some(Place {
-        page: u32::try_from(page).unwrap_or(1),
-        rect: rect?,
-    })
+    place::find_place(signer, "place")
 }
 
 fn read_callback_url(app: &App, body: &mut Fields) -> Option<String> {

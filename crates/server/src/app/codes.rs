@@ -1,235 +1,220 @@
-//! Signing codes: six digits, five minutes, five tries; and how often one may be sent. Pure: the moment and the randomness
-//! are arguments. Kept in memory, so that a restart only means that a signer asks for a new one.
+//! Signing codes: six digits, five minutes, five tries; and how often one may be sent.
+//!
+//! The store counts and compares, so that all of this holds across nodes and restarts. It has neither codes nor numbers nor
+//! addresses: they come to it as digests keyed with a secret that is not in the database.
 
-use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use sealpost_contract::{SignFlowId, UtcMillis};
+use sealpost_contract::UtcMillis;
+use sealpost_flow::{Digest, Flow, Message, Route};
+use sealpost_store::{CodeOwner, Counted, NewCode, Rate, StoredFlow, Tried};
 
-use crate::secrets::sha256;
+use super::App;
+use super::details::{Details, KeptContact};
+use super::notify::Notice;
+use super::view::Origin;
+use crate::problem::{FieldError, Kind, Problem};
+use crate::secrets::{Secrets, random};
+
+const SECOND: UtcMillis = 1000;
 
 /// How long a code is good, in milliseconds.
-pub(crate) const VALID: UtcMillis = 5 * 60 * 1000;
+pub(crate) const VALID: UtcMillis = 5 * 60 * SECOND;
 
 /// How often a code may be tried.
 const TRIES: u32 = 5;
 
 /// The least time between two codes for one signer, in milliseconds.
-const PAUSE: UtcMillis = 60 * 1000;
+const PAUSE: UtcMillis = 60 * SECOND;
 
 /// Codes in an hour at most to one contact, and from one address.
-const PER_CONTACT: usize = 5;
-const PER_ADDRESS: usize = 30;
-const HOUR: UtcMillis = 60 * 60 * 1000;
+const PER_CONTACT: u32 = 5;
+const PER_ADDRESS: u32 = 30;
+const HOUR: UtcMillis = 60 * 60 * SECOND;
 
-/// Entries kept at most; beyond, the oldest are forgotten.
-const MOST: usize = 50_000;
-
-/// The codes that are out.
-#[derive(Default)]
-pub(crate) struct Codes(Mutex<Out>);
-
-#[derive(Default)]
-struct Out {
-    pending: HashMap<(SignFlowId, u8), Pending>,
-    /// When codes were sent, by a hash of the contact or by the address.
-    sent: HashMap<[u8; 32], VecDeque<UtcMillis>>,
-}
-
-struct Pending {
-    digits: String,
-    sent_at: UtcMillis,
-    tries: u32,
-}
-
-/// Why no code is sent now.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooOften {
-    /// Seconds until the next may be sent.
-    pub(crate) retry_after: u32,
-}
-
-/// Why a code does not count.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum WrongCode {
-    /// None was sent, or it is older than five minutes, or was tried too often.
-    Gone,
-    /// It is another.
-    Wrong {
-        /// How often it may still be tried.
-        tries_left: u32,
-    },
-}
-
-impl Codes {
-    /// Makes a code for a signer, unless too many were sent.
-    pub(crate) fn issue(
+impl App {
+    /// Makes a code and sends it.
+    pub(super) async fn issue_code(
         &self,
-        signer: (SignFlowId, u8),
-        contact: &str,
-        address: IpAddr,
-        now: UtcMillis,
-        random: u32,
-    ) -> Result<String, TooOften> {
-        let mut out = self.out();
-        if let Some(pending) = out.pending.get(&signer) {
-            wait_until(pending.sent_at + PAUSE, now)?;
-        }
-        let (contact, address) = (
-            sha256(contact.as_bytes()),
-            sha256(address.to_string().as_bytes()),
-        );
-        for (key, most) in [(contact, PER_CONTACT), (address, PER_ADDRESS)] {
-            let sent = out.sent.entry(key).or_default();
-            sent.retain(|at| *at > now - HOUR);
-            if sent.len() >= most
-                && let Some(first) = sent.front()
-            {
-                wait_until(first + HOUR, now)?;
-            }
-        }
-        if out.sent.len() > MOST {
-            out.sent
-                .retain(|_, sent| sent.back().is_some_and(|at| *at > now - HOUR));
-        }
-        if out.pending.len() > MOST {
-            out.pending
-                .retain(|_, pending| pending.sent_at > now - VALID);
-        }
-        for key in [contact, address] {
-            out.sent.entry(key).or_default().push_back(now);
-        }
-        let digits = format!("{:06}", random % 1_000_000);
-        out.pending.insert(
-            signer,
-            Pending {
-                digits: digits.clone(),
-                sent_at: now,
-                tries: 0,
-            },
-        );
-        Ok(digits)
-    }
-
-    /// Checks a code. A right one stays good until it is spent or five minutes are over.
-    pub(crate) fn check(
-        &self,
-        signer: &(SignFlowId, u8),
-        code: &str,
-        now: UtcMillis,
-    ) -> Result<(), WrongCode> {
-        let mut out = self.out();
-        let pending = out
-            .pending
-            .get_mut(signer)
-            .filter(|pending| pending.sent_at > now - VALID && pending.tries < TRIES);
-        let Some(pending) = pending else {
-            return Err(WrongCode::Gone);
+        flow: &Flow,
+        signer: u8,
+        kept: &KeptContact,
+        origin: &Origin,
+    ) -> Result<(), Problem> {
+        let contact = self.open_contact(&flow.id, kept)?;
+        let owner: CodeOwner = (flow.id.clone(), signer);
+        let digits = format!("{:06}", u32::from_be_bytes(random::<4>()?) % 1_000_000);
+        let now = self.now();
+        let of_contact = Rate {
+            key: keyed(self.secrets(), "codes to a contact", contact.text()),
+            window: HOUR,
+            limit: PER_CONTACT,
         };
-        if verify_slices_are_equal(pending.digits.as_bytes(), code.as_bytes()).is_ok() {
-            return Ok(());
+        let of_address = Rate {
+            key: keyed(
+                self.secrets(),
+                "codes from an address",
+                &network(origin.address).to_string(),
+            ),
+            window: HOUR,
+            limit: PER_ADDRESS,
+        };
+        let code = NewCode {
+            digest: code_digest(self.secrets(), &owner, &digits),
+            owner: owner.clone(),
+            issued_at: now,
+            expires_at: now + VALID,
+            next_at: now + PAUSE,
+            tries: TRIES,
+            rates: vec![of_contact.clone(), of_address],
+        };
+        if let Counted::Beyond { until } = self.store().issue_code(code).await? {
+            let wait = Problem::seconds_until(until, now);
+            let detail = format!("Too many codes were sent; the next in {wait} s.");
+            return Err(Problem::new(Kind::TooManyRequests, detail)
+                .code("too_many_codes")
+                .retry_after(wait));
         }
-        pending.tries += 1;
-        Err(WrongCode::Wrong {
-            tries_left: TRIES - pending.tries,
-        })
+        let notice = Notice {
+            subject: "签署验证码 / Signing code",
+            text: format!(
+                "【Sealpost】您正在签署“{}”，验证码 {digits}，5 分钟内有效，请勿告诉他人。Your signing code is {digits}, valid for 5 minutes.",
+                flow.title
+            ),
+            code: Some(&digits),
+        };
+        if self
+            .send_message(flow, kept, Message::Code, &contact, &notice)
+            .await
+            .is_err()
+        {
+            // What did not go out must not count against the signer, nor be guessed at. It still counts for the address, which
+            // could otherwise make a gateway that fails busy without an end.
+            self.store()
+                .withdraw_code(owner, vec![of_contact.key])
+                .await?;
+            return Err(Problem::new(
+                Kind::Unavailable,
+                "The code could not be sent. Try again in a moment.",
+            )
+            .code("code_not_sent")
+            .retry_after(10));
+        }
+        Ok(())
     }
 
-    /// Forgets a code that has been used.
-    pub(crate) fn spend(&self, signer: &(SignFlowId, u8)) {
-        self.out().pending.remove(signer);
+    /// The code must be right where the flow asks for one. Says what the signer has proven by it, if anything.
+    pub(super) async fn check_code(
+        &self,
+        stored: &StoredFlow,
+        signer: u8,
+        code: Option<&str>,
+    ) -> Result<Option<Route>, Problem> {
+        let details = Details::parse(stored.details.as_deref());
+        let Some(kept) = details.contact_of(signer).filter(|kept| kept.code) else {
+            return Ok(None);
+        };
+        let code = code.ok_or_else(|| {
+            Problem::field(
+                "code",
+                "missing",
+                "the code that was sent to the signer is required",
+            )
+        })?;
+        let owner: CodeOwner = (stored.flow.id.clone(), signer);
+        let digest = code_digest(self.secrets(), &owner, code);
+        let refused = match self.store().try_code(owner, digest, self.now()).await? {
+            Tried::Right => return Ok(Some(kept.route())),
+            Tried::Gone => FieldError::new(
+                "code",
+                "expired_code",
+                "there is no code, or it is no longer good; ask for a new one",
+            ),
+            Tried::Wrong { tries_left } => FieldError::new(
+                "code",
+                "wrong_code",
+                format!("it is another code; {tries_left} tries are left"),
+            )
+            .limit(tries_left),
+        };
+        let name = match refused.code.as_str() {
+            "wrong_code" => "wrong_code",
+            _ => "expired_code",
+        };
+        self.metrics().count_operation(name);
+        Err(Problem::fields(vec![refused]))
     }
 
-    fn out(&self) -> MutexGuard<'_, Out> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Forgets a code that has been used. That this fails is no reason to refuse what it was used for: it ends by itself, and
+    /// nobody signs twice.
+    pub(super) async fn spend_code(&self, flow: &Flow, signer: u8) {
+        if let Err(error) = self.store().spend_code((flow.id.clone(), signer)).await {
+            tracing::warn!(sign_flow_id = %flow.id, %error, "a used code could not be removed");
+        }
     }
 }
 
-fn wait_until(then: UtcMillis, now: UtcMillis) -> Result<(), TooOften> {
-    match then - now {
-        wait if wait > 0 => Err(TooOften {
-            retry_after: u32::try_from(wait.div_euclid(1000) + 1).unwrap_or(u32::MAX),
-        }),
-        _ => Ok(()),
-    }
+/// A code as the store knows it; the same digits of another signer are another digest.
+fn code_digest(secrets: &Secrets, (flow, signer): &CodeOwner, digits: &str) -> Digest {
+    keyed(
+        secrets,
+        "signing code",
+        &format!("{flow}/{signer}/{digits}"),
+    )
 }
 
-impl std::fmt::Debug for Codes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Codes({})", self.out().pending.len())
+fn keyed(secrets: &Secrets, purpose: &str, text: &str) -> Digest {
+    Digest::from_bytes(secrets.mac(purpose, text.as_bytes()))
+}
+
+/// What one subscriber has: an IPv4 address, or the 64 bits in front of an IPv6 one, who can make up the others at will.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let mask = u128::MAX << 64;
+            std::net::Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sealpost_contract::SignFlowId;
+
     use super::*;
 
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-
-    fn signer(n: u8) -> (SignFlowId, u8) {
-        (SignFlowId::from_bytes([n; 16]), 1)
-    }
-
     #[test]
-    fn a_code_is_good_for_five_minutes_and_five_tries() {
-        let codes = Codes::default();
-        assert_eq!(codes.check(&signer(1), "000042", 0), Err(WrongCode::Gone));
-        assert_eq!(
-            codes.issue(signer(1), "138", HERE, 0, 42).unwrap(),
-            "000042"
-        );
-        assert_eq!(codes.check(&signer(1), "000042", VALID - 1), Ok(()));
-        assert_eq!(
-            codes.check(&signer(2), "000042", 1),
-            Err(WrongCode::Gone),
-            "it is one signer's"
-        );
-        assert_eq!(
-            codes.check(&signer(1), "000042", VALID),
-            Err(WrongCode::Gone)
-        );
-        for left in (0..5).rev() {
-            assert_eq!(
-                codes.check(&signer(1), "999999", 1),
-                Err(WrongCode::Wrong { tries_left: left })
-            );
+    fn a_code_is_one_signers_and_one_installations() {
+        let of = |master, flow, signer, digits| {
+            let secrets = Secrets::from_master(&[master; 32]).unwrap();
+            code_digest(
+                &secrets,
+                &(SignFlowId::from_bytes([flow; 16]), signer),
+                digits,
+            )
+        };
+        let code = of(1, 1, 1, "000042");
+        assert_eq!(of(1, 1, 1, "000042"), code);
+        for other in [
+            of(2, 1, 1, "000042"),
+            of(1, 2, 1, "000042"),
+            of(1, 1, 2, "000042"),
+            of(1, 1, 1, "000043"),
+        ] {
+            assert_ne!(other, code);
         }
-        assert_eq!(codes.check(&signer(1), "000042", 1), Err(WrongCode::Gone));
     }
 
     #[test]
-    fn a_code_is_spent_once() {
-        let codes = Codes::default();
-        codes.issue(signer(1), "138", HERE, 0, 7).unwrap();
-        codes.check(&signer(1), "000007", 1).unwrap();
-        codes.spend(&signer(1));
-        assert_eq!(codes.check(&signer(1), "000007", 2), Err(WrongCode::Gone));
-    }
-
-    #[test]
-    fn codes_are_not_sent_too_often() {
-        let codes = Codes::default();
-        codes.issue(signer(1), "138", HERE, 0, 1).unwrap();
+    fn addresses_of_one_subscriber_count_together() {
+        let network = |text: &str| network(text.parse().unwrap());
         assert_eq!(
-            codes.issue(signer(1), "138", HERE, PAUSE - 1, 1),
-            Err(TooOften { retry_after: 1 })
+            network("2001:db8:1:2:3::4"),
+            network("2001:db8:1:2:ffff::1")
         );
-        for n in 1..5 {
-            codes
-                .issue(signer(1 + n), "138", HERE, i64::from(n), 1)
-                .unwrap();
-        }
-        let refused = codes.issue(signer(9), "138", HERE, 10, 1).unwrap_err();
-        assert!(refused.retry_after > 3500, "five to one number in an hour");
-        codes.issue(signer(9), "139", HERE, 10, 1).unwrap();
-        codes.issue(signer(10), "138", HERE, HOUR, 1).unwrap();
-        let many = (0..PER_ADDRESS as u8 + 1)
-            .map(|n| codes.issue(signer(100 + n), &n.to_string(), HERE, HOUR + 5, 1));
-        assert!(
-            many.filter(Result::is_err).count() >= 1,
-            "and not too many from one address"
-        );
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_eq!(network("::ffff:192.0.2.7"), network("192.0.2.7"));
+        assert_ne!(network("192.0.2.7"), network("192.0.2.8"));
     }
 }

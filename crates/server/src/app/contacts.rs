@@ -1,19 +1,20 @@
-//! Reaching signers: codes before they sign, reminders while they have not. Contacts are kept encrypted with the flow.
+//! Reaching signers: their contacts, which are kept encrypted with the flow, and the messages that go there. What was sent, or
+//! could not be, is on the flow's record.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealpost_contract::SignFlowId;
-use sealpost_flow::{Actor, Flow, Operation, Step};
-use sealpost_store::{IdempotencyKey, StoredFlow};
+use sealpost_flow::{Actor, Digest, Flow, Message, Method, Operation, Route, Step};
+use sealpost_store::{Counted, IdempotencyKey, StoredFlow};
 
 use super::App;
-use super::codes::WrongCode;
 use super::details::{Details, KeptContact};
 use super::flows::{NewSigner, Outcome};
-use super::notify::{Contact, Notice};
-use super::view::Origin;
-use crate::problem::{Chain, FieldError, Kind, Problem};
-use crate::secrets::random;
+use super::notify::{Contact, Notice, NotifyError};
+use crate::problem::{Chain, Kind, Problem};
+
+/// How often at most a failure to reach one signer goes on record: once in ten minutes, however often it is tried.
+const FAILURE_WINDOW: i64 = 10 * 60 * 1000;
 
 impl App {
     /// Whether this installation can send something to this contact.
@@ -39,13 +40,18 @@ impl App {
                 signer: no,
                 sealed,
                 masked: contact.masked(),
+                method: contact.method(),
                 code: signer.code,
             });
         }
         Ok(kept)
     }
 
-    fn open_contact(&self, flow: &SignFlowId, kept: &KeptContact) -> Result<Contact, Problem> {
+    pub(super) fn open_contact(
+        &self,
+        flow: &SignFlowId,
+        kept: &KeptContact,
+    ) -> Result<Contact, Problem> {
         let sealed = STANDARD.decode(&kept.sealed).unwrap_or_default();
         let json = self
             .secrets()
@@ -54,112 +60,69 @@ impl App {
             .map_err(|error| Problem::internal("a kept contact cannot be read", &error))
     }
 
-    /// Makes a code and sends it.
-    pub(super) async fn issue_code(
+    /// Hands a message over to be sent, and puts on record that it was, or why it was not.
+    pub(super) async fn send_message(
         &self,
         flow: &Flow,
-        signer: u8,
         kept: &KeptContact,
-        origin: &Origin,
-    ) -> Result<(), Problem> {
-        let contact = self.open_contact(&flow.id, kept)?;
-        let random = u32::from_be_bytes(random::<4>()?);
-        let key = (flow.id.clone(), signer);
-        let code = self
-            .0
-            .codes
-            .issue(
-                key.clone(),
-                contact.text(),
-                origin.address,
-                self.now(),
-                random,
-            )
-            .map_err(|too_often| {
-                Problem::new(
-                    Kind::TooManyRequests,
-                    format!(
-                        "Too many codes were sent; the next in {} s.",
-                        too_often.retry_after
-                    ),
-                )
-                .code("too_many_codes")
-                .retry_after(too_often.retry_after)
-            })?;
-        let notice = Notice {
-            subject: "签署验证码 / Signing code",
-            text: format!(
-                "【Sealpost】您正在签署“{}”，验证码 {code}，5 分钟内有效，请勿告诉他人。Your signing code is {code}, valid for 5 minutes.",
-                flow.title
-            ),
-            code: Some(&code),
+        message: Message,
+        contact: &Contact,
+        notice: &Notice<'_>,
+    ) -> Result<(), NotifyError> {
+        let sent = self.0.notifier.send(contact, notice).await;
+        let (done, failed) = match message {
+            Message::Code => ("send_code", "code_not_sent"),
+            Message::Reminder => ("send_reminder", "reminder_not_sent"),
         };
-        if let Err(error) = self.0.notifier.send(&contact, &notice).await {
-            // What did not go out must not count against the signer, nor be guessed at.
-            self.0.codes.spend(&key);
-            tracing::error!(sign_flow_id = %flow.id, error = %Chain(&error), "a code could not be sent");
-            return Err(Problem::new(
-                Kind::Unavailable,
-                "The code could not be sent. Try again in a moment.",
-            )
-            .code("code_not_sent")
-            .retry_after(10));
+        let failure = sent.as_ref().err().map(|error| Chain(error).to_string());
+        match &failure {
+            None => self.metrics().count_operation(done),
+            Some(reason) => {
+                tracing::error!(sign_flow_id = %flow.id, signer = kept.signer, reason, "{failed}");
+                self.metrics().count_operation(failed);
+            }
         }
-        self.metrics().count_operation("send_code");
-        Ok(())
+        if let Err(problem) = self.note_message(flow, kept, message, failure).await {
+            tracing::error!(sign_flow_id = %flow.id, detail = problem.detail(), "a message is not on record");
+        }
+        sent
     }
 
-    /// The code must be right where the flow asks for one.
-    pub(super) fn check_code(
+    async fn note_message(
         &self,
-        stored: &StoredFlow,
-        signer: u8,
-        code: Option<&str>,
+        flow: &Flow,
+        kept: &KeptContact,
+        message: Message,
+        failure: Option<String>,
     ) -> Result<(), Problem> {
-        let details = Details::parse(stored.details.as_deref());
-        if !details.contact_of(signer).is_some_and(|kept| kept.code) {
-            return Ok(());
+        if failure.is_some() {
+            let what = format!("{}/{}", flow.id, kept.signer);
+            let key = Digest::from_bytes(self.secrets().mac("failed messages", what.as_bytes()));
+            let counted = self
+                .store()
+                .count_within(&key, FAILURE_WINDOW, 1, self.now());
+            if counted.await? != Counted::Within {
+                return Ok(());
+            }
         }
-        let code = code.ok_or_else(|| {
-            Problem::field(
-                "code",
-                "missing",
-                "the code that was sent to the signer is required",
-            )
-        })?;
-        let refused = match self
-            .0
-            .codes
-            .check(&(stored.flow.id.clone(), signer), code, self.now())
-        {
-            Ok(()) => return Ok(()),
-            Err(WrongCode::Gone) => FieldError::new(
-                "code",
-                "expired_code",
-                "there is no code, or it is no longer good; ask for a new one",
-            ),
-            Err(WrongCode::Wrong { tries_left }) => FieldError::new(
-                "code",
-                "wrong_code",
-                format!("it is another code; {tries_left} tries are left"),
-            )
-            .limit(tries_left),
+        let notify = |_: &Flow| Operation::Notify {
+            signer: kept.signer,
+            message,
+            to: kept.route(),
+            failure: failure.clone(),
         };
-        self.metrics()
-            .count_operation(if refused.code == "wrong_code" {
-                "wrong_code"
-            } else {
-                "expired_code"
-            });
-        Err(Problem::fields(vec![refused]))
+        match self
+            .change_flow(&flow.id, &Actor::SYSTEM, notify, None)
+            .await
+        {
+            // The flow has ended meanwhile, and its record with it.
+            Err(problem) if problem.kind() == Kind::Refused => Ok(()),
+            noted => noted.map(drop),
+        }
     }
 
-    pub(super) fn spend_code(&self, flow: &SignFlowId, signer: u8) {
-        self.0.codes.spend(&(flow.clone(), signer));
-    }
-
-    /// Reminds the signers whose turn it is (催签): those with a contact get a message with their link. That the message
-    /// could not be handed over is logged and counted; the reminder itself is on the record all the same.
+    /// Reminds the signers whose turn it is (催签): those with a contact get a message with their link. The reminder itself is
+    /// on the record even if a message cannot be handed over.
     pub(crate) async fn remind(
         &self,
         id: &SignFlowId,
@@ -193,6 +156,13 @@ impl App {
             let Some(kept) = details.contact_of(signer.no) else {
                 continue;
             };
+            let contact = match self.open_contact(&flow.id, kept) {
+                Ok(contact) => contact,
+                Err(problem) => {
+                    tracing::error!(sign_flow_id = %flow.id, signer = signer.no, detail = problem.detail(), "a signer cannot be reminded");
+                    continue;
+                }
+            };
             let link = self.sign_url(&flow.id, signer.no);
             let notice = Notice {
                 subject: "待签署提醒 / Waiting for your signature",
@@ -202,22 +172,30 @@ impl App {
                 ),
                 code: None,
             };
-            let sent = match self.open_contact(&flow.id, kept) {
-                Ok(contact) => self
-                    .0
-                    .notifier
-                    .send(&contact, &notice)
-                    .await
-                    .map_err(|error| Chain(&error).to_string()),
-                Err(problem) => Err(problem.detail().to_owned()),
-            };
-            match sent {
-                Ok(()) => self.metrics().count_operation("send_reminder"),
-                Err(reason) => {
-                    tracing::error!(sign_flow_id = %flow.id, signer = signer.no, reason, "a reminder could not be sent");
-                    self.metrics().count_operation("reminder_not_sent");
-                }
-            }
+            // What fails is logged, counted and on record there.
+            let _ = self
+                .send_message(flow, kept, Message::Reminder, &contact, &notice)
+                .await;
+        }
+    }
+}
+
+impl KeptContact {
+    /// As the flow's record names it.
+    pub(super) fn route(&self) -> Route {
+        Route {
+            method: self.method,
+            contact: self.masked.clone(),
+        }
+    }
+}
+
+impl Contact {
+    /// Which way messages go there.
+    pub(super) fn method(&self) -> Method {
+        match self {
+            Self::Mobile(_) => Method::Sms,
+            Self::Email(_) => Method::Email,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What the server keeps beside a flow: what the paper says, for pages and the API, and how signers are reached.
 
-use sealpost_flow::Place;
+use sealpost_flow::{Method, Party, Place, Signer};
 use sealpost_pdf::render::PageFrame;
 use sealpost_pdf::{Receipt, rmb};
 use sealpost_store::Labels;
 use serde::{Deserialize, Serialize};
 
+use super::seals::Seal;
 use super::view::Fact;
 
 /// Kept as JSON in the store with the flow. Identity numbers are masked before they come here.
@@ -19,9 +20,25 @@ pub(crate) struct Details {
     /// Where the places to sign are seen.
     #[serde(default)]
     pub(crate) layout: Layout,
+    /// What each signer leaves in the document, in the order of their numbers; flows from before this was kept have none.
+    #[serde(default)]
+    pub(crate) marks: Vec<Mark>,
+    /// Whether signatures must be drawn; otherwise they may be typed.
+    #[serde(default)]
+    pub(crate) drawn_only: bool,
     /// How signers are reached; those without a contact are not in it.
     #[serde(default)]
     pub(crate) contacts: Vec<KeptContact>,
+}
+
+/// What one signer leaves in the document.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    /// The signature fields of the PDF that are signed, the main one first.
+    pub(crate) fields: Vec<String>,
+    /// The seal that they show; a person without one signs by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) seal: Option<Seal>,
 }
 
 /// How one signer is reached.
@@ -33,6 +50,8 @@ pub(crate) struct KeptContact {
     pub(crate) sealed: String,
     /// The contact as people may see it.
     pub(crate) masked: String,
+    /// Which way messages go there.
+    pub(crate) method: Method,
     /// Whether the signer must enter a code that is sent there.
     pub(crate) code: bool,
 }
@@ -70,6 +89,21 @@ const LABELS: [(&str, &str, &str); 18] = [
     ("handler", "经办人", "Handled by"),
     ("note", "备注", "Note"),
 ];
+
+impl Mark {
+    /// Where nothing else is kept: one field, and an organization's finance seal.
+    fn usual(signer: &Signer) -> Self {
+        Self {
+            fields: vec![format!("sealpost-signer-{}", signer.no)],
+            seal: match &signer.party {
+                Party::Person { .. } => None,
+                Party::Organization { name, .. } => Some(Seal::Finance {
+                    organization: name.clone(),
+                }),
+            },
+        }
+    }
+}
 
 impl Layout {
     /// Of pages and the signers' places on them.
@@ -121,8 +155,23 @@ impl Details {
             facts,
             pages,
             layout,
+            marks: Vec::new(),
+            drawn_only: false,
             contacts: Vec::new(),
         }
+    }
+
+    /// Whether the document is a receipt that was drawn here.
+    pub(crate) fn is_receipt(&self) -> bool {
+        !self.facts.is_empty()
+    }
+
+    /// What a signer leaves in the document.
+    pub(crate) fn mark_of(&self, signer: &Signer) -> Mark {
+        let kept = usize::from(signer.no).checked_sub(1);
+        kept.and_then(|at| self.marks.get(at))
+            .cloned()
+            .unwrap_or_else(|| Mark::usual(signer))
     }
 
     /// How a signer is reached.

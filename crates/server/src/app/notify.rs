@@ -1,6 +1,7 @@
 //! Messages to signers: codes and reminders, by SMS through an HTTP gateway, by mail, or to the log for trying out.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,9 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Uri};
 use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
-use sealpost_delivery::client::{Client, Trust};
+use sealpost_delivery::client::{Client, Failure, Trust};
 use sealpost_delivery::connector::Resolver;
 use sealpost_delivery::guard::Policy;
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::config::{self, SmsGateway};
+use crate::problem::Chain;
 
 /// How long a message may take to be handed over.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -64,7 +67,7 @@ pub(crate) struct Notifier {
 }
 
 impl Notifier {
-    /// Of the configuration. The certificates in `ca_file` are believed beside the system's when the gateway is called.
+    /// Of the configuration. The certificates in `ca_file` are believed beside the system's, by the gateway and the mail server.
     pub(crate) fn new(notify: &config::Notify, ca_file: Option<&Path>) -> Result<Self, String> {
         let sms = match &notify.sms {
             None => None,
@@ -92,9 +95,9 @@ impl Notifier {
                     .from
                     .parse()
                     .map_err(|error| format!("mail.from: {error}"))?;
-                let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&server.url)
+                let transport = mail_transport(&server.url, ca_file)
                     .map_err(|error| format!("mail.server: {error}"))?;
-                Some((from, transport.timeout(Some(DEADLINE)).build()))
+                Some((from, transport))
             }
         };
         Ok(Self {
@@ -130,12 +133,19 @@ impl Notifier {
                     )
                     .await;
                 match reply {
-                    Ok(reply) if reply.status.is_success() => Ok(()),
-                    Ok(reply) => Err(NotifyError::Gateway(format!(
-                        "HTTP {}",
+                    Ok(reply) if !reply.status.is_success() => Err(NotifyError::Gateway(format!(
+                        "it answered HTTP {}",
                         reply.status.as_u16()
                     ))),
-                    Err(failure) => Err(NotifyError::Gateway(format!("{failure:?}"))),
+                    // Many gateways say in a body with status 200 that they did not take a message.
+                    Ok(reply) if !gateway.has_taken(&reply.body) => Err(NotifyError::Gateway(
+                        "its answer lacks the words of sms.accepted".to_owned(),
+                    )),
+                    Ok(_) => Ok(()),
+                    Err(Failure::Theirs { reason, .. }) => {
+                        Err(NotifyError::Gateway(reason.to_string()))
+                    }
+                    Err(Failure::Ours(detail)) => Err(NotifyError::Gateway(detail)),
                 }
             }
             (Contact::Email(address), _, Some((from, transport))) => {
@@ -149,11 +159,12 @@ impl Notifier {
                     .header(ContentType::TEXT_PLAIN)
                     .body(notice.text.clone())
                     .map_err(|error| NotifyError::Mail(Box::new(error)))?;
-                transport
-                    .send(message)
-                    .await
-                    .map_err(|error| NotifyError::Server(shown(&error)))?;
-                Ok(())
+                // The transport's own deadline is for connecting only.
+                match tokio::time::timeout(DEADLINE, transport.send(message)).await {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err(error)) => Err(NotifyError::Server(shown(&error))),
+                    Err(_) => Err(NotifyError::Server("it did not answer in time".to_owned())),
+                }
             }
             _ if self.to_log => {
                 tracing::warn!(
@@ -169,6 +180,13 @@ impl Notifier {
 }
 
 impl SmsGateway {
+    fn has_taken(&self, answer: &[u8]) -> bool {
+        let answer = String::from_utf8_lossy(answer);
+        self.accepted
+            .as_deref()
+            .is_none_or(|words| answer.contains(words))
+    }
+
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -198,10 +216,47 @@ impl SmsGateway {
     }
 }
 
+/// The way to the mail server. A password never goes there unencrypted, but on this machine.
+fn mail_transport(
+    server: &str,
+    ca_file: Option<&Path>,
+) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
+    let url = url::Url::parse(server).map_err(|error| error.to_string())?;
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let mut tls = TlsParameters::builder(host.clone());
+    if let Some(file) = ca_file {
+        let pem = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let roots = Certificate::from_pem(&pem).map_err(|error| error.to_string())?;
+        tls = tls.add_root_certificate(roots);
+    }
+    let tls = tls.build().map_err(|error| error.to_string())?;
+    let wanted = url.query_pairs().find(|(name, _)| name == "tls");
+    let tls = match (url.scheme(), wanted.as_ref().map(|(_, value)| &**value)) {
+        ("smtps", _) => Tls::Wrapper(tls),
+        (_, Some("required")) => Tls::Required(tls),
+        (_, Some("opportunistic")) => Tls::Opportunistic(tls),
+        _ => Tls::None,
+    };
+    let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if matches!(tls, Tls::None | Tls::Opportunistic(_)) && url.password().is_some() && !is_here {
+        return Err(
+            "a password would go unencrypted: use smtps://, or smtp:// with ?tls=required".into(),
+        );
+    }
+    let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(server)
+        .map_err(|error| error.to_string())?;
+    Ok(transport.tls(tls).timeout(Some(DEADLINE)).build())
+}
+
 fn shown(error: &lettre::transport::smtp::Error) -> String {
     match error.status() {
+        Some(code) if code.to_string() == "535" => "it refused the user or the password".to_owned(),
         Some(code) => format!("it answered {code}"),
         None if error.is_timeout() => "it did not answer in time".to_owned(),
+        None if Chain(error).to_string().contains("certificate") => {
+            "its certificate is not believed".to_owned()
+        }
+        None if error.is_tls() => "no encrypted connection to it can be made".to_owned(),
         None => "it could not be talked to".to_owned(),
     }
 }
@@ -317,11 +372,26 @@ mod tests {
     }
 
     #[test]
+    fn a_password_never_goes_out_unencrypted() {
+        for (server, sound) in [
+            ("smtp://mail.example.com", true),
+            ("smtp://u:p@mail.example.com", false),
+            ("smtp://u:p@mail.example.com?tls=opportunistic", false),
+            ("smtp://u:p@mail.example.com?tls=required", true),
+            ("smtps://u:p@mail.example.com", true),
+            ("smtp://u:p@127.0.0.1:2525", true),
+        ] {
+            assert_eq!(mail_transport(server, None).is_ok(), sound, "{server}");
+        }
+    }
+
+    #[test]
     fn a_gateways_template_cannot_be_broken_out_of() {
         let gateway = SmsGateway {
             url: "https://sms.example/".to_owned(),
             body: r#"{"phone":"{to}","params":["{code}"],"message":"{text}"}"#.to_owned(),
             authorization: None,
+            accepted: None,
         };
         let notice = Notice {
             subject: "",

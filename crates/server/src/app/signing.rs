@@ -1,7 +1,8 @@
 //! What the holder of a signing link may do. The token is the last segment of `/s/{token}`; whoever has it is the signer.
 
 use bytes::Bytes;
-use sealpost_flow::{Actor, Digest, Flow, Operation, Status, Step};
+use sealpost_flow::{Actor, Consent, Digest, Flow, Operation, Status, Step};
+use sealpost_pdf::typed::{self, TypedError};
 use sealpost_pdf::{RenderError, SignatureImageError, render, signature};
 use sealpost_store::{StoredFlow, Token};
 
@@ -23,13 +24,22 @@ pub struct PagePng {
     pub document: String,
 }
 
+/// A signature as the signer gave it.
+#[derive(Debug, Clone)]
+pub enum Mark {
+    /// Drawn: a PNG within the limits of [`sealpost_pdf::signature`].
+    Drawn(Bytes),
+    /// Typed: the name, of which the server makes the picture.
+    Typed(String),
+}
+
 /// What a signer shows beside the signature.
 #[derive(Debug, Clone, Default)]
 pub struct Proof {
     /// The code that was sent to them.
     pub code: Option<String>,
     /// The words that they agreed to, as the page showed them; programs that sign for a signer may have shown none.
-    pub consent: Option<&'static str>,
+    pub consent: Option<Consent>,
 }
 
 impl App {
@@ -91,39 +101,52 @@ impl App {
         Ok(kept.masked.clone())
     }
 
-    /// Signs with the drawn signature (a PNG within the limits of [`sealpost_pdf::signature`]) and, where the flow asks for
-    /// one, the code that was sent; and waits up to two seconds until it is in the PDF, so that the view shows the newest
-    /// state. Signing again with the same drawing changes nothing and is no error.
+    /// Signs, with the code that was sent where the flow asks for one; and waits up to two seconds until the signature is in the
+    /// PDF, so that the view shows the newest state. Signing again with the same mark changes nothing and is no error.
     pub async fn sign(
         &self,
         token: &str,
-        png: Bytes,
-        proof: &Proof,
+        mark: Mark,
+        proof: Proof,
         origin: Origin,
     ) -> Result<SigningView, Problem> {
         let (stored, signer) = self.find_signer(token).await?.ok_or_else(no_link)?;
+        let (png, typed) = match mark {
+            Mark::Drawn(png) => (png, None),
+            Mark::Typed(name) => (self.typed_picture(&stored, &name).await?, Some(name)),
+        };
         let mark = Digest::of(&png);
         if has_signed_with(&stored.flow, signer, mark) {
             return self.signing_view(&stored, signer).await;
         }
-        let sign = |flow: &Flow| Operation::Sign {
+        let mut shown = sealpost_flow::Proof {
+            authentication: None,
+            consent: proof.consent,
+            typed,
+        };
+        let sign = |flow: &Flow, shown: &sealpost_flow::Proof| Operation::Sign {
             mark,
             document: flow.document,
+            proof: shown.clone(),
         };
         let actor = actor(signer, &origin);
         // Whoever may not sign now leaves nothing behind, and comes past no code when their turn comes a moment later.
-        sealpost_flow::apply(&stored.flow, sign(&stored.flow), &actor, self.now())
+        let attempt = sign(&stored.flow, &shown);
+        sealpost_flow::apply(&stored.flow, attempt, &actor, self.now())
             .map_err(|refusal| self.refused(&stored.flow, &refusal))?;
         let drawn = png.clone();
         self.on_paper(move || signature::appearance(&drawn).map(drop))
             .await?
             .map_err(|error| bad_mark(&error))?;
-        self.check_code(&stored, signer, proof.code.as_deref())?;
-        self.note_consent(&stored, signer, proof, &origin).await?;
+        let code = proof.code.as_deref();
+        shown.authentication = self.check_code(&stored, signer, code).await?;
         self.store().put_document(png.to_vec()).await?;
+        let sign = |flow: &Flow| sign(flow, &shown);
         match self.change_flow(&stored.flow.id, &actor, sign, None).await {
             Ok(outcome) => {
-                self.spend_code(&outcome.stored.flow.id, signer);
+                if shown.authentication.is_some() {
+                    self.spend_code(&outcome.stored.flow, signer).await;
+                }
                 let stored = self.seal_promptly(outcome.stored).await?;
                 self.signing_view(&stored, signer).await
             }
@@ -137,6 +160,33 @@ impl App {
             },
             Err(problem) => Err(problem),
         }
+    }
+
+    /// The picture of a name, as it would be put into the PDF, while the signer may choose one.
+    pub(crate) async fn typed_preview(&self, token: &str, name: &str) -> Result<Bytes, Problem> {
+        let (stored, signer) = self.find_signer(token).await?.ok_or_else(no_link)?;
+        if !is_open(&stored.flow, signer) {
+            return Err(
+                Problem::new(Kind::Refused, "It is not this signer's turn.").code("not_your_turn")
+            );
+        }
+        self.typed_picture(&stored, name).await
+    }
+
+    async fn typed_picture(&self, stored: &StoredFlow, name: &str) -> Result<Bytes, Problem> {
+        if Details::parse(stored.details.as_deref()).drawn_only {
+            let detail = "Signatures of this sign flow must be drawn.";
+            return Err(Problem::new(Kind::Refused, detail).code("typed_not_allowed"));
+        }
+        let name = name.to_owned();
+        let drawn = self.on_paper(move || typed::picture(&name)).await?;
+        drawn.map(Bytes::from).map_err(|error| {
+            let code = match error {
+                TypedError::Missing(_) => "missing_glyph",
+                _ => "bad_length",
+            };
+            Problem::field("typed_name", code, error.to_string())
+        })
     }
 
     /// Rejects, which ends the flow as 7. `reason`: 1 to 200 characters.
@@ -223,36 +273,8 @@ impl App {
             flow: self.view(stored).await?,
             me: signer.into(),
             code_goes_to: code.map(|kept| kept.masked.clone()),
+            may_type: !details.drawn_only,
         })
-    }
-}
-
-impl App {
-    /// Puts on record which words the signer agreed to, and where the code went that they entered. A refusal is left to
-    /// the signing that follows, which meets it too.
-    async fn note_consent(
-        &self,
-        stored: &StoredFlow,
-        signer: u8,
-        proof: &Proof,
-        origin: &Origin,
-    ) -> Result<(), Problem> {
-        let Some(consent) = proof.consent else {
-            return Ok(());
-        };
-        let details = Details::parse(stored.details.as_deref());
-        let kept = details.contact_of(signer).filter(|kept| kept.code);
-        let agree = |_: &Flow| Operation::Agree {
-            consent: consent.to_owned(),
-            verified: kept.map(|kept| format!("code sent to {}", kept.masked)),
-        };
-        let noted = self
-            .change_flow(&stored.flow.id, &actor(signer, origin), agree, None)
-            .await;
-        match noted {
-            Err(problem) if problem.kind() != Kind::Refused => Err(problem),
-            _ => Ok(()),
-        }
     }
 }
 

@@ -22,6 +22,8 @@ pub struct SigningView {
     pub me: u32,
     /// Set when this signer must enter a code before signing: where it is sent to, masked (`138****5678`).
     pub code_goes_to: Option<String>,
+    /// Whether the signature may be typed instead of drawn.
+    pub may_type: bool,
 }
 
 impl SigningView {

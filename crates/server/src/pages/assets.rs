@@ -34,6 +34,7 @@ macro_rules! asset {
 asset!(SIGN_CSS, "sign", "css", "text/css; charset=utf-8");
 asset!(SIGN_JS, "sign", "js", "text/javascript; charset=utf-8");
 asset!(PAD_JS, "pad", "js", "text/javascript; charset=utf-8");
+asset!(VIEWER_JS, "viewer", "js", "text/javascript; charset=utf-8");
 asset!(CONSOLE_CSS, "console", "css", "text/css; charset=utf-8");
 asset!(
     CONSOLE_JS,
@@ -43,11 +44,12 @@ asset!(
 );
 asset!(ICON, "icon", "svg", "image/svg+xml");
 
-static ALL: LazyLock<[&'static Asset; 6]> = LazyLock::new(|| {
+static ALL: LazyLock<[&'static Asset; 7]> = LazyLock::new(|| {
     [
         &*SIGN_CSS,
         &*SIGN_JS,
         &*PAD_JS,
+        &*VIEWER_JS,
         &*CONSOLE_CSS,
         &*CONSOLE_JS,
         &*ICON,

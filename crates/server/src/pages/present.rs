@@ -70,6 +70,7 @@ pub(crate) fn present(signing: &SigningView, token: &str, lang: Lang, zone: &Tim
             .flatten()
             .map(|at| words.time(at)),
         consent: consent(lang),
+        may_type: signing.may_type,
         code_to: signing.code_goes_to.clone(),
         stage,
         base,
@@ -79,8 +80,8 @@ pub(crate) fn present(signing: &SigningView, token: &str, lang: Lang, zone: &Tim
 /// The words that a signer agrees to. A change of meaning is a new version.
 pub(crate) fn consent(lang: Lang) -> &'static str {
     lang.say(
-        "我已核对收据内容，同意以电子签名签署；知悉签名、签署时间和网络地址会作为凭证保存。",
-        "I have checked the receipt and agree to sign it electronically. I know that my signature, the time and my network \
+        "我已核对文件内容，同意以电子签名签署；知悉签名、签署时间和网络地址会作为凭证保存。",
+        "I have checked the document and agree to sign it electronically. I know that my signature, the time and my network \
          address are kept as evidence.",
     )
 }
@@ -208,7 +209,7 @@ impl Words<'_> {
             Page {
                 url: format!("{base}/pages/{number}.png"),
                 alt: match self.lang {
-                    Lang::Zh => format!("收据原件第 {number} 页"),
+                    Lang::Zh => format!("文件第 {number} 页"),
                     Lang::En => format!("Page {number} of the document"),
                 },
                 width,

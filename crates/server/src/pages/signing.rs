@@ -4,6 +4,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
+use sealpost_flow::Consent;
+use sealpost_pdf::typed::MAX_CHARS;
 use sealpost_store::StoredFlow;
 use serde_json::{Value, json};
 
@@ -12,10 +14,10 @@ use super::present::{consent, present};
 use super::reader::Reader;
 use super::view::{SigningPage, View};
 use crate::app::codes::VALID as CODE_VALID;
-use crate::app::signing::Proof;
+use crate::app::signing::{Mark, Proof};
 use crate::app::view::{Origin, SigningView};
 use crate::app::{App, PagePng};
-use crate::problem::{FieldError, Kind, Problem};
+use crate::problem::{Kind, Problem};
 use crate::web;
 
 /// The largest signature picture, in bytes.
@@ -24,9 +26,12 @@ const SIGNATURE_LIMIT: usize = web::body::MIB;
 /// The largest body with one: base64 takes four characters for three bytes.
 const SIGN_BODY_LIMIT: usize = SIGNATURE_LIMIT / 3 * 4 + 4096;
 
-/// The widths in pixels that page images are made in: a phone, a sharp phone or desk, the enlarged view. Few, so that they
-/// can be kept once made.
-const IMAGE_WIDTHS: [u32; 3] = [800, 1400, 2000];
+/// The widths in pixels that page images are made in: at once on a slow line, a phone, a sharp phone or desk, the enlarged
+/// view. Few, so that they can be kept once made.
+const IMAGE_WIDTHS: [u32; 4] = [400, 800, 1400, 2000];
+
+/// The one that whoever names none gets.
+const USUAL_WIDTH: u32 = 800;
 
 /// `GET /s/{token}`: reads, signs or rejects; or says why that is not possible.
 pub(crate) async fn show(
@@ -114,11 +119,11 @@ fn image_asked_for(file: &str, wanted: Option<i64>) -> Result<(u32, u32), Proble
     let number = number
         .filter(|number| *number >= 1)
         .ok_or_else(|| Problem::not_found("page"))?;
-    let wanted = wanted.unwrap_or(i64::from(IMAGE_WIDTHS[0]));
+    let wanted = wanted.unwrap_or(i64::from(USUAL_WIDTH));
     let width = IMAGE_WIDTHS
         .into_iter()
         .find(|width| i64::from(*width) >= wanted)
-        .unwrap_or(IMAGE_WIDTHS[2]);
+        .unwrap_or(IMAGE_WIDTHS[3]);
     Ok((number, width))
 }
 
@@ -151,26 +156,54 @@ pub(crate) async fn sign(
     origin: Origin,
     web::Json { mut fields, .. }: web::Json<SIGN_BODY_LIMIT>,
 ) -> Result<Response, Problem> {
-    let missing = !fields.has("signature_png_base64");
-    let png = fields.find_base64("signature_png_base64", SIGNATURE_LIMIT);
-    if missing {
-        fields.note(FieldError::new(
-            "signature_png_base64",
-            "missing",
-            "it is required",
-        ));
+    let given = ["signature_png_base64", "typed_name"].map(|name| fields.has(name));
+    let drawn = fields.find_base64("signature_png_base64", SIGNATURE_LIMIT);
+    let typed = fields.find_text("typed_name", 1..=MAX_CHARS);
+    match given {
+        [false, false] => fields.refuse("signature_png_base64", "missing", "it is required"),
+        [true, true] => {
+            let message = "it must be either signature_png_base64 or typed_name";
+            fields.refuse("typed_name", "one_of", message);
+        }
+        _ => {}
     }
     let proof = Proof {
         code: fields.find_text("code", 6..=6),
         consent: fields
             .find_word("consent", &[("zh-CN", Lang::Zh), ("en", Lang::En)])
-            .map(consent),
+            .map(consent_in),
     };
     fields.finish()?;
-    let signing = app
-        .sign(&token, png.unwrap_or_default(), &proof, origin)
-        .await?;
+    let mark = match typed {
+        Some(name) => Mark::Typed(name.trim().to_owned()),
+        None => Mark::Drawn(drawn.unwrap_or_default()),
+    };
+    let signing = app.sign(&token, mark, proof, origin).await?;
     Ok(answer(&app, &signing, &token, reader))
+}
+
+/// The words agreed to, as the page shows them in this language.
+fn consent_in(lang: Lang) -> Consent {
+    Consent {
+        text: consent(lang).to_owned(),
+        language: lang.tag().to_owned(),
+    }
+}
+
+/// `GET /s/{token}/typed.png?name=`: how a typed name would look.
+pub(crate) async fn typed_image(
+    State(app): State<App>,
+    Path(token): Path<String>,
+    web::Query(mut query): web::Query,
+) -> Result<Response, Problem> {
+    let name = query.find_text("name", 1..=MAX_CHARS).unwrap_or_default();
+    query.finish()?;
+    let png = app.typed_preview(&token, &name).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "image/png"),
+        (header::CACHE_CONTROL, "private, no-store"),
+    ];
+    Ok((headers, png).into_response())
 }
 
 /// `POST /s/{token}/code`: sends the signer a code, where the flow asks for one.

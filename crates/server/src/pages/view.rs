@@ -33,6 +33,8 @@ pub(crate) struct View {
     pub(crate) deadline: Option<String>,
     /// The words agreed to; recorded with the signature.
     pub(crate) consent: &'static str,
+    /// Whether the signature may be typed instead of drawn.
+    pub(crate) may_type: bool,
     /// Where the code goes that this signer must enter, masked.
     pub(crate) code_to: Option<String>,
     /// Where the flow stands, as it concerns this signer.
@@ -186,6 +188,13 @@ impl Stage {
 }
 
 impl View {
+    /// The number of the page on which the reader signs, where it is worth telling.
+    fn my_page(&self) -> Option<usize> {
+        let is_mine = |page: &Page| page.marks.iter().any(|mark| mark.mine);
+        let place = self.pages.iter().position(is_mine)?;
+        (self.pages.len() > 1).then_some(place + 1)
+    }
+
     fn close_up(&self) -> Option<CloseUp> {
         const WIDTH: f32 = 330.0;
         const HEIGHT: f32 = 120.0;
@@ -249,6 +258,10 @@ impl Layout for TroublePage {}
 impl SigningPage {
     fn sign_js_url(&self) -> &'static str {
         &assets::SIGN_JS.url
+    }
+
+    fn viewer_js_url(&self) -> &'static str {
+        &assets::VIEWER_JS.url
     }
 
     fn pad_js_url(&self) -> &'static str {

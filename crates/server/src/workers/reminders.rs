@@ -1,5 +1,5 @@
 //! Reminds signers (催签) once by itself, a day before the deadline: those whose turn it is and who left a number or address.
-//! Never within thirty minutes of the start or ten of the last reminder.
+//! How soon after the start and the last reminder that may be is the flow's own rule.
 //!
 //! The worker walks the index of deadlines and keeps in memory when each flow of the coming day is to be reminded, so that it
 //! reads a flow once and not every time it looks. What it forgets when it stops, it finds again in the flows.
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sealpost_contract::{SignFlowId, UtcMillis};
-use sealpost_flow::{Actor, Flow, State, Step};
+use sealpost_flow::{Actor, Flow, Step};
 use sealpost_store::StoredFlow;
 use tokio_util::sync::CancellationToken;
 
@@ -20,10 +20,6 @@ const MINUTE: UtcMillis = 60 * 1000;
 
 /// How long before the deadline.
 const BEFORE_DEADLINE: UtcMillis = 24 * 60 * MINUTE;
-
-/// How long after the start, and after the last reminder, at the earliest.
-const AFTER_START: UtcMillis = 30 * MINUTE;
-const AFTER_LAST: UtcMillis = 10 * MINUTE;
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(5);
@@ -98,17 +94,12 @@ async fn consider(app: &App, id: &SignFlowId) -> Result<Option<UtcMillis>, Probl
 
 /// When the signers of a flow are to be reminded by themselves.
 fn due_at(flow: &Flow) -> Option<UtcMillis> {
-    let State::Signing { started_at } = flow.state else {
-        return None;
-    };
+    let earliest = flow.remindable_at()?;
     let usual = flow.expires_at - BEFORE_DEADLINE;
     if flow.reminded_at.is_some_and(|last| last >= usual) {
         return None;
     }
-    let after_last = flow
-        .reminded_at
-        .map_or(UtcMillis::MIN, |last| last + AFTER_LAST);
-    let due = usual.max(started_at + AFTER_START).max(after_last);
+    let due = usual.max(earliest);
     (due < flow.expires_at).then_some(due)
 }
 

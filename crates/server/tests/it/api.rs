@@ -682,24 +682,3 @@ async fn a_sealing_that_fails_is_shown_and_healed() {
     );
     app.stop().await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reminders_are_not_sent_twice_in_a_minute() {
-    let app = TestApp::start().await;
-    let channel = app.channel("lianjia").await;
-    let flow = channel.create_flow(receipt()).await;
-    let path = format!("/v1/sign-flows/{}/remind", flow.id);
-    assert_eq!(
-        channel
-            .send(http::Method::POST, &path, &[], "")
-            .await
-            .status,
-        200
-    );
-    let again = channel.send(http::Method::POST, &path, &[], "").await;
-    assert_eq!(
-        (again.status.as_u16(), again.header("retry-after")),
-        (429, "60")
-    );
-    app.stop().await;
-}

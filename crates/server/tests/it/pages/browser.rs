@@ -142,6 +142,12 @@ impl Browser {
         element.send_keys(text).await.unwrap();
     }
 
+    /// Chooses a file, as its owner would in the system's dialogue.
+    pub(crate) async fn choose_file(&self, css: &str, path: &std::path::Path) {
+        let element = self.see(css).await;
+        element.send_keys(path.to_str().unwrap()).await.unwrap();
+    }
+
     /// Presses keys wherever the focus is.
     pub(crate) async fn press(&self, keys: &str) {
         self.client
@@ -173,6 +179,16 @@ impl Browser {
                 begun.elapsed() < PATIENCE,
                 "{part} is not to be read: {text}"
             );
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    /// Waits until an element that is only listened to says this.
+    pub(crate) async fn says(&self, css: &str, words: &str) {
+        let begun = Instant::now();
+        let script = "return document.querySelector(arguments[0]).textContent;";
+        while self.run(script, vec![css.into()]).await != words {
+            assert!(begun.elapsed() < PATIENCE, "{css} does not say {words}");
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
     }
@@ -240,10 +256,47 @@ impl Browser {
         }
     }
 
+    /// Two fingers on an element, moving apart.
+    pub(crate) async fn spread(&self, css: &str) {
+        self.two_fingers(css, 30.0, 110.0).await;
+    }
+
+    /// Two fingers on an element, moving together.
+    pub(crate) async fn pinch(&self, css: &str) {
+        self.two_fingers(css, 110.0, 30.0).await;
+    }
+
+    /// Two fingers, each so far from the element's middle at first, and at last.
+    async fn two_fingers(&self, css: &str, from: f64, to: f64) {
+        let script = "const box = document.querySelector(arguments[0]).getBoundingClientRect(); \
+                      return [box.x + box.width / 2, box.y + box.height / 2];";
+        let middle = self.run(script, vec![css.into()]).await;
+        let [x, y] = [0, 1].map(|i| middle[i].as_f64().unwrap());
+        let finger = |name: &str, side: f64| {
+            let at = |distance: f64, duration| PointerAction::MoveTo {
+                duration: Some(Duration::from_millis(duration)),
+                x: x + side * distance,
+                y,
+            };
+            let button = MOUSE_BUTTON_LEFT;
+            let steps = (1..=4).map(|step| at(from + (to - from) * f64::from(step) / 4.0, 40));
+            let touch = TouchActions::new(name.to_owned())
+                .then(at(from, 0))
+                .then(PointerAction::Down { button });
+            steps
+                .fold(touch, |touch, step| touch.then(step))
+                .then(PointerAction::Up { button })
+        };
+        let both = vec![finger("thumb", -1.0), finger("finger", 1.0)];
+        self.client.perform_actions(both).await.unwrap();
+    }
+
     /// Keeps a picture of the screen in `target/tmp/screenshots/`, for whoever wants to look.
     pub(crate) async fn picture(&self, name: &str) {
         self.run_async(
-            "const done = arguments[0]; Promise.all([...document.images].map((image) => image.decode().catch(() => null))).then(() => done(true));",
+            "const done = arguments[0]; const seen = (image) => { const box = image.getBoundingClientRect(); \
+             return box.bottom > 0 && box.top < window.innerHeight && box.height > 0; }; \
+             Promise.all([...document.images].filter(seen).map((image) => image.decode().catch(() => null))).then(() => done(true));",
             vec![],
         )
         .await;
@@ -254,6 +307,22 @@ impl Browser {
             self.client.screenshot().await.unwrap(),
         )
         .unwrap();
+    }
+
+    /// The same of the whole page, however long.
+    pub(crate) async fn whole_picture(&self, name: &str) {
+        let script = "return [document.documentElement.scrollHeight, window.innerWidth];";
+        let sizes = self.run(script, vec![]).await;
+        let height = sizes[0].as_u64().unwrap().clamp(400, 4000) as u32;
+        let width = sizes[1].as_u64().unwrap() as u32;
+        let before = self.client.get_window_size().await.unwrap();
+        self.client.set_window_size(width, height).await.unwrap();
+        self.picture(name).await;
+        let (width, height) = before;
+        self.client
+            .set_window_size(width as u32, height as u32)
+            .await
+            .unwrap();
     }
 
     /// What the browser complained about since it was asked last: errors of scripts, of the policy, of files not found.

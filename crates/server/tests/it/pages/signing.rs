@@ -2,6 +2,7 @@
 
 use super::accessibility;
 use super::browser::{Browser, DESK, PHONE, SMALL_PHONE};
+use super::buyer::Buyer;
 use crate::support::{SELLER, TestApp, receipt, receipt_for};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,6 +149,8 @@ async fn a_buyer_signs_with_the_keyboard_alone() {
     go_to(&desk, TAB, "pad-type").await;
     desk.press(ENTER).await;
     desk.see("#typed").await;
+    // The server writes the name; until it has, there is nothing to use.
+    desk.see("#typed-done:enabled").await;
     desk.picture("desk-zh-3-typed").await;
     go_to(&desk, TAB, "typed-done").await;
     desk.press(ENTER).await;
@@ -213,23 +216,18 @@ async fn two_people_sign_at_once() {
     let app = TestApp::start().await;
     let channel = app.channel("链家").await;
     let flow = channel.create_flow(receipt_for(&["张三", "李四"])).await;
-    let (first, second) = tokio::join!(Browser::start(PHONE), Browser::start(PHONE));
-    let sign = async |browser: &Browser, name: &str| {
-        browser.open(&app.signer(name).url).await;
-        browser.click("#sign").await;
-        browser.draw().await;
-        browser.click("#pad-done").await;
-        browser.click("#consent").await;
-        browser.click("#confirm-send").await;
+    let sign = async |name: &str| {
+        let buyer = Buyer::at(&app.signer(name), PHONE).await;
+        buyer.draws_and_agrees().await;
+        buyer.confirms().await;
         // Whoever was faster is told when the other is done, without touching anything.
-        browser.see("main[data-stage=completed]").await;
+        buyer.sees("completed").await;
+        buyer.leaves().await;
     };
-    tokio::join!(sign(&first, "张三"), sign(&second, "李四"));
+    tokio::join!(sign("张三"), sign("李四"));
     channel.show_in(&flow, "completed").await;
     channel.callback_in(&flow, "acknowledged").await;
     assert_eq!(channel.all_received().len(), 1);
-    first.close().await;
-    second.close().await;
     app.stop().await;
 }
 

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::accessibility;
 use super::browser::{Browser, PHONE};
+use super::buyer::Buyer;
 use super::cut::{Line, Passage};
 use crate::support::{TestApp, receipt_for};
 
@@ -90,22 +91,18 @@ async fn a_flow_that_ends_while_the_signer_draws_is_not_signed() {
     let app = TestApp::start().await;
     let channel = app.channel("链家").await;
     let flow = channel.create_flow(receipt_for(&["张三"])).await;
-    let phone = Browser::start(PHONE).await;
-    phone.open(&app.signer("张三").url).await;
-    phone.click("#sign").await;
-    phone.draw().await;
-    phone.click("#pad-done").await;
-    phone.click("#consent").await;
+    let buyer = Buyer::at(&app.signer("张三"), PHONE).await;
+    buyer.draws_and_agrees().await;
     channel
         .post(
             &format!("/v1/sign-flows/{}/revoke", flow.id),
             &json!({ "reason": "金额填写有误" }),
         )
         .await;
-    phone.click("#confirm-send").await;
-    phone.see("main[data-stage=revoked]").await;
+    buyer.confirms().await;
+    buyer.sees("revoked").await;
     assert_eq!(channel.received(&flow).await.sign_flow_status.code(), "3");
-    phone.close().await;
+    buyer.browser.close().await;
     app.stop().await;
 }
 
@@ -117,22 +114,22 @@ async fn a_lost_answer_signs_nothing_twice_and_loses_nothing() {
     let channel = app.channel("链家").await;
     let flow = channel.create_flow(receipt_for(&["张三"])).await;
     let line = Line::to(&app.base()).await;
-    let phone = Browser::start(PHONE).await;
-    phone.open(&line.link(&app.signer("张三").url)).await;
-    phone.click("#sign").await;
-    phone.draw().await;
-    phone.click("#pad-done").await;
-    phone.click("#consent").await;
+    let buyer = Buyer::with(PHONE).await;
+    buyer
+        .browser
+        .open(&line.link(&app.signer("张三").url))
+        .await;
+    buyer.draws_and_agrees().await;
 
     line.set(Passage::AnswersLost);
-    phone.click("#confirm-send").await;
-    phone.see("#confirm [data-message=again]").await;
-    phone.see("#confirm [data-message=lost]").await;
-    phone.picture("phone-zh-connection-lost").await;
+    buyer.confirms().await;
+    buyer.reads("again").await;
+    buyer.reads("lost").await;
+    buyer.browser.picture("phone-zh-connection-lost").await;
 
     line.set(Passage::Open);
-    phone.click("#confirm-send").await;
-    phone.see("main[data-stage=completed]").await;
+    buyer.confirms().await;
+    buyer.sees("completed").await;
     channel.show_in(&flow, "completed").await;
     let evidence = channel
         .get(&format!("/v1/sign-flows/{}/evidence", flow.id))
@@ -140,7 +137,7 @@ async fn a_lost_answer_signs_nothing_twice_and_loses_nothing() {
         .json();
     let events = evidence["events"].to_string();
     assert_eq!(events.matches("\"kind\":\"signed\"").count(), 1, "{events}");
-    phone.close().await;
+    buyer.browser.close().await;
     app.stop().await;
 }
 
@@ -152,26 +149,27 @@ async fn a_drawing_outlives_a_dead_line_and_a_reload() {
     let channel = app.channel("链家").await;
     let flow = channel.create_flow(receipt_for(&["张三"])).await;
     let line = Line::to(&app.base()).await;
-    let phone = Browser::start(PHONE).await;
-    phone.open(&line.link(&app.signer("张三").url)).await;
-    phone.click("#sign").await;
-    phone.draw().await;
-    phone.click("#pad-done").await;
-    phone.click("#consent").await;
+    let buyer = Buyer::with(PHONE).await;
+    buyer
+        .browser
+        .open(&line.link(&app.signer("张三").url))
+        .await;
+    buyer.draws_and_agrees().await;
     line.set(Passage::Shut);
-    phone.click("#confirm-send").await;
-    phone.see("#confirm [data-message=lost]").await;
+    buyer.confirms().await;
+    buyer.reads("lost").await;
     assert_eq!(channel.show(&flow).await["state"], "signing");
 
     line.set(Passage::Open);
+    let phone = &buyer.browser;
     phone.reload().await;
     phone.click("#sign").await;
     assert!(!phone.sees("#pad-hint").await, "the drawing is gone");
     phone.click("#pad-done").await;
     phone.click("#consent").await;
-    phone.click("#confirm-send").await;
-    phone.see("main[data-stage=completed]").await;
+    buyer.confirms().await;
+    buyer.sees("completed").await;
     channel.show_in(&flow, "completed").await;
-    phone.close().await;
+    buyer.browser.close().await;
     app.stop().await;
 }
