@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _,
+    RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use clap::Parser;
 use rustix::time::{ClockId, clock_gettime};
@@ -19,6 +21,7 @@ use sealpost_pdf::{
     SignerLabel, Subject, Trust, Validity, Verdict, Void, VoidKind, add_fields, draw, mark, render,
     sign, verify,
 };
+use sm2::dsa::signature::Signer as _;
 
 /// Times in UTC milliseconds: 2026-11-24 and a year around it.
 const NOW: i64 = 1_795_514_400_000;
@@ -26,6 +29,16 @@ const VALIDITY: Validity = Validity {
     not_before: NOW - 86_400_000,
     not_after: NOW + 365 * 86_400_000,
 };
+
+/// Every suite, with what people call it.
+const SUITES: [(&str, KeyAlgorithm); 6] = [
+    ("RSA-2048", KeyAlgorithm::Rsa2048),
+    ("RSA-3072", KeyAlgorithm::Rsa3072),
+    ("RSA-4096", KeyAlgorithm::Rsa4096),
+    ("P-256", KeyAlgorithm::P256),
+    ("P-384", KeyAlgorithm::P384),
+    ("SM2", KeyAlgorithm::Sm2),
+];
 
 #[derive(Parser)]
 #[command(name = "cargo xtask bench pdf")]
@@ -99,11 +112,8 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
 
     let ready = add_fields(&drawn.pdf, &fields)?;
     let picture = seal.draw()?;
-    let mut sizes = vec![("receipt", drawn.pdf.len())];
-    for (name, algorithm) in [
-        ("RSA-2048", KeyAlgorithm::Rsa2048),
-        ("P-256", KeyAlgorithm::P256),
-    ] {
+    let mut sizes = vec![("the receipt, and sealed with", drawn.pdf.len())];
+    for (name, algorithm) in SUITES {
         let bare = bench.bare(name, algorithm)?;
         let authority = Authority::generate("bench", algorithm, VALIDITY)?;
         let subject = Subject::Organization {
@@ -147,14 +157,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         bench.row(&format!("verify two signatures, {name}"), || {
             verify(&twice, &trust, NOW)
         })?;
-        sizes.push((
-            if name == "P-256" {
-                "sealed, P-256"
-            } else {
-                "sealed, RSA-2048"
-            },
-            once.len(),
-        ));
+        sizes.push((name, once.len()));
     }
     println!();
     for (name, bytes) in sizes {
@@ -195,21 +198,35 @@ impl Bench {
         let random = SystemRandom::new();
         let message = [7; 128];
         let label = format!("bare {name} signature");
+        let rsa = |size| {
+            let key = RsaKeyPair::generate(size)?;
+            let length = key.public_modulus_len();
+            self.row(&label, || {
+                let mut out = vec![0; length];
+                key.sign(&RSA_PKCS1_SHA256, &random, &message, &mut out)
+                    .map(|()| out)
+            })
+        };
+        let ec = |curve| {
+            let key = EcdsaKeyPair::generate(curve)?;
+            black_box(key.public_key().as_der()?);
+            self.row(&label, || key.sign(&random, &message))
+        };
         match algorithm {
-            KeyAlgorithm::Rsa2048 => {
-                let key = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048)?;
-                let length = key.public_modulus_len();
-                self.row(&label, || {
-                    let mut out = vec![0; length];
-                    key.sign(&RSA_PKCS1_SHA256, &random, &message, &mut out)
-                        .map(|()| out)
+            KeyAlgorithm::Rsa2048 => rsa(KeySize::Rsa2048),
+            KeyAlgorithm::Rsa3072 => rsa(KeySize::Rsa3072),
+            KeyAlgorithm::Rsa4096 => rsa(KeySize::Rsa4096),
+            KeyAlgorithm::P256 => ec(&ECDSA_P256_SHA256_ASN1_SIGNING),
+            KeyAlgorithm::P384 => ec(&ECDSA_P384_SHA384_ASN1_SIGNING),
+            KeyAlgorithm::Sm2 => {
+                let mut scalar = [0; 32];
+                aws_lc_rs::rand::fill(&mut scalar)?;
+                let key = sm2::dsa::SigningKey::from_slice("1234567812345678", &scalar)?;
+                self.row(&label, || -> Result<sm2::dsa::Signature, _> {
+                    key.try_sign(&message)
                 })
             }
-            _ => {
-                let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)?;
-                black_box(key.public_key().as_der()?);
-                self.row(&label, || key.sign(&random, &message))
-            }
+            other => anyhow::bail!("the bench does not know {other}"),
         }
     }
 }

@@ -8,6 +8,7 @@ mod credential;
 mod external;
 mod hash;
 mod key;
+mod name;
 pub(crate) mod oid;
 mod profile;
 pub(crate) mod sm2;
@@ -19,6 +20,7 @@ pub use credential::Credential;
 pub use external::{ExternalKey, ExternalKeyError, ecdsa_signature};
 pub(crate) use hash::{Digest, Hash};
 pub(crate) use key::PrivateKey;
+pub(crate) use name::name_text;
 
 /// SHA-256 in lower-case hex.
 pub(crate) fn hex_sha256(data: &[u8]) -> String {

@@ -400,7 +400,7 @@ fn checked<'a>(text: &'a str, complaint: &'static str) -> Result<&'a str, SignEr
 }
 
 /// A distinguished name in the given order; the country as PrintableString, the rest as UTF8String (RFC 5280 section 4.1.2.4).
-fn name(parts: &[(ObjectIdentifier, &str)]) -> Result<Name, SignError> {
+pub(super) fn name(parts: &[(ObjectIdentifier, &str)]) -> Result<Name, SignError> {
     let mut sequence = Vec::with_capacity(parts.len());
     for &(attribute, text) in parts {
         let value = if attribute == oid::COUNTRY {

@@ -7,7 +7,7 @@ use p12_keystore::Pkcs12Archive;
 use x509_cert::Certificate;
 use zeroize::Zeroizing;
 
-use super::{ExternalKey, KeyAlgorithm, PrivateKey, Validity, authority::utc_millis};
+use super::{ExternalKey, KeyAlgorithm, PrivateKey, Validity, authority::utc_millis, name_text};
 use crate::{sign::SignError, verify::algorithm};
 
 /// A private key and its certificate chain, leaf first: what signs a document.
@@ -152,7 +152,7 @@ impl Credential {
 
     /// The leaf's subject as RFC 4514 text.
     pub fn subject(&self) -> String {
-        self.leaf().tbs_certificate().subject().to_string()
+        name_text(self.leaf().tbs_certificate().subject())
     }
 
     /// When the leaf is valid.

@@ -3,6 +3,8 @@
 //! A chain leads from a certificate over others to a trusted root. Its certificates come from the signature, the document
 //! and the verifier. Names are compared byte by byte, as issuers copy them.
 
+use std::cell::RefCell;
+
 use der::{Encode as _, asn1::ObjectIdentifier};
 use x509_cert::{
     Certificate,
@@ -16,7 +18,7 @@ use super::{
     ocsp::{OcspResponse, Status},
     report::{Code, Finding, Party, Revocation, RevocationSource, RevocationStatus, Severity},
 };
-use crate::pki::{hex_sha256, oid, utc_millis};
+use crate::pki::{hex_sha256, name_text, oid, utc_millis};
 
 /// The most certificates between a leaf and its root.
 const MAX_DEPTH: usize = 8;
@@ -28,6 +30,8 @@ const MAX_CHECKS: usize = 64;
 pub(crate) struct Known {
     pub(crate) der: Vec<u8>,
     pub(crate) certificate: Certificate,
+    /// Certificates, in DER, that it was found to have signed: a seal that is in a document several times is checked once.
+    vouched: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Known {
@@ -36,6 +40,7 @@ impl Known {
         Some(Self {
             der: der.to_vec(),
             certificate: Certificate::from_der(der).ok()?,
+            vouched: RefCell::default(),
         })
     }
 
@@ -48,8 +53,8 @@ impl Known {
         Party {
             common_name: part(oid::COMMON_NAME),
             organization: part(oid::ORGANIZATION),
-            subject: tbs.subject().to_string(),
-            issuer: tbs.issuer().to_string(),
+            subject: name_text(tbs.subject()),
+            issuer: name_text(tbs.issuer()),
             serial: hex::encode(tbs.serial_number().as_bytes()),
             not_before: utc_millis(tbs.validity().not_before),
             not_after: utc_millis(tbs.validity().not_after),
@@ -85,6 +90,9 @@ impl Known {
     }
 
     pub(super) fn signed(&self, other: &Self) -> bool {
+        if self.vouched.borrow().contains(&other.der) {
+            return true;
+        }
         let issued = &other.certificate;
         let (Ok(message), Some(signature)) = (
             issued.tbs_certificate().to_der(),
@@ -95,8 +103,12 @@ impl Known {
         // The algorithm stated inside must be the one stated outside (RFC 5280 section 4.1.1.2).
         let algorithm = issued.signature_algorithm();
         let key = self.certificate.tbs_certificate().subject_public_key_info();
-        algorithm == issued.tbs_certificate().signature()
-            && algorithm::check(key, algorithm, None, &message, signature).is_ok()
+        let holds = algorithm == issued.tbs_certificate().signature()
+            && algorithm::check(key, algorithm, None, &message, signature).is_ok();
+        if holds {
+            self.vouched.borrow_mut().push(other.der.clone());
+        }
+        holds
     }
 }
 
