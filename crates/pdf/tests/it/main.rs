@@ -13,6 +13,7 @@ mod outside;
 mod paper;
 mod parties;
 mod place;
+mod preflight;
 mod receipt;
 mod report;
 mod render;

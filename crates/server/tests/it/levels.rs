@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use axum::Router;
+use axum::routing::post;
+use bytes::Bytes;
 use sealpost_flow::Level;
 use serde_json::Value;
 
@@ -344,3 +347,160 @@ async fn the_evidence_is_a_sealed_report_in_two_languages() {
     assert!(std::fs::read(&written).unwrap().starts_with(b"%PDF-"));
     app.stop().await;
 }
+
+/// An authority that OpenSSL keeps in a folder: `root.pem`, the seller's key in `seal.p12`, and a responder at `responder`, which the
+/// seller's certificate names.
+fn outside_authority(folder: &Path, responder: SocketAddr) {
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let put = |name: &str, text: String| std::fs::write(folder.join(name), text).unwrap();
+    let openssl_with = |arguments: &str| {
+        let arguments: Vec<String> = arguments
+            .split(' ')
+            .map(|word| match word.strip_prefix('@') {
+                Some(name) => path(name),
+                None => word.to_owned(),
+            })
+            .collect();
+        openssl(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    let curve = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl_with(&format!(
+        "req -x509 {curve} -keyout @root.key -out @root.pem -days 30 -subj /CN=Outside -addext keyUsage=critical,keyCertSign,cRLSign"
+    ));
+    for (name, serial, extensions) in [
+        (
+            "seal",
+            "4097",
+            format!(
+                "keyUsage=critical,nonRepudiation\nauthorityInfoAccess=OCSP;URI:http://{responder}/\n"
+            ),
+        ),
+        (
+            "responder",
+            "4098",
+            "keyUsage=critical,digitalSignature\nextendedKeyUsage=OCSPSigning\nnoCheck=ignored\n"
+                .to_owned(),
+        ),
+    ] {
+        put("extensions", extensions);
+        openssl_with(&format!(
+            "req {curve} -keyout @{name}.key -out @{name}.csr -subj /CN={name}"
+        ));
+        openssl_with(&format!(
+            "x509 -req -in @{name}.csr -CA @root.pem -CAkey @root.key -set_serial {serial} -days 20 -extfile @extensions -out @{name}.pem"
+        ));
+    }
+    openssl_with(
+        "pkcs12 -export -inkey @seal.key -in @seal.pem -certfile @root.pem -out @seal.p12 -passout pass:open",
+    );
+    put("password", "open\n".to_owned());
+    let (seals, roots) = (path("seal.p12"), path("password"));
+    put(
+        "seals.toml",
+        format!(
+            "[[seal]]\norganization = \"{SELLER}\"\npkcs12 = \"{seals}\"\npassword_file = \"{roots}\"\n"
+        ),
+    );
+    put(
+        "index",
+        "V\t491231235959Z\t\t1001\tunknown\t/CN=seal\n".to_owned(),
+    );
+}
+
+/// OpenSSL's responder for that authority behind HTTP; by itself it would listen to the whole network.
+async fn respond(folder: &Path, listener: tokio::net::TcpListener) {
+    let folder = folder.to_owned();
+    let answer = move |headers: http::HeaderMap, question: Bytes| {
+        let folder = folder.clone();
+        async move {
+            assert_eq!(headers["content-type"], "application/ocsp-request");
+            let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+            std::fs::write(folder.join("question"), question).unwrap();
+            openssl(&[
+                "ocsp",
+                "-index",
+                &path("index"),
+                "-CA",
+                &path("root.pem"),
+                "-rsigner",
+                &path("responder.pem"),
+                "-rkey",
+                &path("responder.key"),
+                "-ndays",
+                "7",
+                "-reqin",
+                &path("question"),
+                "-respout",
+                &path("answer"),
+            ]);
+            std::fs::read(folder.join("answer")).unwrap()
+        }
+    };
+    let router = Router::new().route("/", post(answer));
+    axum::serve(listener, router).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operators_certificate_is_asked_about_at_its_responder() {
+    let folder = tempfile::tempdir().unwrap();
+    let stamps = free_address();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    outside_authority(folder.path(), listener.local_addr().unwrap());
+    let path = folder.path().to_owned();
+    let responder = tokio::spawn(async move { respond(&path, listener).await });
+    let app = TestApp::start_with(|config| {
+        config.timestamps.authorities = vec![format!("http://{stamps}/")];
+        config.signatures.level = Some(Level::BLTA);
+        config.keys.seals = Some(folder.path().join("seals.toml"));
+        config.keys.roots = Some(folder.path().join("root.pem"));
+    })
+    .await;
+    let _authority = Authority::start(&app.data(), stamps);
+    let channel = app.channel("lianjia").await;
+    let (flow, shown) = completed(&app, &channel).await;
+    assert_eq!(shown["signature_level"]["reached"], "B-LTA", "{shown:#}");
+    let pdf = file(&channel, &flow).await;
+    let report = verified(&channel, &pdf).await;
+    let sources: Vec<&str> = report["signatures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|signature| signature["revocation"]["source"].as_str().unwrap())
+        .collect();
+    assert_eq!(sources, ["ocsp", "crl", "crl"], "{report:#}");
+    assert_eq!(report["signatures"][0]["level"], "B-LTA");
+    // What was said is kept until there is more to say: the responder is not needed for the next receipt.
+    responder.abort();
+    let (_, shown) = completed(&app, &channel).await;
+    assert_eq!(shown["signature_level"]["reached"], "B-LTA", "{shown:#}");
+
+    let path = folder.path().join("receipt.pdf");
+    std::fs::write(&path, &pdf).unwrap();
+    let outside = folder.path().join("root.pem");
+    let builtin = folder.path().join("builtin.pem");
+    std::fs::write(&builtin, &app.get("/ca.pem").await.body).unwrap();
+    let files = [&path, &outside, &builtin].map(|path| path.to_str().unwrap());
+    let arguments = [&["-c", LASTING][..], &files].concat();
+    let (fine, said) = judge("python3", &arguments, "cargo xtask test");
+    assert!(fine && said.matches("True True").count() == 2, "{said}");
+    app.stop().await;
+}
+
+/// pyHanko's opinion on each signature of a file as PAdES B-LTA, with nothing but what the file carries. That the responder's answer is
+/// newer than the signature, as ETSI wants it, it takes only when it is told to.
+const LASTING: &str = "
+import sys
+from pyhanko.keys import load_certs_from_pemder
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.sign.validation import RevocationInfoValidationType, validate_pdf_ltv_signature
+reader = PdfFileReader(open(sys.argv[1], 'rb'), strict=False)
+context = {
+    'trust_roots': list(load_certs_from_pemder(sys.argv[2:])),
+    'allow_fetching': False,
+    'retroactive_revinfo': True,
+}
+for signature in reader.embedded_regular_signatures:
+    status = validate_pdf_ltv_signature(
+        signature, RevocationInfoValidationType.PADES_LTA, validation_context_kwargs=dict(context))
+    print(status.bottom_line, status.trusted, status.summary())
+";

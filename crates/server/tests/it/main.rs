@@ -14,11 +14,14 @@ mod kill;
 mod lanes;
 mod levels;
 mod mtls;
+mod nodes;
 mod openapi;
 mod operating;
 mod operator_api;
 mod pages;
 mod postgres;
 mod seals;
+#[path = "../../../store/tests/it/storage.rs"]
+mod storage;
 mod support;
 mod timestamps;

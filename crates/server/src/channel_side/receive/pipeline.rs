@@ -268,7 +268,7 @@ fn judge(pdf: &[u8], trust: &Trust, now: i64) -> Signatures {
                 Verdict::Invalid => "invalid",
                 Verdict::Unsigned => "unsigned",
             };
-            (verdict, serde_json::to_value(&report).unwrap_or_default())
+            (verdict, crate::api::verify::shown(&report))
         }
         Err(error) => ("unreadable", error.to_string().into()),
     };
