@@ -1,5 +1,6 @@
 //! Signs a drawn receipt twice: `cargo run -p sealpost-pdf --example sign_pdf -- FOLDER` writes `signed.pdf`, `root.pem` (the
-//! trust root to check it with) and `report.json`. With `rsa` as a second argument the keys are RSA-2048 instead of P-256.
+//! trust root to check it with) and `report.json`. A second argument names the suite of the keys: `rsa-2048`, `p-256` (the
+//! default), `sm2`, …
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -14,9 +15,9 @@ const YEAR: i64 = 365 * 24 * 3_600_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| ".".to_owned()));
-    let algorithm = match std::env::args().nth(2).as_deref() {
-        Some("rsa") => KeyAlgorithm::Rsa2048,
-        _ => KeyAlgorithm::P256,
+    let algorithm: KeyAlgorithm = match std::env::args().nth(2) {
+        Some(name) => name.parse()?,
+        None => KeyAlgorithm::P256,
     };
     let now = now()?;
     let flow = "587a2f4738d44391835198df570b6ee6";

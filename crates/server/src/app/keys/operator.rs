@@ -411,3 +411,21 @@ impl OperatorKey {
 fn whose(organization: Option<&str>) -> String {
     organization.unwrap_or("all organizations").to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_a_list_is_understood() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../examples/operators/seal-keys.toml"
+        );
+        let keys = OperatorKeys::read(Path::new(path), None).unwrap();
+        let whose = |organization: &str| keys.find(organization).unwrap().whose();
+        assert_eq!(whose("上海云锦置业有限公司"), "上海云锦置业有限公司");
+        assert_eq!(whose("某某公司"), "all organizations");
+        assert_eq!(keys.opened().count(), 0);
+    }
+}
