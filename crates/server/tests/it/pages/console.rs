@@ -2,6 +2,8 @@
 
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+
 use super::accessibility;
 use super::browser::{Browser, DESK, PHONE};
 use crate::support::{Channel, TestApp, receipt, receipt_for};
@@ -9,7 +11,7 @@ use crate::support::{Channel, TestApp, receipt, receipt_for};
 const PASSWORD: &str = "correct horse battery";
 
 /// Adds an operator as the machine's owner does: with the command line, beside the running server.
-fn add_operator(app: &TestApp, name: &str, role: &str) {
+pub(super) fn add_operator(app: &TestApp, name: &str, role: &str) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_sealpost"))
         .args([
             "operator",
@@ -29,7 +31,7 @@ fn add_operator(app: &TestApp, name: &str, role: &str) {
     assert!(child.wait().unwrap().success());
 }
 
-async fn sign_in(browser: &Browser, app: &TestApp, name: &str) {
+pub(super) async fn sign_in(browser: &Browser, app: &TestApp, name: &str) {
     browser.open(&format!("{}/console", app.base())).await;
     browser.type_into("#name", name).await;
     browser.type_into("#password", PASSWORD).await;
@@ -116,6 +118,10 @@ async fn an_operator_sees_what_happened_and_sends_again() {
     desk.type_into("input[type=search]", &waiting.id).await;
     desk.click(".filters button").await;
     desk.see(".timeline").await;
+    // Not right after the start.
+    desk.see("#remind-from").await;
+    app.app().move_clock(30 * 60 * 1000);
+    desk.reload().await;
     desk.click("form[action$='/remind'] button").await;
     desk.see(".note").await;
     desk.click("summary").await;
@@ -259,6 +265,187 @@ async fn pictures_for_the_readme() {
         }
     }
     desk.close().await;
+    app.stop().await;
+}
+
+/// A channel's endpoint is checked from its page, and shown a client certificate; a program gets a key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_administrator_tries_an_endpoint_out() {
+    let app = TestApp::start().await;
+    let channel = app.channel("链家").await;
+    add_operator(&app, "老板", "administrator");
+    let desk = Browser::start(DESK).await;
+    sign_in(&desk, &app, "老板").await;
+    let page = format!("{}/console/channels/{}", app.base(), channel.id);
+
+    // The findings come in by themselves, and the last check stays on the channel's page.
+    desk.open(&page).await;
+    desk.click("a[href$='/check']").await;
+    desk.reads("main", "还没有检查过").await;
+    desk.click("form[action$='/check'] button.primary").await;
+    let text = desk.reads("main", "符合约定").await;
+    assert!(
+        text.contains("违反 0") && text.contains("老板 · 只读"),
+        "{text}"
+    );
+    assert!(desk.sees(".findings tbody tr").await);
+    desk.picture("console-check").await;
+    accessibility::check(&desk, "a contract check").await;
+    assert!(channel.all_received().is_empty(), "it was read only");
+    // An endpoint that acknowledges what it must refuse.
+    for _ in 0..100 {
+        channel.will_answer(200, "{\"response_code\":\"000\"}");
+    }
+    desk.click("form[action$='/check'] button.primary").await;
+    desk.reads("main", "不符合约定").await;
+    desk.open(&page).await;
+    assert!(desk.text("main").await.contains("不符合约定"));
+
+    // A client certificate, from files.
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = certificate("sealpost at lianjia");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let upload = "form[action$='/client-certificate']";
+    let unfold = format!("details:has({upload}) summary");
+    desk.click(&unfold).await;
+    desk.choose_file("#certificate", &file("certificate.pem", &certificate))
+        .await;
+    desk.click(&format!("{upload} button")).await;
+    desk.reads("main", "private key").await;
+    desk.open(&page).await;
+    desk.click(&unfold).await;
+    desk.choose_file("#certificate", &file("certificate.pem", &certificate))
+        .await;
+    desk.choose_file("#key", &file("key.pem", &key)).await;
+    desk.click(&format!("{upload} button")).await;
+    let text = desk.reads("main", "CN=sealpost at lianjia").await;
+    assert!(text.contains("已保存"), "{text}");
+    desk.picture("console-channel").await;
+    accessibility::check(&desk, "a channel with a client certificate").await;
+
+    // An operator key works as long as it is not revoked.
+    desk.open(&format!("{}/console/operators", app.base()))
+        .await;
+    desk.type_into("#key-name", "监控").await;
+    desk.click("form[action$='/operators/keys'] button").await;
+    let key = desk.see(".secret").await.text().await.unwrap();
+    let overview = format!("{}/v1/operator/overview", app.base());
+    let asked = app.http.get(&overview, Some(&key)).await.unwrap();
+    assert_eq!(asked.status, 200);
+    desk.click("main a.button").await;
+    desk.picture("console-operators").await;
+    accessibility::check(&desk, "the operators and their keys").await;
+    desk.run("window.confirm = () => true;", vec![]).await;
+    desk.click("form[action*='/keys/'] button").await;
+    desk.reads("main", "密钥已吊销").await;
+    let asked = app.http.get(&overview, Some(&key)).await.unwrap();
+    assert_eq!(asked.status, 401);
+    assert_eq!(desk.complaints().await.len(), 1, "the refused upload");
+    desk.close().await;
+    app.stop().await;
+}
+
+/// Callbacks that come while somebody looks, and many that are sent again with progress.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_list_of_callbacks_lives_and_many_are_sent_again() {
+    let app = TestApp::start().await;
+    let channel = app.channel("链家").await;
+    add_operator(&app, "周运营", "operator");
+    let phone = Browser::start(PHONE).await;
+    sign_in(&phone, &app, "周运营").await;
+    phone
+        .open(&format!("{}/console/callbacks?state=failed", app.base()))
+        .await;
+    phone.reads("main", "没有符合条件的回调").await;
+    for _ in 0..12 {
+        channel.will_answer(500, "{\"response_code\":\"500\"}");
+    }
+    for id in ["a1", "a2", "a3"] {
+        let members = json!({ "sign_end_time": "2021-03-22 18:24:29", "sign_flow_status": "2", "sign_flow_id": id, "sign_file_url": "http://" });
+        assert_eq!(channel.post("/v1/callbacks", &members).await.status, 202);
+    }
+    phone.see("tbody tr:nth-child(3)").await;
+    phone.click("form[action$='/redeliver'] button").await;
+    let text = phone.reads("main", "已完成").await;
+    assert!(text.contains("3 / 3"), "{text}");
+    phone.picture("console-phone-redelivery").await;
+    accessibility::check(&phone, "a redelivery of many").await;
+    phone.click("main a.button").await;
+    phone
+        .click("a[href^='/console/callbacks/redeliveries/']")
+        .await;
+    phone.see("progress").await;
+    assert_eq!(phone.complaints().await, Vec::<String>::new());
+    phone.close().await;
+    app.stop().await;
+}
+
+/// A certificate of its own, and its key, as PEM.
+fn certificate(name: &str) -> (String, String) {
+    let mut wanted = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    wanted.distinguished_name = rcgen::DistinguishedName::new();
+    wanted
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, name);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = wanted.self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+/// `cargo test -p sealpost-server --test it -- --ignored every_page` makes pictures of all pages, at a desk and on a phone, in
+/// both languages, in `target/tmp/screenshots/every-*.png`, for whoever changes how they look.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "makes pictures; proves nothing"]
+async fn pictures_of_every_page() {
+    let app = TestApp::start().await;
+    let channel = some_history(&app).await;
+    add_operator(&app, "老板", "administrator");
+    add_operator(&app, "周运营", "operator");
+    let first = async |list: &str| channel.get(list).await.json()["data"][0].clone();
+    let flow = first("/v1/sign-flows?status=completed").await["sign_flow_id"].clone();
+    let callback = first("/v1/callbacks?state=failed").await["id"].clone();
+    let pages = [
+        ("overview", "/console".to_owned()),
+        ("flows", "/console/flows".to_owned()),
+        ("flow", format!("/console/flows/{}", flow.as_str().unwrap())),
+        ("callbacks", "/console/callbacks".to_owned()),
+        (
+            "callback",
+            format!("/console/callbacks/{}", callback.as_str().unwrap()),
+        ),
+        ("channels", "/console/channels".to_owned()),
+        ("channel", format!("/console/channels/{}", channel.id)),
+        ("check", format!("/console/channels/{}/check", channel.id)),
+        ("signing", "/console/signing".to_owned()),
+        ("operators", "/console/operators".to_owned()),
+        ("audit", "/console/audit".to_owned()),
+        ("account", "/console/account".to_owned()),
+        ("totp", "/console/account/totp".to_owned()),
+    ];
+    for (screen, kind) in [(DESK, "desk"), (PHONE, "phone")] {
+        let browser = Browser::start(screen).await;
+        sign_in(&browser, &app, "老板").await;
+        if kind == "desk" {
+            browser.open(&format!("{}{}", app.base(), pages[7].1)).await;
+            browser.click("form[action$='/check'] button.primary").await;
+            browser.reads("main", "符合约定").await;
+        }
+        for lang in ["zh", "en"] {
+            for (name, path) in &pages {
+                browser
+                    .open(&format!("{}{path}?lang={lang}", app.base()))
+                    .await;
+                browser
+                    .whole_picture(&format!("every-{kind}-{lang}-{name}"))
+                    .await;
+            }
+        }
+        browser.close().await;
+    }
     app.stop().await;
 }
 
