@@ -11,6 +11,7 @@ mod mail;
 mod oidc;
 mod provider;
 mod reminders;
+mod seals;
 mod signing;
 mod typed;
 mod unhappy;

@@ -437,3 +437,108 @@ async fn seals_are_kept_under_a_name() {
     lianjia.received(&flow).await;
     app.stop().await;
 }
+
+/// Runs `sealpost` beside the server, on its data folder; what it prints.
+fn sealpost(app: &TestApp, arguments: &[&str]) -> Value {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sealpost"))
+        .args(arguments)
+        .arg("--data")
+        .arg(app.data())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+}
+
+/// What the command line keeps a program with an operator key sees, and every channel may use.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_keep_seals_for_all_channels_or_for_one() {
+    let app = TestApp::start().await;
+    let (lianjia, beike) = (app.channel("lianjia").await, app.channel("beike").await);
+    let kept = sealpost(
+        &app,
+        &[
+            "seal",
+            "add",
+            "财务章",
+            "--kind",
+            "finance",
+            "--name",
+            SELLER,
+            "--json",
+        ],
+    );
+    let id = kept["id"].as_str().unwrap();
+    let mut wanted = receipt();
+    wanted["signers"][0]["seal"] = json!({ "id": id });
+    for channel in [&lianjia, &beike] {
+        let flow = channel.create_flow(wanted.clone()).await;
+        app.signer("张三").signs_last().await;
+        channel.received(&flow).await;
+        let own = format!("/v1/seals/{id}");
+        let removed = channel.send(Method::DELETE, &own, &[], Vec::new()).await;
+        assert_eq!(removed.status, 404, "it is the operator's");
+    }
+
+    let add_key = [
+        "operator",
+        "add-key",
+        "桌面",
+        "--json",
+        "--role",
+        "administrator",
+    ];
+    let key = sealpost(&app, &add_key)["operator_key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let call = async |method: Method, path: &str, body: Value| {
+        let headers = [
+            (http::header::AUTHORIZATION, format!("Bearer {key}")),
+            (http::header::CONTENT_TYPE, "application/json".to_owned()),
+        ];
+        let url = format!("{}/v1/operator{path}", app.base());
+        let sent = app.http.send(method, &url, &headers, body.to_string());
+        sent.await.unwrap()
+    };
+    let new = json!({ "label": "姓名章", "channel_id": beike.id, "seal": { "kind": "name", "name": "欧阳娜娜" } });
+    let made = call(Method::POST, "/seals", new).await;
+    assert_eq!(made.status, 201);
+    assert_eq!(made.json()["channel_id"], beike.id);
+    assert_eq!(
+        lianjia.get("/v1/seals").await.json()["data"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(
+        beike.get("/v1/seals").await.json()["data"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    let preview = call(
+        Method::GET,
+        &format!("/seals/{id}/preview.png"),
+        Value::Null,
+    )
+    .await;
+    assert_eq!(rgb(&preview.body).1, 600);
+    let removed = call(Method::DELETE, &format!("/seals/{id}"), Value::Null).await;
+    assert_eq!(removed.status, 204);
+    let listed = sealpost(&app, &["seal", "list", "--channel", "beike", "--json"]);
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+
+    let certificates = call(Method::GET, "/certificates", Value::Null).await.json();
+    let of: Vec<_> = certificates["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["of"].as_str().unwrap())
+        .collect();
+    assert_eq!(of, ["authority", "organization"]);
+    app.stop().await;
+}
