@@ -15,6 +15,7 @@ pub(crate) mod details;
 pub(crate) mod files;
 pub(crate) mod flows;
 pub(crate) mod keys;
+pub(crate) mod nodes;
 pub(crate) mod notify;
 pub(crate) mod oidc;
 pub(crate) mod operate;
@@ -71,6 +72,7 @@ struct Inner {
     callers: callers::Callers,
     provider: Option<oidc::Provider>,
     wake: Wake,
+    membership: nodes::Membership,
     delivery: std::sync::OnceLock<sealpost_delivery::Engine>,
 }
 
@@ -99,6 +101,23 @@ pub enum OpenError {
     /// The master secret cannot be had.
     #[error("the master secret cannot be had")]
     Secret(#[from] SecretError),
+    /// The database was begun with another master secret.
+    #[error(
+        "this database was begun with another master secret: every node needs the same SEALPOST_SECRET, or the same secret.key in its data folder"
+    )]
+    OtherSecret,
+    /// Another node keeps its documents in another place.
+    #[error(
+        "the node {other} keeps its documents in {theirs} and this one in {ours}: they must be in one bucket (documents.url), or in one folder that all nodes share"
+    )]
+    Elsewhere {
+        /// The other node.
+        other: String,
+        /// Its place.
+        theirs: String,
+        /// Ours.
+        ours: String,
+    },
     /// The store cannot be opened.
     #[error("the store cannot be opened")]
     Store(#[from] sealpost_store::Error),
@@ -149,6 +168,7 @@ impl App {
             .await
             .map_err(|_| sealpost_store::Error::Stopped)??;
         let clock = Clock::default();
+        nodes::check_secret(&store, &secrets, clock.now()).await?;
         let crl_url = format!("{public_url}/pki/root.crl");
         let keys = keys::Keys::open(&store, &secrets, clock.now(), crl_url, &config).await?;
         Ok(Self(Arc::new(Inner {
@@ -168,6 +188,7 @@ impl App {
             callers: callers::Callers::default(),
             provider,
             wake: Wake::default(),
+            membership: nodes::Membership::default(),
             delivery: std::sync::OnceLock::new(),
         })))
     }
@@ -215,9 +236,14 @@ impl App {
         trust
     }
 
+    /// Makes a key for the next new organization, beside everything else.
+    pub(crate) fn make_spare_key(&self) {
+        self.0.keys.make_spare();
+    }
+
     /// Opens the operator's own keys, which reading the configuration alone does not.
-    pub(crate) async fn make_keys_ready(&self) -> Result<(), keys::KeyError> {
-        self.0.keys.make_ready().await
+    pub(crate) async fn open_operator_keys(&self) -> Result<(), keys::KeyError> {
+        self.0.keys.open_operators().await
     }
 
     /// The key of our own timestamp authority.

@@ -105,6 +105,7 @@ async fn examine(config: anyhow::Result<Config>) -> Vec<Finding> {
                 Err(error) => examination.bad("data", Chain(&error).to_string()),
                 Ok(app) => {
                     examination.documents(&app).await;
+                    examination.nodes(&app).await;
                     examination.keys(&app).await;
                     examination.kept(&app).await;
                 }
@@ -270,9 +271,23 @@ impl Examination {
         }
     }
 
+    /// Who else serves this database.
+    async fn nodes(&mut self, app: &App) {
+        if app.config().database.is_none() {
+            return;
+        }
+        match app.nodes().await {
+            Err(problem) => self.bad("nodes", problem.to_string()),
+            Ok(nodes) => {
+                let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+                self.good("nodes", format!("{} serve: {}", nodes.len(), names.join(", ")));
+            }
+        }
+    }
+
     /// What signs: whether it can be had, and until when it is valid.
     async fn keys(&mut self, app: &App) {
-        if let Err(error) = app.make_keys_ready().await {
+        if let Err(error) = app.open_operator_keys().await {
             self.bad("seal keys", Chain(&error).to_string());
         }
         for (n, watched) in app.watched_certificates().into_iter().enumerate() {

@@ -27,9 +27,15 @@ pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the database takes writes, callbacks are being delivered, nothing has been left lying.
+/// `GET /readyz`: the database takes writes, callbacks are being delivered, nothing has been left lying, and the server is not
+/// about to stop.
 pub(crate) async fn readyz(State(app): State<App>) -> Response {
-    let readiness = app.readiness().await;
+    let mut readiness = app.readiness().await;
+    let serving = match app.is_stopping() {
+        true => Err("this server is about to stop".to_owned()),
+        false => Ok(()),
+    };
+    readiness.push(("serving", serving));
     let ready = readiness.iter().all(|(_, state)| state.is_ok());
     let checks: Map<String, Value> = readiness
         .into_iter()
@@ -46,6 +52,9 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
         StatusCode::SERVICE_UNAVAILABLE
     };
     let mut body = json!({ "ready": ready, "checks": checks });
+    if let Some(node) = app.node_id() {
+        body["node"] = node.into();
+    }
     if let Some(engine) = app.delivery() {
         let lanes = worst(engine.lanes(), WORST, app.now());
         body["delivery"] = shown_delivery(&engine.health(), &lanes);

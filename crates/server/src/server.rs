@@ -59,8 +59,8 @@ pub struct Server {
     stop: CancellationToken,
     serving: tokio::task::JoinHandle<()>,
     workers: TaskTracker,
-    /// Held as long as the server runs; the system lets go of it however the process ends.
-    _lock: File,
+    /// Held as long as the server runs; the system lets go of it however the process ends. Nodes over PostgreSQL have none.
+    _lock: Option<File>,
 }
 
 impl Server {
@@ -77,8 +77,13 @@ impl Server {
         config.listen = address;
         let trust = sealpost_delivery::client::Trust::load(config.delivery.ca_file.as_deref())?;
         let app = App::open(config, secret).await?;
-        let lock = lock(&app.config().data)?;
-        app.make_keys_ready().await.map_err(OpenError::from)?;
+        let lock = match app.config().database {
+            None => Some(lock(&app.config().data)?),
+            Some(_) => None,
+        };
+        app.join().await?;
+        app.open_operator_keys().await.map_err(OpenError::from)?;
+        app.make_spare_key();
         app.log_certificates(false);
         app.start_delivery(trust).await?;
         let stop = CancellationToken::new();
@@ -109,8 +114,11 @@ impl Server {
         self.address
     }
 
-    /// Stops: takes no more requests, lets what is under way end within its limits, and gives back what was not begun.
+    /// Stops: says so to whoever asks whether it is ready, and goes on for as long as the configuration says; then takes no
+    /// more requests, lets what is under way end within its limits, and gives back what was not begun.
     pub async fn stop(self) {
+        self.app.set_stopping();
+        tokio::time::sleep(self.app.config().drain).await;
         self.stop.cancel();
         if self.serving.await.is_err() {
             tracing::error!("the listener's task panicked");
@@ -119,10 +127,13 @@ impl Server {
         if let Some(engine) = self.app.delivery() {
             engine.shut_down(DRAIN).await;
         }
+        if let Err(error) = self.app.leave().await {
+            tracing::warn!(%error, "the other nodes are not told that this one has stopped");
+        }
     }
 }
 
-/// Makes sure that no other server works in the data folder: each would take the other's attempts under way for those of
+/// Makes sure that no other server works on the SQLite database of the data folder: each would take the other's attempts under way for those of
 /// an earlier run and make them again.
 fn lock(folder: &Path) -> Result<File, StartError> {
     let path = folder.join("serve.lock");

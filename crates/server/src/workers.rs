@@ -20,6 +20,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often idempotency keys, codes and rates are cleaned up.
 const CLEAN: Duration = Duration::from_secs(60);
 
+/// How often a node says that it is there.
+const SAY: Duration = Duration::from_secs(5);
+
 /// How often certificates that end soon are named.
 const NAME: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -31,6 +34,8 @@ pub(crate) fn start(app: &App, stop: &CancellationToken) -> TaskTracker {
     workers.spawn(reminders::run(app.clone(), stop.clone()));
     workers.spawn(redeliveries::run(app.clone(), stop.clone()));
     workers.spawn(clean(app.clone(), stop.clone()));
+    workers.spawn(be_woken(app.clone(), stop.clone()));
+    workers.spawn(say_here(app.clone(), stop.clone()));
     workers.spawn(name_certificates(app.clone(), stop.clone()));
     workers.close();
     workers
@@ -44,6 +49,29 @@ async fn clean(app: App, stop: CancellationToken) {
         }
         if let Err(error) = forget(&app).await {
             tracing::error!(%error, "what has ended cannot be cleaned up");
+        }
+    }
+}
+
+async fn say_here(app: App, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SAY) => {}
+        }
+        if let Err(error) = app.keep_joined().await {
+            tracing::warn!(%error, "the other nodes are not told that this one is there");
+        }
+    }
+}
+
+/// Looks for what there is to seal as soon as another node has left something. Delivery listens by itself.
+async fn be_woken(app: App, stop: CancellationToken) {
+    let mut wakes = app.store().wakes();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = wakes.woken() => app.wake().sealing.notify_one(),
         }
     }
 }

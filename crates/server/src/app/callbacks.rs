@@ -28,6 +28,8 @@ impl App {
         let mut config = sealpost_delivery::Config::new(trust);
         config.policy = self.callback_policy();
         config.deadline = settings.attempt_timeout;
+        // Other nodes have leases of their own, which must be left to them.
+        config.sole = self.config().database.is_none();
         config.alert_url = match &settings.alert_url {
             Some(url) => Some(
                 Policy::unrestricted()

@@ -8,7 +8,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CONNECTION, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
 use tracing::Instrument as _;
@@ -53,6 +53,10 @@ pub(crate) async fn around(State(app): State<App>, request: Request, next: Next)
             tracing::debug!(status = status.as_u16(), took_ms, "answered");
         }
         let headers = response.headers_mut();
+        if app.is_stopping() {
+            // So that a proxy keeps no connection open that it might use in the moment in which we close it.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Ok(value) = HeaderValue::from_str(&id) {
             headers.insert(REQUEST_ID, value);
         }

@@ -7,7 +7,7 @@ use sealpost_store::PostgresOptions;
 use crate::support::{TestApp, receipt};
 
 /// A database of its own on the server that `cargo xtask test` starts; it goes with that server.
-async fn database(name: &str) -> PostgresOptions {
+pub(crate) async fn database(name: &str) -> PostgresOptions {
     let url = std::env::var("TEST_POSTGRES_URL").unwrap_or_else(|_| {
         panic!("TEST_POSTGRES_URL names no PostgreSQL server; run: cargo xtask test")
     });

@@ -45,6 +45,11 @@ impl TestApp {
 
     /// With settings of the test's own.
     pub(crate) async fn start_with(set: impl FnOnce(&mut Config)) -> Self {
+        Self::start_as(None, set).await
+    }
+
+    /// With settings of the test's own, and this master secret.
+    pub(crate) async fn start_as(secret: Option<&str>, set: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config {
             data: folder.path().join("data"),
@@ -54,7 +59,7 @@ impl TestApp {
         config.delivery.allow_http = true;
         config.delivery.allow_networks = vec!["127.0.0.1".parse().unwrap()];
         set(&mut config);
-        let server = Server::start(config, None).await.unwrap();
+        let server = Server::start(config, secret).await.unwrap();
         Self {
             server: Some(server),
             folder,
@@ -169,6 +174,14 @@ impl Channel {
             received,
             answers,
             links: Arc::clone(&app.links),
+        }
+    }
+
+    /// The same channel, which asks another node.
+    pub(crate) fn through(&self, app: &TestApp) -> Self {
+        Self {
+            base: app.base(),
+            ..self.clone()
         }
     }
 
@@ -379,6 +392,15 @@ pub(crate) struct Signer {
 }
 
 impl Signer {
+    /// The same signer, who comes to another node.
+    pub(crate) fn through(&self, app: &TestApp) -> Self {
+        let (_, token) = self.url.rsplit_once("/s/").unwrap();
+        Self {
+            url: format!("{}/s/{token}", app.base()),
+            http: self.http.clone(),
+        }
+    }
+
     /// Signs; it must be accepted.
     pub(crate) async fn signs(&self) -> Value {
         let answer = self.tries_to_sign(&signature()).await;
