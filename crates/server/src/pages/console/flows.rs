@@ -174,6 +174,10 @@ async fn flow_page(
         can_revoke: !status.is_final() && signed.operator.role >= Role::Operator,
         can_remind: status == sealpost_flow::Status::Signing
             && signed.operator.role >= Role::Operator,
+        remind_from: flow
+            .remindable_at()
+            .filter(|at| *at > app.now())
+            .map(|at| words.time(at)),
         done,
         frame: signed.frame(Section::Flows),
     })
@@ -194,6 +198,20 @@ fn facts(words: &Words<'_>, stored: &StoredFlow, channel: &str) -> Vec<FactRow> 
     ];
     if let Some((_, at)) = flow.state.end() {
         rows.push(row("结束时间", "Ended", words.time(at)));
+    }
+    if let Some(level) = flow.level {
+        let level = match &flow.downgrade {
+            None => format!("PAdES {level}"),
+            Some(lower) => format!("PAdES {level} ← {}: {}", lower.wanted, lower.reason),
+        };
+        rows.push(row("签名级别", "Level of signatures", level));
+    }
+    if let Some(at) = flow.renew_by {
+        rows.push(row(
+            "时间戳须在此前续期",
+            "Renew timestamps by",
+            words.time(at),
+        ));
     }
     rows
 }

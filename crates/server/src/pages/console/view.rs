@@ -364,6 +364,8 @@ pub(crate) struct FlowPage {
     pub(crate) sealing_failure: Option<String>,
     pub(crate) can_revoke: bool,
     pub(crate) can_remind: bool,
+    /// From when on, if not now.
+    pub(crate) remind_from: Option<String>,
     pub(crate) done: Option<String>,
 }
 
