@@ -193,10 +193,16 @@ impl Store {
     /// Whatever keeps the store from writing; then nothing was kept.
     pub async fn accept_callback(&self, new: NewCallback) -> Result<Accepted> {
         if self.database.is_postgres() {
-            return self.accepting.add(&self.database, new, accept_all).await;
+            let left = new.lease.is_none();
+            let accepted = self.accepting.add(&self.database, new, accept_all).await?;
+            if left && matches!(accepted, Accepted::New(_)) {
+                self.wake_others();
+            }
+            return Ok(accepted);
         }
+        // Its last statement is the one that may fail; a lane made before it does no harm.
         self.database
-            .write(move |connection| accept(connection, &new))
+            .write_whole(move |connection| accept(connection, &new))
             .await
     }
 }

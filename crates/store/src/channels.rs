@@ -125,12 +125,15 @@ impl Store {
     ) -> Result<bool> {
         let id = id.to_owned();
         let sql = "UPDATE channels SET callback_url = ?2, schedule = ?3 WHERE id = ?1";
-        self.database
+        let set = self
+            .database
             .write(move |connection| {
                 let row = params![id, callback_url, schedule.to_string()];
                 Ok(connection.prepare_cached(sql)?.execute(row)? > 0)
             })
-            .await
+            .await?;
+        self.wake_others();
+        Ok(set)
     }
 
     /// Gives a channel a new webhook secret; those it had sign along until `retire_at`. `false` if there is no such channel.
@@ -157,14 +160,17 @@ impl Store {
         let id = id.to_owned();
         let sql = "UPDATE channels SET pause_reason = coalesce(pause_reason, ?3), paused_at = coalesce(paused_at, ?2)
             WHERE id = ?1";
-        self.database
+        let paused = self
+            .database
             .write(move |connection| {
                 Ok(connection
                     .prepare_cached(sql)?
                     .execute(params![id, pause.at, pause.reason])?
                     > 0)
             })
-            .await
+            .await?;
+        self.wake_others();
+        Ok(paused)
     }
 
     /// Lets a channel's deliveries run again; `false` if there is no such channel.
@@ -174,9 +180,12 @@ impl Store {
     pub async fn resume_channel(&self, id: &str) -> Result<bool> {
         let id = id.to_owned();
         let sql = "UPDATE channels SET paused_at = NULL, pause_reason = NULL WHERE id = ?1";
-        self.database
+        let resumed = self
+            .database
             .write(move |connection| Ok(connection.prepare_cached(sql)?.execute([id])? > 0))
-            .await
+            .await?;
+        self.wake_others();
+        Ok(resumed)
     }
 
     /// Gives a channel another API key.

@@ -50,6 +50,19 @@ impl Database {
         }
     }
 
+    /// As [`Database::write`], for `work` that changes nothing any more where it fails, such as a single statement.
+    pub(crate) async fn write_whole<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        match self {
+            Database::Sqlite(sqlite) => sqlite.write_whole(work).await,
+            // Each operation has a transaction of its own.
+            Database::Postgres(postgres) => postgres.write(work).await,
+        }
+    }
+
     /// Runs `work`, which only reads, over one snapshot. It sees every commit that was answered before.
     pub(crate) async fn read<T, F>(&self, work: F) -> Result<T>
     where

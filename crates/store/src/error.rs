@@ -43,6 +43,21 @@ pub enum Error {
         /// The newest version this program knows.
         known: i64,
     },
+    /// A database server or a bucket shows a certificate that is not to be trusted: of another authority, for another host, or
+    /// not valid now.
+    #[error("the database's certificate is not trusted")]
+    NotTrusted(#[source] Source),
+    /// The database is not to be copied into; the reason goes on the sentence.
+    #[error("the database to copy into {0}")]
+    CopyRefused(&'static str),
+    /// What was copied into this table is not what is read from it.
+    #[error("the copy of the table {0} differs")]
+    CopyDiffers(&'static str),
+    /// A copy into this database was begun and not finished.
+    #[error(
+        "a copy into this database was begun and is not finished: run the same `sealpost migrate` again"
+    )]
+    CopyUnfinished,
     /// The file is an SQLite database, but not one of Sealpost's.
     #[error("{} is not a Sealpost database", .0.display())]
     Foreign(PathBuf),
@@ -147,6 +162,9 @@ impl From<tokio_postgres::Error> for Error {
             SqlState::QUERY_CANCELED,
             SqlState::TOO_MANY_CONNECTIONS,
         ];
+        if certificate_refused(&error) {
+            return Error::NotTrusted(Arc::new(error));
+        }
         let code = error.code().cloned();
         let source = Arc::new(error);
         match code {
@@ -162,4 +180,14 @@ impl From<tokio_postgres::Error> for Error {
             None => Error::Unreachable(source),
         }
     }
+}
+
+/// Whether it was the server's certificate.
+fn certificate_refused(error: &tokio_postgres::Error) -> bool {
+    let handshake = std::error::Error::source(error);
+    let refused = handshake
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+        .and_then(std::io::Error::get_ref)
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(refused, Some(rustls::Error::InvalidCertificate(_)))
 }

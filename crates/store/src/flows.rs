@@ -151,6 +151,16 @@ impl FlowCommit {
         }
     }
 
+    /// Whether others are to deliver or to seal what comes of it.
+    fn leaves_something(&self) -> bool {
+        let to_deliver = self
+            .callback
+            .as_ref()
+            .is_some_and(|new| new.lease.is_none());
+        let to_seal = self.change.flow.sealing.next_at.is_some() && self.sealing_claim.is_none();
+        to_deliver || to_seal
+    }
+
     /// With the callback that the change causes.
     pub fn with_callback(self, callback: Option<NewCallback>) -> FlowCommit {
         FlowCommit { callback, ..self }
@@ -179,9 +189,15 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing; then nothing was kept.
     pub async fn create_flow(&self, new: NewStoredFlow) -> Result<Created> {
-        self.database
+        let left = new.change.flow.sealing.next_at.is_some() && new.sealing_claim.is_none();
+        let created = self
+            .database
             .write(move |connection| create(connection, new))
-            .await
+            .await?;
+        if left && matches!(created, Created::New(_)) {
+            self.wake_others();
+        }
+        Ok(created)
     }
 
     /// Keeps a change with its events and its callback, if the flow is still as it was read.
@@ -189,9 +205,15 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing; then nothing was kept.
     pub async fn commit_flow(&self, commit: FlowCommit) -> Result<Committed> {
-        self.database
+        let left = commit.leaves_something();
+        let committed = self
+            .database
             .write(move |connection| commit_change(connection, &commit))
-            .await
+            .await?;
+        if left && matches!(committed, Committed::Done { .. }) {
+            self.wake_others();
+        }
+        Ok(committed)
     }
 
     /// The flow of this id.
@@ -217,7 +239,11 @@ impl Store {
     pub async fn events(&self, id: &SignFlowId) -> Result<Vec<StoredEvent>> {
         let id = id.clone();
         let read = move |connection: &Connection| {
-            let sql = "SELECT body, chain FROM events WHERE flow_id = ?1 ORDER BY seq";
+            let sql = if connection.is_postgres() {
+                EVENTS_OF_MONTH
+            } else {
+                "SELECT body, chain FROM events WHERE flow_id = ?1 ORDER BY seq"
+            };
             let mut statement = connection.prepare_cached(sql)?;
             let rows = statement.query_and_then([id.as_str()], stored_event)?;
             rows.collect()
@@ -330,7 +356,7 @@ impl Store {
     pub async fn flow_counts(&self) -> Result<Vec<(Status, u64)>> {
         let read = |connection: &Connection| {
             let mut statement = connection
-                .prepare_cached("SELECT status, count(*) AS n FROM flows GROUP BY status")?;
+                .prepare_cached("SELECT status, CAST(sum(flows) AS BIGINT) AS n FROM flow_tallies GROUP BY status HAVING sum(flows) > 0")?;
             let rows =
                 statement.query_and_then([], |row| Ok((parsed(row, "status")?, row.get("n")?)))?;
             rows.collect()
@@ -350,6 +376,11 @@ const UPDATE: &str = "
         next_sealing_at = :next_sealing_at, sealing_failures = :sealing_failures, renew_by = :renew_by, chain_head = :chain_head,
         body = :body
     WHERE id = :id AND version = :version";
+
+/// PostgreSQL keeps events by the month of their flow. Those of flow_at 0 the version before has written.
+const EVENTS_OF_MONTH: &str = "
+    SELECT body, chain FROM events WHERE flow_id = ?1 AND flow_at IN (0, (SELECT created_at FROM flows WHERE id = ?1))
+    ORDER BY seq";
 
 const DUE_TO_EXPIRE: &str = "
     SELECT id FROM flows WHERE status = 'signing' AND expires_at <= ?1 ORDER BY expires_at, id LIMIT ?2";
@@ -498,16 +529,28 @@ fn insert_events(
     events: &[Event],
     chained: &[(String, Digest)],
 ) -> Result<()> {
-    let sql = "INSERT INTO events (flow_id, seq, at, body, chain) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let sql = if connection.is_postgres() {
+        "INSERT INTO events (flow_id, seq, at, body, chain, flow_at) VALUES (:flow, :seq, :at, :body, :chain, :flow_at)"
+    } else {
+        "INSERT INTO events (flow_id, seq, at, body, chain) VALUES (:flow, :seq, :at, :body, :chain)"
+    };
     let mut insert = connection.prepare_cached(sql)?;
     for (event, (json, chain)) in events.iter().zip(chained) {
-        insert.execute(params![
-            flow.id.as_str(),
-            event.seq,
-            event.at,
-            json,
-            chain.as_bytes()
-        ])?;
+        let row = named_params! {
+            ":flow": flow.id.as_str(),
+            ":seq": event.seq,
+            ":at": event.at,
+            ":body": json,
+            ":chain": chain.as_bytes(),
+            ":flow_at": flow.created_at,
+        };
+        // SQLite refuses a name that the statement does not have; it is the last.
+        let row: &[_] = if connection.is_postgres() {
+            row
+        } else {
+            &row[..5]
+        };
+        insert.execute(row)?;
     }
     Ok(())
 }

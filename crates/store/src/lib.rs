@@ -13,6 +13,7 @@ mod channels;
 mod codes;
 mod console;
 mod contract_checks;
+mod copy;
 mod credentials;
 mod database;
 mod documents;
@@ -23,6 +24,7 @@ mod idempotency;
 mod nodes;
 mod operator_keys;
 mod pages;
+mod partitions;
 mod postgres;
 mod rates;
 mod revocations;
@@ -31,6 +33,7 @@ mod seals;
 mod sqlite;
 mod tls;
 mod tokens;
+mod wakes;
 mod writer;
 
 use std::path::Path;
@@ -47,6 +50,7 @@ pub use channels::{ApiKey, Channel, Pause, SealedSecret};
 pub use codes::{CodeOwner, NewCode, Tried};
 pub use console::{NotARole, Operator, OperatorSession, Role};
 pub use contract_checks::ContractCheck;
+pub use copy::{CopiedTable, CopyPlan};
 use database::Database;
 use documents::Documents;
 pub use documents::{BucketCredentials, BucketOptions, NotABucket};
@@ -66,6 +70,7 @@ pub use rates::{Counted, Rate};
 pub use revocations::RevokedCertificate;
 pub use seals::{NewSeal, StoredSeal};
 pub use tokens::Token;
+pub use wakes::Wakes;
 
 /// Everything that Sealpost keeps, in one data folder. Cheap to clone; the clones share one writer.
 #[derive(Debug, Clone)]

@@ -6,7 +6,9 @@
 //! deadpool and bb8 would give us just those and nothing that we need. A thread costs some tens of kilobytes, and a server
 //! has few dozen connections to give. The concurrent commits of several sessions share PostgreSQL's own group commit.
 
+mod address;
 pub(crate) mod batch;
+mod bell;
 mod session;
 mod tls;
 
@@ -19,10 +21,13 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_postgres::Config;
 
+use self::address::Address;
+use self::bell::Bell;
 pub(crate) use self::session::{Prepared, Session, value};
 use self::tls::Tls;
 use crate::database::{Bound, Connection};
 use crate::error::{Error, Result};
+use crate::partitions;
 
 /// The schema, step by step, as with SQLite. A step must leave the schema usable for the version of the program before it:
 /// add first, remove one release later.
@@ -36,6 +41,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/postgres/0007_seals.sql"),
     include_str!("../migrations/postgres/0008_preservation.sql"),
     include_str!("../migrations/postgres/0009_nodes.sql"),
+    include_str!("../migrations/postgres/0010_partitions.sql"),
+    include_str!("../migrations/postgres/0011_tallies.sql"),
 ];
 
 /// Taken while migrating, so that of several nodes that start at once one migrates.
@@ -48,7 +55,8 @@ const QUEUE_LIMIT: usize = 8192;
 #[derive(Clone)]
 pub struct PostgresOptions {
     /// `postgres://user:password@host:port/database?sslmode=…`, as libpq reads it. `sslmode` is `disable`, `prefer` (the
-    /// default) or `require`; wherever TLS is used, the server's certificate is verified.
+    /// default), `require`, `verify-ca` or `verify-full`; wherever TLS is used, the server's certificate is verified, and but
+    /// for `verify-ca` the host name in it. `sslrootcert`, `sslcert` and `sslkey` name files, too.
     pub url: String,
     /// Certificates (PEM) to trust beside the system's.
     pub ca_file: Option<PathBuf>,
@@ -87,6 +95,7 @@ impl std::fmt::Debug for PostgresOptions {
 pub(crate) struct Postgres {
     writing: Pool,
     reading: Pool,
+    bell: Bell,
 }
 
 impl Postgres {
@@ -110,7 +119,13 @@ impl Postgres {
                 "sealpost-read",
                 "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             )?,
+            bell: Bell::new(connector),
         })
+    }
+
+    /// How nodes wake each other.
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T>
@@ -261,12 +276,15 @@ impl Worker {
 struct Connector {
     config: Config,
     tls: Tls,
+    /// How long an answer is waited for.
+    patience: Duration,
     set_up: String,
 }
 
 impl Connector {
     fn new(options: &PostgresOptions) -> Result<Connector> {
-        let mut config = Config::from_str(&options.url)?;
+        let address = Address::parse(&options.url);
+        let mut config = Config::from_str(&address.url)?;
         config.connect_timeout(options.connect_timeout);
         if config.get_application_name().is_none() {
             config.application_name("sealpost");
@@ -276,7 +294,8 @@ impl Connector {
         config.tcp_user_timeout(options.statement_timeout);
         Ok(Connector {
             config,
-            tls: Tls::new(options.ca_file.as_deref())?,
+            tls: Tls::new(&address, options.ca_file.as_deref())?,
+            patience: options.statement_timeout + Duration::from_secs(5),
             set_up: format!(
                 "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = '60s'",
                 options.statement_timeout.as_millis()
@@ -290,16 +309,32 @@ impl Connector {
             .enable_all()
             .build()
             .map_err(failed)?;
-        let (client, connection) = runtime.block_on(self.config.connect(self.tls.clone()))?;
+        let (client, connection) = runtime.block_on(self.open())?;
         runtime.spawn(async move {
             // Its end is noticed by the next statement, which says why.
             let _ = connection.await;
         });
-        let session = Session::new(client, runtime);
+        let session = Session::new(client, runtime, self.patience);
         session.batch(&self.set_up)?;
         Ok(session)
     }
+
+    /// A connection as it comes, for the caller's runtime to drive.
+    async fn open(&self) -> Result<(tokio_postgres::Client, ServerConnection)> {
+        let connecting = self.config.connect(self.tls.clone());
+        // Each of several hosts has its own time to connect; a server that has stopped takes connections and says nothing.
+        match tokio::time::timeout(self.patience, connecting).await {
+            Ok(connected) => Ok(connected?),
+            Err(elapsed) => Err(Error::Unreachable(Arc::new(elapsed))),
+        }
+    }
 }
+
+/// Drives the client that it came with.
+type ServerConnection = tokio_postgres::Connection<
+    tokio_postgres::Socket,
+    <Tls as tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket>>::Stream,
+>;
 
 /// Takes the steps that the database lacks, in one transaction and under a lock.
 fn migrate(connector: &Connector, steps: &[&str]) -> Result<()> {
@@ -322,5 +357,15 @@ fn migrate(connector: &Connector, steps: &[&str]) -> Result<()> {
         session.batch(step)?;
         session.batch(&format!("INSERT INTO sealpost_schema VALUES ({version})"))?;
     }
-    session.batch("COMMIT")
+    session.batch("COMMIT")?;
+    // What cannot be made now (a busy table, a role that may make none) is tried again every day.
+    let make = || -> Result<()> {
+        session.batch("BEGIN")?;
+        partitions::MAKE
+            .iter()
+            .try_for_each(|statement| session.batch(statement))?;
+        session.batch("COMMIT")
+    };
+    let _ = make();
+    Ok(())
 }

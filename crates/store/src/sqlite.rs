@@ -38,6 +38,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0007_seals.sql"),
     include_str!("../migrations/sqlite/0008_preservation.sql"),
     include_str!("../migrations/sqlite/0009_nodes.sql"),
+    include_str!("../migrations/sqlite/0010_partitions.sql"),
+    include_str!("../migrations/sqlite/0011_tallies.sql"),
 ];
 
 /// One open SQLite database.
@@ -79,6 +81,15 @@ impl Sqlite {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         self.writer.write(work).await
+    }
+
+    /// Runs `work`, which changes nothing any more where it fails; see [`Writer::write_whole`].
+    pub(crate) async fn write_whole<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.writer.write_whole(work).await
     }
 
     /// Runs `work` on a read-only connection, off the async threads. It sees every commit that was answered before.

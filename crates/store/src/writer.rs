@@ -1,8 +1,8 @@
 //! Group commit: the one thread that writes to SQLite.
 //!
 //! A commit costs an fsync (some milliseconds) whether it carries one row or a thousand. So everything that waits is put into
-//! one transaction, each operation in a savepoint of its own so that a failing one takes nobody along, and nobody is answered
-//! before the commit has returned. An idle database adds no waiting: a lone operation commits at once.
+//! one transaction, each operation in a savepoint of its own (if it needs one) so that a failing one takes nobody along, and
+//! nobody is answered before the commit has returned. An idle database adds no waiting: a lone operation commits at once.
 //!
 //! What an operation does is the caller's closure; this file knows no table.
 
@@ -60,11 +60,33 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
+        self.hand_over(work, true).await
+    }
+
+    /// As [`Writer::write`], for work that changes nothing any more where it fails, such as a single statement: it needs no
+    /// savepoint, which costs more than a small operation itself (SQLite copies each page that is changed within one).
+    pub(crate) async fn write_whole<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.hand_over(work, false).await
+    }
+
+    async fn hand_over<T, F>(&self, work: F, in_savepoint: bool) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
         let _room = self.room.acquire().await.map_err(|_| Error::Stopped)?;
         let (answer, answered) = oneshot::channel();
         let jobs = self.jobs.as_ref().ok_or(Error::Stopped)?;
-        jobs.send(Box::new(Write { work, answer }))
-            .map_err(|_| Error::Stopped)?;
+        let job = Write {
+            work,
+            in_savepoint,
+            answer,
+        };
+        jobs.send(Box::new(job)).map_err(|_| Error::Stopped)?;
         answered.await.map_err(|_| Error::Stopped)?
     }
 }
@@ -81,7 +103,9 @@ impl Drop for Writer {
 
 /// An operation that waits for its turn.
 trait Job: Send {
-    /// Does the work, inside a savepoint.
+    /// Whether a failure may leave changes behind, which a savepoint then undoes.
+    fn in_savepoint(&self) -> bool;
+    /// Does the work.
     fn run(self: Box<Self>, connection: &Connection) -> Done;
     /// Answers without having worked.
     fn refuse(self: Box<Self>, error: Error);
@@ -97,6 +121,7 @@ struct Done {
 
 struct Write<T, F> {
     work: F,
+    in_savepoint: bool,
     answer: oneshot::Sender<Result<T>>,
 }
 
@@ -105,6 +130,10 @@ where
     T: Send + 'static,
     F: FnOnce(&Connection) -> Result<T> + Send,
 {
+    fn in_savepoint(&self) -> bool {
+        self.in_savepoint
+    }
+
     fn run(self: Box<Self>, connection: &Connection) -> Done {
         let result = (self.work)(connection);
         let answer = self.answer;
@@ -147,7 +176,7 @@ fn write_batch(
     let mut next = Some(first);
     let until = Instant::now() + GATHER;
     while let Some(job) = next {
-        match run_in_savepoint(connection, job) {
+        match run(connection, job) {
             Ok(done) => batch.push(done),
             Err((done, error)) => {
                 batch.extend(done);
@@ -192,11 +221,12 @@ fn next_job(
 ///
 /// Some errors (a full disk, a failing one) make SQLite roll back the whole transaction; then everything in this batch is
 /// lost and the error says so.
-fn run_in_savepoint(
+fn run(
     connection: &Connection,
     job: Box<dyn Job>,
 ) -> std::result::Result<Done, (Option<Done>, Error)> {
-    if let Err(error) = connection.run("SAVEPOINT operation") {
+    let in_savepoint = job.in_savepoint();
+    if in_savepoint && let Err(error) = connection.run("SAVEPOINT operation") {
         job.refuse(error.clone());
         return Err((None, error));
     }
@@ -204,6 +234,9 @@ fn run_in_savepoint(
     if !connection.is_in_transaction() {
         let error = done.failed.clone().unwrap_or_else(rolled_back);
         return Err((Some(done), error));
+    }
+    if !in_savepoint {
+        return Ok(done);
     }
     let closed = match done.failed {
         None => connection.run("RELEASE operation"),

@@ -22,6 +22,7 @@ const COUNT: Duration = Duration::from_secs(2);
 /// Claims what is due until the engine stops.
 pub(super) async fn run(inner: Arc<Inner>) {
     let mut polled: Option<Instant> = None;
+    let mut wakes = inner.store.wakes();
     loop {
         if inner.pulse.take_poll_now() || polled.is_none_or(|at| at.elapsed() >= inner.config.poll)
         {
@@ -50,6 +51,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = inner.wake.notified() => {}
+            () = wakes.woken() => inner.pulse.poll_now(),
             () = inner.stop.cancelled() => return,
         }
     }

@@ -130,7 +130,10 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing; then none was recorded.
     pub async fn finish(&self, holder: Holder, outcomes: Arc<[Outcome]>) -> Result<Vec<bool>> {
-        self.database
+        let given_back = |outcome: &Outcome| outcome.attempt.is_none();
+        let left = outcomes.iter().any(given_back);
+        let counted = self
+            .database
             .write(move |connection| match connection {
                 Connection::Sqlite(_) => outcomes
                     .iter()
@@ -138,7 +141,11 @@ impl Store {
                     .collect(),
                 Connection::Postgres(session) => batches::finish_all(session, holder, &outcomes),
             })
-            .await
+            .await?;
+        if left {
+            self.wake_others();
+        }
+        Ok(counted)
     }
 
     /// Makes everything that others hold due at `now`: for the start of the only process that delivers from this database,

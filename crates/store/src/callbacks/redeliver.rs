@@ -57,9 +57,14 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing.
     pub async fn redeliver(&self, id: CallbackId, now: UtcMillis) -> Result<Redelivered> {
-        self.database
+        let redelivered = self
+            .database
             .write(move |connection| redeliver(connection, id, now))
-            .await
+            .await?;
+        if redelivered == Redelivered::Due {
+            self.wake_others();
+        }
+        Ok(redelivered)
     }
 
     /// As [`Store::redeliver`], and remembers the key together with the new round.
@@ -82,7 +87,11 @@ impl Store {
             }
             Ok(RedeliveredOnce::Now(redelivered))
         };
-        self.database.write(once).await
+        let redelivered = self.database.write(once).await?;
+        if redelivered == RedeliveredOnce::Now(Redelivered::Due) {
+            self.wake_others();
+        }
+        Ok(redelivered)
     }
 }
 

@@ -92,9 +92,12 @@ impl Store {
         id: RedeliveryId,
         now: UtcMillis,
     ) -> Result<Option<Redelivery>> {
-        self.database
+        let stepped = self
+            .database
             .write(move |connection| step(connection, id, now))
-            .await
+            .await?;
+        self.wake_others();
+        Ok(stepped)
     }
 
     /// How far a redelivery has got.

@@ -1,9 +1,10 @@
 //! One session with a PostgreSQL server, and the way of statements and values between SQLite's forms and PostgreSQL's.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, Type as ValueType, Value};
 use tokio::runtime::Runtime;
@@ -11,7 +12,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 
 use crate::database::Bound;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// One session with the server, used by the thread that made it.
 pub(crate) struct Session {
@@ -19,6 +20,10 @@ pub(crate) struct Session {
     /// Drives the connection while a statement runs, and rests with it in between.
     runtime: Runtime,
     statements: RefCell<HashMap<String, Prepared>>,
+    /// How long any answer is waited for: the server's own limit for statements does not help when the server has stopped.
+    patience: Duration,
+    /// Whether an answer did not come in time; what might come now belongs to nobody.
+    lost: Cell<bool>,
 }
 
 impl std::fmt::Debug for Session {
@@ -36,11 +41,13 @@ pub(crate) struct Prepared {
 
 impl Session {
     /// A session over a client whose connection `runtime` drives.
-    pub(super) fn new(client: Client, runtime: Runtime) -> Session {
+    pub(super) fn new(client: Client, runtime: Runtime, patience: Duration) -> Session {
         Session {
             client,
             runtime,
             statements: RefCell::default(),
+            patience,
+            lost: Cell::new(false),
         }
     }
 
@@ -95,7 +102,18 @@ impl Session {
     }
 
     fn wait<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T> {
-        Ok(self.runtime.block_on(answer)?)
+        let limit = match self.lost.get() {
+            true => Duration::ZERO,
+            false => self.patience,
+        };
+        let waited = async { tokio::time::timeout(limit, answer).await };
+        match self.runtime.block_on(waited) {
+            Ok(answer) => Ok(answer?),
+            Err(elapsed) => {
+                self.lost.set(true);
+                Err(Error::Unreachable(Arc::new(elapsed)))
+            }
+        }
     }
 }
 

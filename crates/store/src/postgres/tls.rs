@@ -13,6 +13,7 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as Encrypted;
 
+use super::address::Address;
 use crate::error::Result;
 use crate::tls;
 
@@ -21,9 +22,10 @@ use crate::tls;
 pub(super) struct Tls(TlsConnector);
 
 impl Tls {
-    /// Trusts the system's roots and those in `ca_file` (PEM).
-    pub(super) fn new(ca_file: Option<&Path>) -> Result<Tls> {
-        let config = tls::client_config(ca_file)?;
+    /// Trusts the system's roots and those that the address names, or else those in `ca_file` (PEM).
+    pub(super) fn new(address: &Address, ca_file: Option<&Path>) -> Result<Tls> {
+        let ca_file = address.ca_file.as_deref().or(ca_file);
+        let config = tls::client_config_with(ca_file, address.any_name, address.identity.as_ref())?;
         Ok(Tls(TlsConnector::from(Arc::new(config))))
     }
 }

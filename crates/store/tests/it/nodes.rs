@@ -56,7 +56,8 @@ const GROW: &str = "
     INSERT INTO flows (id, channel_id, version, status, code, reference, created_at, expires_at, sealing_failures, chain_head, body)
     SELECT 'f' || n, channel_id, 1, 'completed', '2', 'R-' || n, created_at - n, expires_at - n, 0, chain_head, body
     FROM flows, generate_series(1, 30000) AS n;
-    INSERT INTO events (flow_id, seq, at, body, chain) SELECT id, 1, created_at, '{}', chain_head FROM flows WHERE id LIKE 'f%';
+    INSERT INTO events (flow_id, seq, at, body, chain, flow_at) SELECT id, 1, created_at, '{}', chain_head, created_at FROM flows
+    WHERE id LIKE 'f%';
     INSERT INTO tokens (hash, flow_id) SELECT convert_to(id, 'UTF8'), id FROM flows;
     INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, body, state, round, attempts, due_at, fence, ended_at)
     SELECT id - n * 4194304::bigint, channel_lane, lane_id, 'f' || n, body, 1 + (n % 100 = 0)::int, 1, 1, due_at - n, 1, due_at - n
@@ -73,11 +74,11 @@ async fn no_question_reads_a_whole_table() {
         .await
         .unwrap();
     world.tamper(GROW).unwrap();
-    let tables = "relname IN ('flows', 'events', 'tokens', 'callbacks', 'attempts')";
-    let scans = format!(
-        "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE schemaname = current_schema() AND {tables} ORDER BY 1"
-    );
-    let before = world.ask(&scans);
+    // Whichever partition holds them; those with next to nothing in them are read fastest as a whole.
+    let scans = "SELECT relname, seq_scan FROM pg_stat_user_tables
+        WHERE schemaname = current_schema() AND n_live_tup > 1000 ORDER BY 1";
+    let before = world.ask(scans);
+    assert!(before.len() >= 5, "{before:?}");
     let node = world.another();
     for asked in 0..8 {
         let filter = FlowFilter {
@@ -95,6 +96,9 @@ async fn no_question_reads_a_whole_table() {
     node.flows_due_to_expire(i64::MAX, 10).await.unwrap();
     node.claim_flows_to_seal(NOW, NOW, 10).await.unwrap();
     node.sealing_backlog().await.unwrap();
+    let counts = node.flow_counts().await.unwrap();
+    assert!(counts.contains(&(Status::Completed, 30_000)), "{counts:?}");
+    node.backlog(NOW).await.unwrap();
     node.flows_by_day(NOW, 0).await.unwrap();
     let lane = node.due_lanes().await.unwrap()[0].id;
     let lease = Lease {
@@ -137,5 +141,5 @@ async fn no_question_reads_a_whole_table() {
     node.find_api_key(&Digest::of(b"k1")).await.unwrap();
     // Its sessions report what they read when they end.
     drop(node);
-    assert_eq!(world.ask(&scans), before);
+    assert_eq!(world.ask(scans), before);
 }

@@ -96,7 +96,10 @@ async fn only_an_invited_operator_is_bound_to_a_subject(world: World) {
     );
     assert!(bind("op-李雷", "s1").await.unwrap());
     assert!(!bind("op-李雷", "s2").await.unwrap(), "bound once");
-    assert!(bind("op-韩梅", "s1").await.is_err(), "that is somebody else");
+    assert!(
+        bind("op-韩梅", "s1").await.is_err(),
+        "that is somebody else"
+    );
     let found = world.find_operator_by_subject("s1").await.unwrap().unwrap();
     assert_eq!(found.id, "op-李雷");
 
@@ -108,7 +111,10 @@ async fn only_an_invited_operator_is_bound_to_a_subject(world: World) {
     };
     assert!(!set(Role::Viewer).await, "that is the role already");
     assert!(set(Role::Operator).await);
-    assert_eq!(actions(&world).await[..2], ["operator.role", "operator.bind"]);
+    assert_eq!(
+        actions(&world).await[..2],
+        ["operator.role", "operator.bind"]
+    );
 }
 
 async fn a_check_takes_the_place_of_one_that_is_over_or_silent(world: World) {

@@ -106,16 +106,14 @@ impl World {
         self.schema.as_ref().unwrap().ask(sql).unwrap()
     }
 
+    /// The schema that it is in; only over PostgreSQL.
+    pub(crate) fn schema_name(&self) -> &str {
+        self.schema.as_ref().unwrap().name()
+    }
+
     /// Ends the store's sessions with the server, as a restart of it would.
     pub(crate) fn lose_sessions(&self) {
-        let schema = self.schema.as_ref().unwrap();
-        let others =
-            "pid <> pg_backend_pid() AND application_name = current_setting('application_name')";
-        schema
-            .run(&format!(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}"
-            ))
-            .unwrap();
+        self.schema.as_ref().unwrap().lose_sessions();
     }
 
     /// Keeps a started flow of a buyer who may sign.
@@ -179,6 +177,20 @@ impl Schema {
         ));
         options.sessions = 4;
         options
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Ends the sessions of the stores over it.
+    pub(crate) fn lose_sessions(&self) {
+        let others =
+            "pid <> pg_backend_pid() AND application_name = current_setting('application_name')";
+        self.run(&format!(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}"
+        ))
+        .unwrap();
     }
 
     /// Runs statements; an error is the server's text.
