@@ -135,6 +135,10 @@ async fn a_contract_is_sealed_wherever_it_says() {
     let own = format!("sealpost-{}-1", &flow.id[..8]);
     assert_eq!(fields, ["乙方签字", &own, &format!("{own}-2")]);
 
+    // For whoever wants to look.
+    let look = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("contract.pdf");
+    std::fs::write(look, &pdf).unwrap();
+
     let pages: Vec<_> = (0..3).map(|page| pixels_like(&pdf, page, RED)).collect();
     for page in &pages {
         // A third of the seal, 36 points wide, half way up the right edge.
