@@ -486,21 +486,21 @@ async fn an_operators_certificate_is_asked_about_at_its_responder() {
     app.stop().await;
 }
 
-/// pyHanko's opinion on each signature of a file as PAdES B-LTA, with nothing but what the file carries. That the responder's answer is
-/// newer than the signature, as ETSI wants it, it takes only when it is told to.
+/// pyHanko's opinion on each signature of a file, with nothing but the evidence that the file carries, and none without evidence. That the
+/// responder's answer is newer than the signature, as ETSI wants it, it takes only when it is told to.
 const LASTING: &str = "
 import sys
 from pyhanko.keys import load_certs_from_pemder
 from pyhanko.pdf_utils.reader import PdfFileReader
-from pyhanko.sign.validation import RevocationInfoValidationType, validate_pdf_ltv_signature
+from pyhanko.sign.validation import DocumentSecurityStore, validate_pdf_signature
 reader = PdfFileReader(open(sys.argv[1], 'rb'), strict=False)
-context = {
-    'trust_roots': list(load_certs_from_pemder(sys.argv[2:])),
-    'allow_fetching': False,
-    'retroactive_revinfo': True,
-}
 for signature in reader.embedded_regular_signatures:
-    status = validate_pdf_ltv_signature(
-        signature, RevocationInfoValidationType.PADES_LTA, validation_context_kwargs=dict(context))
+    context = DocumentSecurityStore.read_dss(reader).as_validation_context({
+        'trust_roots': list(load_certs_from_pemder(sys.argv[2:])),
+        'allow_fetching': False,
+        'retroactive_revinfo': True,
+        'revocation_mode': 'require',
+    })
+    status = validate_pdf_signature(signature, context, ts_validation_context=context)
     print(status.bottom_line, status.trusted, status.summary())
 ";
