@@ -5,6 +5,7 @@
 //! has a seal key of their own for an organization ([`operator`]), that one signs instead.
 
 pub(crate) mod expiry;
+mod kept;
 mod operator;
 mod pkcs11;
 mod remote;
@@ -13,16 +14,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use sealpost_contract::{SignFlowId, UtcMillis};
 use sealpost_pdf::{
     Authority, Credential, KeyAlgorithm, NewKey, Revocation, SignError, Subject, Trust, Validity,
 };
 use sealpost_store::Store;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::kept::Kept;
 use self::operator::{OperatorKey, OperatorKeyError, OperatorKeys};
 use super::App;
 use crate::config::Config;
@@ -94,6 +93,18 @@ pub(crate) enum CertificateOf {
     Operator,
 }
 
+impl CertificateOf {
+    /// The word that the API uses.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Authority => "authority",
+            Self::Timestamps => "timestamps",
+            Self::Organization => "organization",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 /// A certificate whose key is kept here, or is the operator's own.
 #[derive(Debug, Clone)]
 pub(crate) struct KeptCertificate {
@@ -118,15 +129,6 @@ pub(crate) struct Keys {
     organizations: Mutex<HashMap<String, Arc<Credential>>>,
     /// A key for the next new organization, because making one of RSA takes longer than its request should.
     spare: Arc<Mutex<Option<NewKey>>>,
-}
-
-/// A key as it is kept, before it is encrypted.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    /// PKCS#8 in base64.
-    key: String,
-    /// Certificates in DER and base64, leaf first.
-    chain: Vec<String>,
 }
 
 impl Keys {
@@ -193,16 +195,14 @@ impl Keys {
         })
     }
 
-    /// Opens the operator's own keys, so that one that cannot be used is known before it is needed, and makes a spare key.
-    pub(crate) async fn make_ready(&self) -> Result<(), KeyError> {
+    /// Opens the operator's own keys, so that one that cannot be used is known before it is needed.
+    pub(crate) async fn open_operators(&self) -> Result<(), KeyError> {
         let operator = Arc::clone(&self.operator);
-        tokio::task::spawn_blocking(move || operator.open()).await??;
-        self.refill();
-        Ok(())
+        Ok(tokio::task::spawn_blocking(move || operator.open()).await??)
     }
 
     /// Makes a spare key beside everything else. One that takes no time to make needs no spare.
-    fn refill(&self) {
+    pub(crate) fn make_spare(&self) {
         let (spare, suite) = (Arc::clone(&self.spare), self.organization_suite);
         if matches!(
             suite,
@@ -224,7 +224,7 @@ impl Keys {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(key) = spare {
-            self.refill();
+            self.make_spare();
             return Ok(key);
         }
         let suite = self.organization_suite;
@@ -479,38 +479,6 @@ impl App {
     pub(crate) async fn certificates(&self) -> Result<Vec<KeptCertificate>, Problem> {
         let found = self.0.keys.certificates(self.store(), self.secrets()).await;
         found.map_err(|error| Problem::internal("the keys that are kept cannot be read", &error))
-    }
-}
-
-impl Kept {
-    fn new(pkcs8: &[u8], chain: &[Vec<u8>]) -> Self {
-        Self {
-            key: STANDARD.encode(pkcs8),
-            chain: chain.iter().map(|der| STANDARD.encode(der)).collect(),
-        }
-    }
-
-    fn encrypt(&self, secrets: &Secrets, place: &str) -> Result<Vec<u8>, KeyError> {
-        Ok(secrets.encrypt(place, &serde_json::to_vec(self)?)?)
-    }
-
-    fn decrypt(secrets: &Secrets, place: &str, sealed: &[u8]) -> Result<Self, KeyError> {
-        Ok(serde_json::from_slice(&secrets.decrypt(place, sealed)?)?)
-    }
-
-    fn key(&self) -> Vec<u8> {
-        STANDARD.decode(&self.key).unwrap_or_default()
-    }
-
-    fn chain(&self) -> Vec<Vec<u8>> {
-        self.chain
-            .iter()
-            .map(|der| STANDARD.decode(der).unwrap_or_default())
-            .collect()
-    }
-
-    fn credential(&self) -> Result<Credential, SignError> {
-        Credential::from_pkcs8(&self.key(), self.chain())
     }
 }
 

@@ -119,7 +119,7 @@ async fn trust(args: &VerifyArgs, config: &Config) -> anyhow::Result<Trust> {
     if args.trust.is_empty() && config.data.exists() {
         let app = App::open(config.clone(), super::master_secret().as_deref()).await?;
         // A key that cannot be opened at this moment is only a root less.
-        if let Err(error) = app.make_keys_ready().await {
+        if let Err(error) = app.open_operator_keys().await {
             tracing::warn!(%error, "an own seal key cannot be opened");
         }
         return Ok(app.trust_and_revocations().await?);

@@ -399,6 +399,35 @@ async fn a_key_in_a_hardware_module_seals() {
 }
 
 #[test]
+fn a_key_that_cannot_be_opened_stops_the_start() {
+    let operator = Operator::new(KeyAlgorithm::P256);
+    operator.make_pkcs12();
+    operator.put("wrong", "芝麻开门");
+    let list = operator.list("pkcs12 = 'seal.p12'\npassword_file = 'wrong'");
+    let folder = tempfile::tempdir().unwrap();
+    let ended = sealpost(folder.path())
+        .args(["--listen", "127.0.0.1:0", "serve"])
+        .env("SEALPOST_KEYS_SEALS", &list)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(!ended.status.success(), "{error}");
+    assert!(
+        error.contains("the seal key of all organizations cannot be used")
+            && error.contains("password is wrong"),
+        "{error}"
+    );
+    assert!(!error.contains("芝麻开门"));
+    // What seals nothing works without the key.
+    let listed = sealpost(folder.path())
+        .args(["channel", "list"])
+        .env("SEALPOST_KEYS_SEALS", &list)
+        .status()
+        .unwrap();
+    assert!(listed.success());
+}
+
+#[test]
 fn doctor_says_what_is_wrong_with_a_key_and_when_it_ends() {
     let operator = Operator::new(KeyAlgorithm::P256);
     let token = Token::new(&operator);
