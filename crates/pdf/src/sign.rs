@@ -11,6 +11,7 @@ mod fields;
 pub(crate) mod picture;
 
 use blank::{Blank, Dictionary};
+use der::Encode as _;
 
 pub use archive::{Evidence, PendingArchive, add_evidence, prepare_archive};
 pub use error::SignError;
@@ -30,8 +31,9 @@ use crate::{
 
 /// The most characters of a reason, a place or a name.
 const MAX_TEXT: usize = 512;
-/// Room for the CMS structure beside its certificates, in bytes: attributes, names and a signature of up to 512 bytes.
-const ROOM_BESIDE_CHAIN: usize = 1280;
+/// Room in bytes for what is in the CMS structure beside certificates, the issuer's name and the signature: three attributes, a
+/// serial number, identifiers. It takes some 280.
+const ROOM_BESIDE: usize = 384;
 /// Room for a timestamp with the chain of its authority, in bytes.
 const TIMESTAMP_ROOM: usize = 8 * 1024;
 
@@ -114,9 +116,8 @@ impl Pending {
 fn make(pdf: &[u8], request: &SignRequest<'_>, room: usize) -> Result<Pending, SignError> {
     let document = Document::parse(pdf)?;
     let field = empty_field(&document, request.field)?;
-    let chain: usize = request.credential.chain_der.iter().map(Vec::len).sum();
     let entries = entries(&document, &field, request)?;
-    let dictionary = Dictionary::new(entries, chain + ROOM_BESIDE_CHAIN + room);
+    let dictionary = Dictionary::new(entries, cms_room(request.credential)? + room);
 
     let mut increment = Increment::new(&document);
     let signature = increment.add(dictionary.body);
@@ -142,6 +143,14 @@ fn make(pdf: &[u8], request: &SignRequest<'_>, room: usize) -> Result<Pending, S
     let content = blank.digest(request.credential.algorithm().hash());
     let signed = cms::sign(request.credential, Content::Detached(&content), true)?;
     Ok(Pending { blank, signed })
+}
+
+/// Room for the CMS structure of a credential's signature without a timestamp, in bytes. What is left of it is zeros in the
+/// file, two for each byte.
+fn cms_room(credential: &Credential) -> Result<usize, SignError> {
+    let chain: usize = credential.chain_der.iter().map(Vec::len).sum();
+    let issuer = credential.leaf().tbs_certificate().issuer().to_der()?.len();
+    Ok(chain + issuer + credential.algorithm().longest_signature() + ROOM_BESIDE)
 }
 
 /// Finds the field and makes sure that it may be signed.

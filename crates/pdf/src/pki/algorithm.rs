@@ -29,6 +29,18 @@ pub enum KeyAlgorithm {
 }
 
 impl KeyAlgorithm {
+    /// The most bytes of a signature.
+    pub(crate) fn longest_signature(self) -> usize {
+        match self {
+            // Two numbers in DER.
+            Self::P256 | Self::Sm2 => 72,
+            Self::P384 => 104,
+            Self::Rsa2048 => 256,
+            Self::Rsa3072 => 384,
+            Self::Rsa4096 => 512,
+        }
+    }
+
     /// Every one.
     pub const ALL: [Self; 6] = [
         Self::Rsa2048,
