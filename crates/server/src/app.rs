@@ -167,6 +167,7 @@ impl App {
         let store = tokio::task::spawn_blocking(open)
             .await
             .map_err(|_| sealpost_store::Error::Stopped)??;
+        store.refuse_unfinished_copy().await?;
         let clock = Clock::default();
         nodes::check_secret(&store, &secrets, clock.now()).await?;
         let crl_url = format!("{public_url}/pki/root.crl");

@@ -9,6 +9,7 @@ mod callbacks;
 mod channel;
 mod evidence;
 mod flow;
+mod migrate;
 mod operator;
 mod output;
 mod seal;
@@ -99,6 +100,8 @@ enum Command {
     Listen(channel_side::listen::Args),
     /// Check the signatures of a PDF
     Verify(verify::VerifyArgs),
+    /// Move an installation to another database
+    Migrate(migrate::MigrateArgs),
     /// Renew the timestamps over completed documents before they age
     Archive(archive::ArchiveArgs),
     /// The built-in certification authority
@@ -162,6 +165,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let config = settings.load()?;
             start_log(settings.log_filter.as_deref().unwrap_or("warn"), false)?;
             runtime.block_on(verify::run(args, &config))
+        }
+        Command::Migrate(args) => {
+            let config = settings.load()?;
+            start_log(settings.log_filter.as_deref().unwrap_or("warn"), false)?;
+            runtime.block_on(migrate::run(args, &config))
         }
         Command::Doctor(args) => {
             start_log(settings.log_filter.as_deref().unwrap_or("error"), false)?;

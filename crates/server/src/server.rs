@@ -135,7 +135,7 @@ impl Server {
 
 /// Makes sure that no other server works on the SQLite database of the data folder: each would take the other's attempts under way for those of
 /// an earlier run and make them again.
-fn lock(folder: &Path) -> Result<File, StartError> {
+pub(crate) fn lock(folder: &Path) -> Result<File, StartError> {
     let path = folder.join("serve.lock");
     let name = || path.display().to_string();
     let failed = |source| StartError::Lock {

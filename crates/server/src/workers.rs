@@ -23,7 +23,7 @@ const CLEAN: Duration = Duration::from_secs(60);
 /// How often a node says that it is there.
 const SAY: Duration = Duration::from_secs(5);
 
-/// How often certificates that end soon are named.
+/// How often certificates that end soon are named, and the tables of the months ahead made.
 const NAME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Starts the workers; they end when `stop` is cancelled and what they have begun is done.
@@ -34,7 +34,7 @@ pub(crate) fn start(app: &App, stop: &CancellationToken) -> TaskTracker {
     workers.spawn(reminders::run(app.clone(), stop.clone()));
     workers.spawn(redeliveries::run(app.clone(), stop.clone()));
     workers.spawn(clean(app.clone(), stop.clone()));
-    workers.spawn(be_woken(app.clone(), stop.clone()));
+    workers.spawn(make_partitions(app.clone(), stop.clone()));
     workers.spawn(say_here(app.clone(), stop.clone()));
     workers.spawn(name_certificates(app.clone(), stop.clone()));
     workers.close();
@@ -65,13 +65,15 @@ async fn say_here(app: App, stop: CancellationToken) {
     }
 }
 
-/// Looks for what there is to seal as soon as another node has left something. Delivery listens by itself.
-async fn be_woken(app: App, stop: CancellationToken) {
-    let mut wakes = app.store().wakes();
+/// Keeps the months ahead ready that PostgreSQL divides tables by.
+async fn make_partitions(app: App, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = wakes.woken() => app.wake().sealing.notify_one(),
+            () = tokio::time::sleep(NAME) => {}
+        }
+        if let Err(error) = app.store().make_partitions().await {
+            tracing::warn!(%error, "the tables of the months ahead cannot be made; the default ones serve");
         }
     }
 }

@@ -14,6 +14,7 @@ pub(super) async fn run(app: App, stop: CancellationToken) {
     let parallel = app.config().sealing_parallel;
     let room = Arc::new(Semaphore::new(parallel));
     let under_way = TaskTracker::new();
+    let mut wakes = app.store().wakes();
     loop {
         let free = room.available_permits().min(parallel) as u32;
         let claimed = match free {
@@ -44,6 +45,8 @@ pub(super) async fn run(app: App, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => break,
             () = app.wake().sealing.notified(), if full => {}
+            // Another node has left something.
+            () = wakes.woken() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
     }
