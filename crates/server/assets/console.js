@@ -2,6 +2,9 @@
 'use strict';
 
 (() => {
+  // On a phone the menu is wider than the screen.
+  document.querySelector('nav [aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' });
+
   for (const button of document.querySelectorAll('[data-confirm]')) {
     button.addEventListener('click', (event) => {
       if (!window.confirm(button.dataset.confirm)) event.preventDefault();

@@ -25,7 +25,15 @@ pub(crate) async fn show(
         Ok::<_, Problem>((channel, app.find_contract_check(&id).await?))
     };
     let (channel, check) = found.await.map_err(|problem| signed.problem(&problem))?;
-    let rows = check.iter().flat_map(|check| &check.report.cases);
+    let mut cases: Vec<&Value> = check.iter().flat_map(|check| &check.report.cases).collect();
+    // What needs someone's hand comes first.
+    let ranks = ["breaks", "may"];
+    cases.sort_by_key(|case| {
+        ranks
+            .iter()
+            .position(|rank| case["verdict"] == *rank)
+            .unwrap_or(2)
+    });
     let page = CheckPage {
         frame: signed.frame(Section::Channels),
         channel: id,
@@ -43,7 +51,7 @@ pub(crate) async fn show(
         failure: check
             .as_ref()
             .and_then(|check| check.report.failure.clone()),
-        rows: rows.map(|case| row(&words, case)).collect(),
+        rows: cases.into_iter().map(|case| row(&words, case)).collect(),
         can_check: signed.operator.role >= Role::Operator,
         check: check.map(|check| summary(&words, &check)),
     };

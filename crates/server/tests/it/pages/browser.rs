@@ -311,7 +311,8 @@ impl Browser {
 
     /// The same of the whole page, however long.
     pub(crate) async fn whole_picture(&self, name: &str) {
-        let script = "return [document.documentElement.scrollHeight, window.innerWidth];";
+        // The window is somewhat larger than the page in it.
+        let script = "return [document.documentElement.scrollHeight + window.outerHeight - window.innerHeight, window.outerWidth];";
         let sizes = self.run(script, vec![]).await;
         let height = sizes[0].as_u64().unwrap().clamp(400, 4000) as u32;
         let width = sizes[1].as_u64().unwrap() as u32;
