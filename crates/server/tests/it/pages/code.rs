@@ -13,7 +13,8 @@ use super::accessibility;
 use super::browser::{PHONE, SMALL_PHONE};
 use super::buyer::Buyer;
 use super::mail::{Encryption, MailServer};
-use crate::support::{Channel, Flow, TestApp, receipt, receipt_for};
+use crate::nodes::Shared;
+use crate::support::{Channel, Flow, Signer, TestApp, receipt, receipt_for};
 
 /// An SMS gateway that keeps what it is given.
 #[derive(Clone, Default)]
@@ -332,6 +333,45 @@ async fn codes_and_their_limits_outlive_a_restart() {
     let body = json!({ "typed_name": "张三", "code": first });
     assert_eq!(signers[0].post("/sign", &body).await.status, 200);
     app.stop().await;
+}
+
+/// A code that one node sent is entered at another; pauses and tries are counted together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_is_good_on_every_node() {
+    let shared = Shared::start("codes").await;
+    let (gateway, settings) = Gateway::start().await;
+    let node = async || {
+        let settings = settings.clone();
+        shared
+            .node_with(|config| config.notify.sms = Some(settings))
+            .await
+    };
+    let (one, other) = (node().await, node().await);
+    let channel = one.channel("链家").await;
+    let flow = flow_with_code(&channel, "mobile", "13812345678").await;
+    let here = one.signer("张三");
+    let there = here.through(&other);
+
+    assert_eq!(here.post("/code", &json!({})).await.status, 200);
+    let again = there.post("/code", &json!({})).await;
+    assert_eq!(
+        (again.status.as_u16(), again.json()["code"].as_str()),
+        (429, Some("too_many_codes"))
+    );
+    let code = gateway.sent()[0]["params"][0].as_str().unwrap().to_owned();
+    let enter = async |signer: &Signer, code: &str| {
+        let body = json!({ "typed_name": "张三", "code": code });
+        signer.post("/sign", &body).await
+    };
+    let wrong = if code == "000000" { "111111" } else { "000000" };
+    for (signer, left) in [(&here, 4), (&there, 3), (&here, 2)] {
+        let answer = enter(signer, wrong).await;
+        assert_eq!(answer.json()["errors"][0]["limit"], left);
+    }
+    assert_eq!(enter(&there, &code).await.status, 200);
+    channel.show_in(&flow, "completed").await;
+    one.stop().await;
+    other.stop().await;
 }
 
 fn by_mail(config: &mut Config, server: &MailServer, password: &str) {
