@@ -12,3 +12,4 @@ mod simulation;
 mod stopped;
 mod support;
 mod tls;
+mod woken;
