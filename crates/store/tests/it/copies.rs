@@ -1,14 +1,17 @@
 //! Copying a database with everything in it to the other kind, broken off and begun again.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sealpost_flow::{Actor, Digest, Operation};
 use sealpost_store::{
     AuditEntry, CallbackFilter, CopiedTable, CopyPlan, Error, Finished, FlowFilter, Holder,
-    IdempotencyKey, Lease, Next, OperatorKey, Outcome, Role, Store,
+    IdempotencyKey, Lease, Next, OperatorKey, Outcome, PostgresOptions, Role, Store,
 };
 
+use crate::processes::child_command;
 use crate::world::{
     CHANNEL, NOW, Schema, World, advance, api_key, buyer, callback, channel, flow_id, initiator,
     new_flow, sign, token,
@@ -219,6 +222,50 @@ async fn a_copy_that_was_broken_off_is_begun_again_and_reads_the_same() {
     let back = Store::open(folder.path()).unwrap();
     target.copy_into(&back, plan(true), |_| ()).await.unwrap();
     read_the_same(&back, &target).await;
+}
+
+/// Where the child copies to.
+const TARGET: &str = "SEALPOST_TEST_TARGET";
+
+/// Runs in a process of its own; tells of each table and is killed behind one of them.
+pub(crate) async fn copy_until_killed(folder: &std::path::Path) {
+    let own = tempfile::tempdir().unwrap();
+    let options = PostgresOptions::new(std::env::var(TARGET).unwrap());
+    let target = Store::open_postgres(options, own.path()).unwrap();
+    let source = Store::open(folder).unwrap();
+    let heard = |table: &CopiedTable| println!("copied {}", table.table);
+    source.copy_into(&target, plan(true), heard).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_survives_a_kill() {
+    let world = World::sqlite().await;
+    fill(&world).await;
+    let (schema, folder) = (Schema::new(), tempfile::tempdir().unwrap());
+    // While it writes the table behind the one that it told of last.
+    for told in ["copied contract_checks", "copied flows", "copied lanes"] {
+        let mut child = child_command(&[], "copier", world.folder())
+            .env(TARGET, schema.options().url)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.map(Result::unwrap).any(|line| line.ends_with(told)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let target = postgres(&schema, folder.path());
+    target.refuse_unfinished_copy().await.unwrap_err();
+    let copied = world.copy_into(&target, plan(true), |_| ()).await.unwrap();
+    assert_eq!(
+        copied
+            .iter()
+            .find(|table| table.table == "channels")
+            .unwrap()
+            .written,
+        0
+    );
+    read_the_same(&target, &world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,13 +24,14 @@ async fn child() {
     let folder = Path::new(&folder);
     match role.as_str() {
         "writer" => write_until_killed(folder).await,
+        "copier" => crate::copies::copy_until_killed(folder).await,
         "full disk" => fill_the_disk(folder).await,
         "read-only folder" => open_read_only(folder),
         other => panic!("no such role: {other}"),
     }
 }
 
-fn child_command(launcher: &[&str], role: &str, folder: &Path) -> Command {
+pub(crate) fn child_command(launcher: &[&str], role: &str, folder: &Path) -> Command {
     let program = std::env::current_exe().unwrap();
     let arguments = [
         "processes::child",
