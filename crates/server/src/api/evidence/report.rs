@@ -234,10 +234,11 @@ impl Paper<'_> {
         };
         facts.put(self.say("类型", "Type"), kind);
         facts.put(self.say("签署顺序", "Order"), signer.order.to_string());
-        facts.put(
-            self.say("身份认证", "Authentication"),
-            self.authentication(signer),
-        );
+        // Whoever has not acted yet has proven nothing.
+        if !matches!(signer.step, Step::Waiting | Step::Open { .. }) {
+            let proven = self.authentication(signer);
+            facts.put(self.say("身份认证", "Authentication"), proven);
+        }
         let mut program = None;
         for StoredEvent { event, .. } in self.events {
             match &event.what {
