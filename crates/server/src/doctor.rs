@@ -280,7 +280,10 @@ impl Examination {
             Err(problem) => self.bad("nodes", problem.to_string()),
             Ok(nodes) => {
                 let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-                self.good("nodes", format!("{} serve: {}", nodes.len(), names.join(", ")));
+                self.good(
+                    "nodes",
+                    format!("{} serve: {}", nodes.len(), names.join(", ")),
+                );
             }
         }
     }

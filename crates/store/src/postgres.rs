@@ -268,7 +268,7 @@ impl Worker {
         }
         let session = self.connector.connect()?;
         session.batch(self.begin)?;
-        Ok(Connection::Postgres(session))
+        Ok(Connection::Postgres(Box::new(session)))
     }
 }
 

@@ -54,9 +54,7 @@ impl App {
         }
         let store = self.store().clone();
         let place = tokio::task::spawn_blocking(move || store.documents_place());
-        let documents = place
-            .await
-            .map_err(|_| sealpost_store::Error::Stopped)??;
+        let documents = place.await.map_err(|_| sealpost_store::Error::Stopped)??;
         let node = Node {
             id: hex::encode(random::<8>()?),
             name: format!("{} {}", host_name(), self.config().listen),

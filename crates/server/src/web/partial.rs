@@ -3,10 +3,10 @@
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{
     ACCEPT_RANGES, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
-use http::StatusCode;
 
 use crate::secrets::sha256;
 
@@ -72,7 +72,11 @@ fn is_known(asked: &HeaderMap, tag: &str) -> bool {
 
 /// What `Range` asks for. Several ranges at once, and what is no range, are passed over, as the RFC permits.
 fn wanted(asked: &HeaderMap, tag: &str, length: usize) -> Wanted {
-    let text = |name| asked.get(&name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
+    let text = |name| {
+        asked
+            .get(&name)
+            .map(|value: &HeaderValue| value.to_str().unwrap_or_default())
+    };
     let Some(range) = text(RANGE) else {
         return Wanted::Whole;
     };
@@ -110,7 +114,8 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(http::HeaderName, &str)]) -> HeaderMap {
-        let pair = |(name, value): &(http::HeaderName, &str)| (name.clone(), value.parse().unwrap());
+        let pair =
+            |(name, value): &(http::HeaderName, &str)| (name.clone(), value.parse().unwrap());
         pairs.iter().map(pair).collect()
     }
 
@@ -133,9 +138,19 @@ mod tests {
             ("lines=0-4", Wanted::Whole),
             ("bytes", Wanted::Whole),
         ] {
-            assert_eq!(wanted(&headers(&[(RANGE, range)]), "\"t\"", 10), expected, "{range}");
+            assert_eq!(
+                wanted(&headers(&[(RANGE, range)]), "\"t\"", 10),
+                expected,
+                "{range}"
+            );
         }
-        let resumed = |tag| wanted(&headers(&[(RANGE, "bytes=5-"), (IF_RANGE, tag)]), "\"t\"", 10);
+        let resumed = |tag| {
+            wanted(
+                &headers(&[(RANGE, "bytes=5-"), (IF_RANGE, tag)]),
+                "\"t\"",
+                10,
+            )
+        };
         assert_eq!(resumed("\"t\""), Wanted::Part(5, 9));
         assert_eq!(resumed("\"other\""), Wanted::Whole);
         assert_eq!(resumed("Tue, 24 Nov 2026 00:00:00 GMT"), Wanted::Whole);
@@ -145,11 +160,22 @@ mod tests {
     fn what_is_known_is_not_sent_again() {
         let whole = answer(&HeaderMap::new(), Bytes::from_static(b"%PDF-1.7"));
         let tag = whole.headers()[ETAG].to_str().unwrap().to_owned();
-        for known in [tag.clone(), format!("W/{tag}"), format!("\"x\", {tag}"), "*".to_owned()] {
-            let again = answer(&headers(&[(IF_NONE_MATCH, &known)]), Bytes::from_static(b"%PDF-1.7"));
+        for known in [
+            tag.clone(),
+            format!("W/{tag}"),
+            format!("\"x\", {tag}"),
+            "*".to_owned(),
+        ] {
+            let again = answer(
+                &headers(&[(IF_NONE_MATCH, &known)]),
+                Bytes::from_static(b"%PDF-1.7"),
+            );
             assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{known}");
         }
-        let other = answer(&headers(&[(IF_NONE_MATCH, &tag)]), Bytes::from_static(b"%PDF-2.0"));
+        let other = answer(
+            &headers(&[(IF_NONE_MATCH, &tag)]),
+            Bytes::from_static(b"%PDF-2.0"),
+        );
         assert_eq!(other.status(), StatusCode::OK);
     }
 }

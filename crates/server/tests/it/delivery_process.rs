@@ -47,7 +47,7 @@ pub(crate) fn add_channel(folder: &TempDir, receiver: SocketAddr) -> String {
 
 /// Starts the server and reads from its log where it listens.
 pub(crate) async fn start_server(folder: &Path) -> (Child, SocketAddr) {
-    start(sealpost(folder)).await
+    start_command(sealpost(folder)).await
 }
 
 /// As [`start_server`], by way of `wrapper`, which takes a program and its arguments and becomes it.
@@ -57,7 +57,7 @@ pub(crate) async fn start_server_by(mut wrapper: Command, folder: &Path) -> (Chi
     let variables = direct.get_envs();
     wrapper.envs(variables.filter_map(|(name, value)| Some((name, value?))));
     wrapper.current_dir(folder);
-    start(wrapper).await
+    start_command(wrapper).await
 }
 
 /// A shell that does `first` and then becomes the program it is given.
@@ -67,7 +67,8 @@ pub(crate) fn shell(first: &str) -> Command {
     shell
 }
 
-async fn start(mut command: Command) -> (Child, SocketAddr) {
+/// Starts the program as a server and reads from its log where it listens.
+pub(crate) async fn start_command(mut command: Command) -> (Child, SocketAddr) {
     let mut server = command
         .args(["--listen", "127.0.0.1:0", "serve"])
         .stderr(Stdio::piped())

@@ -1,6 +1,8 @@
 //! Several nodes over one PostgreSQL database and one bucket of documents.
 
+mod faults;
 mod joining;
+mod pair;
 mod races;
 mod rolling;
 mod storage_faults;

@@ -1,5 +1,6 @@
 //! A bucket on the S3 server for tests, behind a proxy that can fail in the ways in which networks and storages do.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sealpost_flow::Digest;
@@ -27,12 +28,33 @@ pub(crate) enum Way {
     Slow(Duration),
 }
 
+/// A way to a server that can be changed.
+pub(crate) struct Passage {
+    pub(crate) address: SocketAddr,
+    way: watch::Sender<Way>,
+}
+
+impl Passage {
+    /// To the server at `address:port`.
+    pub(crate) async fn to(server: &str) -> Passage {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (way, _) = watch::channel(Way::Clear);
+        tokio::spawn(pass_on(listener, server.to_owned(), way.clone()));
+        Passage { address, way }
+    }
+
+    /// Changes the way, and cuts every connection that is on it.
+    pub(crate) fn set_way(&self, way: Way) {
+        self.way.send_replace(way);
+    }
+}
+
 /// A bucket of its own.
 pub(crate) struct Storage {
     server: String,
     bucket: String,
-    endpoint: String,
-    way: watch::Sender<Way>,
+    passage: Passage,
 }
 
 impl Storage {
@@ -41,15 +63,11 @@ impl Storage {
         let server = std::env::var(SERVER)
             .unwrap_or_else(|_| panic!("{SERVER} names no S3 server; run: cargo xtask test"));
         let server = server.trim_start_matches("http://").to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let (way, _) = watch::channel(Way::Clear);
-        tokio::spawn(pass_on(listener, server.clone(), way.clone()));
+        let passage = Passage::to(&server).await;
         let storage = Storage {
             server,
             bucket: format!("{name}-{}", std::process::id()),
-            endpoint,
-            way,
+            passage,
         };
         assert_eq!(storage.ask("PUT", "", b"").await.0, 200);
         storage
@@ -57,7 +75,7 @@ impl Storage {
 
     pub(crate) fn options(&self) -> BucketOptions {
         let mut options = BucketOptions::parse(&format!("s3://{}/kept/here", self.bucket)).unwrap();
-        options.endpoint = Some(self.endpoint.clone());
+        options.endpoint = Some(format!("http://{}", self.passage.address));
         options.allow_http = true;
         options.credentials = Some(BucketCredentials {
             access_key_id: "test".into(),
@@ -67,9 +85,9 @@ impl Storage {
         options
     }
 
-    /// Changes the way, and cuts every connection that is on it.
+    /// Changes the way to it, and cuts every connection that is on it.
     pub(crate) fn set_way(&self, way: Way) {
-        self.way.send_replace(way);
+        self.passage.set_way(way);
     }
 
     /// The bytes of a document's object, asked of the server itself.

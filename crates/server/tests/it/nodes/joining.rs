@@ -36,12 +36,16 @@ async fn a_node_with_another_master_secret_is_refused() {
 async fn nodes_keep_documents_in_one_place() {
     let shared = Shared::start("place").await;
     let folder = tempfile::tempdir().unwrap();
-    let [first, second, third] = ["a", "a", "b"].map(|name| config(&shared, &folder.path().join(name)));
+    let [first, second, third] =
+        ["a", "a", "b"].map(|name| config(&shared, &folder.path().join(name)));
     let first = Server::start(first, Some(SECRET)).await.unwrap();
     // The same folder, as if it were shared over a network.
     let second = Server::start(second, Some(SECRET)).await.unwrap();
     let refusal = refusal(third.clone(), SECRET).await;
-    assert!(refusal.contains("one folder that all nodes share"), "{refusal}");
+    assert!(
+        refusal.contains("one folder that all nodes share"),
+        "{refusal}"
+    );
     first.stop().await;
     second.stop().await;
     // Where nobody is, nobody is kept out.

@@ -15,7 +15,10 @@ async fn ended(channel: &Channel, nodes: &[TestApp], flow: &Flow) -> String {
     let begun = Instant::now();
     let shown = loop {
         let shown = channel.show(flow).await;
-        if matches!(shown["sign_flow_status"].as_str(), Some("2" | "3" | "5" | "7")) {
+        if matches!(
+            shown["sign_flow_status"].as_str(),
+            Some("2" | "3" | "5" | "7")
+        ) {
             break shown;
         }
         assert!(begun.elapsed() < PATIENCE, "it does not end: {shown}");
@@ -31,9 +34,15 @@ async fn ended(channel: &Channel, nodes: &[TestApp], flow: &Flow) -> String {
         .get(&format!("/v1/callbacks?sign_flow_id={}", flow.id))
         .await
         .json();
-    assert_eq!(callbacks["data"].as_array().unwrap().len(), 1, "{callbacks}");
+    assert_eq!(
+        callbacks["data"].as_array().unwrap().len(),
+        1,
+        "{callbacks}"
+    );
     let told = channel.all_received();
-    let mut told = told.iter().filter(|callback| callback.sign_flow_id.as_str() == flow.id);
+    let mut told = told
+        .iter()
+        .filter(|callback| callback.sign_flow_id.as_str() == flow.id);
     assert!(told.all(|callback| callback.sign_flow_status.code() == status));
     status
 }
@@ -50,7 +59,10 @@ async fn sign_revoke_and_reject_at_one_moment() {
         let (png, signer) = (signature(), a.signer("张三"));
         let (signing, rejecting) = (signer.through(b), signer.through(c));
         let revoking = channel.through(&nodes[round % 3]);
-        let (path, reason) = (format!("/v1/sign-flows/{}/revoke", flow.id), json!({ "reason": "重开" }));
+        let (path, reason) = (
+            format!("/v1/sign-flows/{}/revoke", flow.id),
+            json!({ "reason": "重开" }),
+        );
         let (signed, rejected, revoked) = tokio::join!(
             signing.tries_to_sign(&png),
             rejecting.tries_to_reject("金额不对"),
@@ -85,11 +97,18 @@ async fn deadlines_strike_once() {
     }
     // One of them is revoked in the same moment, elsewhere.
     let path = format!("/v1/sign-flows/{}/revoke", flows[0].id);
-    let revoked = channel.through(&nodes[2]).post(&path, &json!({ "reason": "重开" })).await;
+    let revoked = channel
+        .through(&nodes[2])
+        .post(&path, &json!({ "reason": "重开" }))
+        .await;
     assert!([200, 409].contains(&revoked.status.as_u16()));
     for flow in &flows {
         let end = ended(&channel, &nodes, flow).await;
-        let expected: &[&str] = if flow.id == flows[0].id { &["3", "5"] } else { &["5"] };
+        let expected: &[&str] = if flow.id == flows[0].id {
+            &["3", "5"]
+        } else {
+            &["5"]
+        };
         assert!(expected.contains(&end.as_str()), "{end}");
     }
     for node in nodes {
@@ -103,7 +122,10 @@ async fn sealing_happens_once() {
     let nodes: [TestApp; 3] = shared.nodes().await;
     let channel = nodes[0].channel("lianjia").await;
     for round in 0..ROUNDS {
-        let flow = channel.through(&nodes[round % 3]).create_flow(receipt()).await;
+        let flow = channel
+            .through(&nodes[round % 3])
+            .create_flow(receipt())
+            .await;
         let signer = nodes[0].signer("张三").through(&nodes[(round + 1) % 3]);
         signer.signs().await;
         assert_eq!(ended(&channel, &nodes, &flow).await, "2");
@@ -112,8 +134,16 @@ async fn sealing_happens_once() {
             .await
             .json()
             .to_string();
-        assert_eq!(evidence.matches("\"kind\":\"applied\"").count(), 2, "{evidence}");
-        assert_eq!(evidence.matches("\"kind\":\"completed\"").count(), 1, "{evidence}");
+        assert_eq!(
+            evidence.matches("\"kind\":\"applied\"").count(),
+            2,
+            "{evidence}"
+        );
+        assert_eq!(
+            evidence.matches("\"kind\":\"completed\"").count(),
+            1,
+            "{evidence}"
+        );
         assert!(!evidence.contains("sealing_failed"), "{evidence}");
     }
     for node in nodes {

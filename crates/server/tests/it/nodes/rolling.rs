@@ -46,7 +46,11 @@ async fn proxy(nodes: Nodes) -> SocketAddr {
             let (mut client, _) = listener.accept().await.unwrap();
             let ready: Vec<_> = {
                 let nodes = nodes.lock().unwrap();
-                nodes.iter().filter(|(_, ready)| *ready).map(|(node, _)| *node).collect()
+                nodes
+                    .iter()
+                    .filter(|(_, ready)| *ready)
+                    .map(|(node, _)| *node)
+                    .collect()
             };
             tokio::spawn(async move {
                 let node = ready[turn % ready.len()];
@@ -68,14 +72,22 @@ async fn a_rolling_restart_fails_no_request() {
     let start = || shared.node_with(|config| config.drain = DRAIN);
     let first = [start().await, start().await];
     let channel = first[0].channel("lianjia").await;
-    let nodes: Nodes = Arc::new(Mutex::new(first.iter().map(|node| (address(node), true)).collect()));
+    let nodes: Nodes = Arc::new(Mutex::new(
+        first.iter().map(|node| (address(node), true)).collect(),
+    ));
     let front = proxy(Arc::clone(&nodes)).await;
 
-    let (done, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (done, made) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
     let clients: Vec<_> = (0..4_u64)
         .map(|client| {
             let (done, made) = (Arc::clone(&done), Arc::clone(&made));
-            let (http, key) = (sealpost_server::http_client::HttpClient::default(), channel.api_key.clone());
+            let (http, key) = (
+                sealpost_server::http_client::HttpClient::default(),
+                channel.api_key.clone(),
+            );
             tokio::spawn(async move {
                 let url = format!("http://{front}/v1/callbacks");
                 for number in 0_u64.. {
@@ -89,8 +101,14 @@ async fn a_rolling_restart_fails_no_request() {
                         "sign_file_url": "https://sealpost.example/f/0123456789abcdefghijklmn",
                     });
                     let answer = http.post(&url, Some(&key), &body).await;
-                    let answer = answer.unwrap_or_else(|error| panic!("request {number} failed: {error:?}"));
-                    assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
+                    let answer =
+                        answer.unwrap_or_else(|error| panic!("request {number} failed: {error:?}"));
+                    assert_eq!(
+                        answer.status,
+                        202,
+                        "{}",
+                        String::from_utf8_lossy(&answer.body)
+                    );
                     made.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }

@@ -33,7 +33,10 @@ async fn a_file_is_served_by_range_and_tag() {
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), (*value).to_owned()))
             .collect();
-        app.http.send(Method::GET, &url, &headers, "").await.unwrap()
+        app.http
+            .send(Method::GET, &url, &headers, "")
+            .await
+            .unwrap()
     };
     let whole = ask(&[]).await;
     assert_eq!(whole.status, 200);
@@ -44,7 +47,10 @@ async fn a_file_is_served_by_range_and_tag() {
 
     let part = ask(&[("range", "bytes=100-199"), ("if-range", &tag)]).await;
     assert_eq!(part.status, 206);
-    assert_eq!(part.header("content-range"), format!("bytes 100-199/{length}"));
+    assert_eq!(
+        part.header("content-range"),
+        format!("bytes 100-199/{length}")
+    );
     assert_eq!(part.body[..], whole.body[100..200]);
     let rest = ask(&[("range", "bytes=200-")]).await;
     assert_eq!(rest.status, 206);
@@ -72,10 +78,17 @@ async fn while_the_storage_is_away_sealing_waits_and_nothing_is_lost() {
     // What would need a document now is refused, with word when to ask again.
     for refused in [
         channel.post("/v1/sign-flows", &receipt()).await,
-        channel.get(&format!("/v1/sign-flows/{}/file", flow.id)).await,
+        channel
+            .get(&format!("/v1/sign-flows/{}/file", flow.id))
+            .await,
         signer.tries_to_sign(&signature()).await,
     ] {
-        assert_eq!(refused.status, 503, "{}", String::from_utf8_lossy(&refused.body));
+        assert_eq!(
+            refused.status,
+            503,
+            "{}",
+            String::from_utf8_lossy(&refused.body)
+        );
         assert_eq!(refused.json()["code"], "documents_unavailable");
         assert_eq!(refused.header("retry-after"), "5");
     }
@@ -85,6 +98,9 @@ async fn while_the_storage_is_away_sealing_waits_and_nothing_is_lost() {
     let signed = tokio::spawn(async move { signer.tries_to_sign(&signature()).await });
     assert_eq!(signed.await.unwrap().status, 200);
     channel.show_in(&flow, "completed").await;
-    assert_eq!(channel.received(&flow).await.sign_flow_status, EndStatus::Completed);
+    assert_eq!(
+        channel.received(&flow).await.sign_flow_status,
+        EndStatus::Completed
+    );
     app.stop().await;
 }
