@@ -110,7 +110,7 @@ impl RawOidc {
             .into_iter()
             .flat_map(|(values, role)| values.into_iter().flatten().map(move |value| (value, role)))
             .collect();
-        if self.role_claim.is_some() != !roles.is_empty() {
+        if self.role_claim.is_some() == roles.is_empty() {
             let reason = "it and at least one of oidc.viewers, oidc.operators and oidc.administrators go together";
             return Err(unfit(
                 "oidc.role_claim",
