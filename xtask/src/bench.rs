@@ -12,6 +12,8 @@ pub(crate) enum Name {
     Delivery,
     /// Drawing, signing, verifying and rendering a receipt, per core.
     Pdf,
+    /// What a callback costs PostgreSQL as its tables grow to ten million rows.
+    Scale,
 }
 
 #[cfg(not(feature = "bench"))]
@@ -39,5 +41,6 @@ pub(crate) fn run(name: Name, args: &[String]) -> Result<()> {
     match name {
         Name::Delivery => crate::bench_delivery::run(args),
         Name::Pdf => crate::bench_pdf::run(args),
+        Name::Scale => crate::bench_scale::run(args),
     }
 }

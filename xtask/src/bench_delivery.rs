@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Parser;
 
+pub(crate) use processes::family_cpu;
 use report::{Report, Tables};
 use run::{Load, Scene, World};
 
@@ -38,7 +39,7 @@ struct Args {
     #[arg(long)]
     database: Option<Which>,
     /// Write the tables and the plot into docs/performance
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["database", "only"])]
     write: bool,
     /// Measure this program instead of building one
     #[arg(long, value_name = "FILE")]

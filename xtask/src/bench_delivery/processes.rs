@@ -200,7 +200,7 @@ pub(super) fn children_cpu() -> Result<f64> {
 }
 
 /// CPU seconds that a process and its children have used, those that have ended and those that run.
-pub(super) fn family_cpu(parent: u32) -> Result<f64> {
+pub(crate) fn family_cpu(parent: u32) -> Result<f64> {
     let stat = format!("/proc/{parent}/stat");
     let mut all = ticks(&stat, 11)? + ticks(&stat, 13)?;
     let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
