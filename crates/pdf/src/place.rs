@@ -1,12 +1,16 @@
 //! Where a seal or a signature goes, from how people say it: a rectangle, a point, a field of the form, a word of the text.
 
+use std::collections::HashMap;
+
 use crate::document::{Document, Unreadable};
-use crate::find;
+use crate::find::{self, Found};
 use crate::form::{self, FormField};
 use crate::render::RenderError;
 use crate::sight::Sight;
 use crate::syntax::{Id, Value};
 
+/// The most different words of one document that are looked for.
+pub const MAX_WORDS: usize = 20;
 /// The most pages of a document that has places.
 const MAX_PAGES: usize = 20_000;
 
@@ -108,14 +112,38 @@ pub enum SpotError {
         /// How often it is there.
         times: usize,
     },
+    /// More words than are looked for.
+    #[error("at most {MAX_WORDS} different words are looked for in one document")]
+    TooManyWords,
+}
+
+/// The words of one document that have been looked for: looking takes as long as showing every page.
+#[derive(Debug, Default)]
+pub struct Words(HashMap<String, Vec<Found>>);
+
+impl Words {
+    fn find(&mut self, pdf: &[u8], word: &str) -> Result<&[Found], SpotError> {
+        if !self.0.contains_key(word) {
+            if self.0.len() == MAX_WORDS {
+                return Err(SpotError::TooManyWords);
+            }
+            self.0.insert(word.to_owned(), find::find_word(pdf, word)?);
+        }
+        Ok(self.0.get(word).map(Vec::as_slice).unwrap_or_default())
+    }
 }
 
 /// Finds a place. `size` is the width and the height, in points, of what is put there, for places that have none of their own;
-/// such a place is moved so far that all of it is on the page.
+/// such a place is moved so far that all of it is on the page. `words` are those of this document alone.
 ///
 /// # Errors
 /// See [`SpotError`].
-pub fn locate(pdf: &[u8], spot: &Spot, size: (f64, f64)) -> Result<Spotted, SpotError> {
+pub fn locate(
+    pdf: &[u8],
+    spot: &Spot,
+    size: (f64, f64),
+    words: &mut Words,
+) -> Result<Spotted, SpotError> {
     let document = Document::parse(pdf)?;
     let pages = document.pages(MAX_PAGES + 1)?;
     if pages.len() > MAX_PAGES {
@@ -147,8 +175,10 @@ pub fn locate(pdf: &[u8], spot: &Spot, size: (f64, f64)) -> Result<Spotted, Spot
             offset,
         } => {
             let page = page.map(|page| index(page, pages.len())).transpose()?;
-            let mut found = find::find_word(pdf, word)?;
-            found.retain(|found| page.is_none_or(|page| found.page == page));
+            let found = words.find(pdf, word)?.iter();
+            let found: Vec<&Found> = found
+                .filter(|found| page.is_none_or(|page| found.page == page))
+                .collect();
             let place = match nth {
                 Nth::From1(number) => number.checked_sub(1).and_then(|at| found.get(at)),
                 Nth::Last => found.last(),

@@ -1,6 +1,6 @@
 //! Places, from how people say them.
 
-use sealpost_pdf::place::{Nth, PageNumber, Spot, SpotError, Spotted, locate};
+use sealpost_pdf::place::{MAX_WORDS, Nth, PageNumber, Spot, SpotError, Spotted, Words};
 use sealpost_pdf::{Field, NameSeal, RoundSeal, add_fields, draw, find::find_word, render};
 
 use crate::mark::pixels_like;
@@ -10,6 +10,10 @@ use crate::structures::{Sample, Structure};
 use crate::{paper, tools};
 
 const SEAL: (f64, f64) = (100.0, 60.0);
+
+fn locate(pdf: &[u8], spot: &Spot, size: (f64, f64)) -> Result<Spotted, SpotError> {
+    sealpost_pdf::place::locate(pdf, spot, size, &mut Words::default())
+}
 
 fn middle([left, bottom, right, top]: [f64; 4]) -> (f64, f64) {
     ((left + right) / 2.0, (bottom + top) / 2.0)
@@ -167,4 +171,20 @@ fn appearances_stand_beside_each_other_and_alone() {
     let edge = round.width_pt / both.width_pt;
     let (left, right): (Vec<_>, Vec<_>) = red.into_iter().partition(|(x, _)| *x <= edge);
     assert!(left.len() > 5000 && right.len() > 2000);
+}
+
+#[test]
+fn only_so_many_words_are_looked_for() {
+    let pdf = draw(&receipt(), &signers(), &meta()).unwrap().pdf;
+    let mut words = Words::default();
+    let mut look = |text: &str| {
+        let spot = word(text, Nth::Last, None);
+        sealpost_pdf::place::locate(&pdf, &spot, SEAL, &mut words)
+    };
+    for number in 1..MAX_WORDS {
+        assert!(look(&format!("没有{number}")).is_err());
+    }
+    assert!(look("张三").is_ok());
+    assert_eq!(look("李四"), Err(SpotError::TooManyWords));
+    assert!(look("张三").is_ok());
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use sealpost_flow::{Party, Place};
-use sealpost_pdf::place::{SpotError, Spotted, locate};
+use sealpost_pdf::place::{SpotError, Spotted, Words, locate};
 use sealpost_pdf::{Field, Unreadable};
 
 use super::NewMark;
@@ -32,7 +32,7 @@ impl Places {
         signers: &[NewMark],
     ) -> Result<Self, Problem> {
         let (mut found, mut wrong) = (Vec::with_capacity(signers.len()), Vec::new());
-        let mut taken = HashSet::new();
+        let (mut taken, mut words) = (HashSet::new(), Words::default());
         for (index, signer) in signers.iter().enumerate() {
             let mut puts = Vec::with_capacity(1 + signer.more.len());
             let first = signer.place.iter().map(|spot| ("place".to_owned(), spot));
@@ -40,7 +40,7 @@ impl Places {
             let more = more.map(|(at, spot)| (format!("more_places[{at}]"), spot));
             for (at, (member_of_signer, spot)) in first.chain(more).enumerate() {
                 let path = format!("signers[{index}].{member_of_signer}.");
-                let spotted = match locate(pdf, spot, size(signer)) {
+                let spotted = match locate(pdf, spot, size(signer), &mut words) {
                     Ok(spotted) => spotted,
                     Err(SpotError::Unreadable(source)) => {
                         return Err(unreadable(member, &source));
@@ -151,6 +151,7 @@ fn not_found(path: &str, error: &SpotError) -> FieldError {
         SpotError::FieldNotShown(_) => ("field", "not_shown"),
         SpotError::NoSuchWord { times: 0, .. } => ("keyword", "no_such_word"),
         SpotError::NoSuchWord { .. } => ("occurrence", "out_of_range"),
+        SpotError::TooManyWords => ("keyword", "too_many"),
         _ => ("keyword", "unreadable_text"),
     };
     let message = crate::problem::Chain(error).to_string();
