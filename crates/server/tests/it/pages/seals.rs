@@ -40,7 +40,11 @@ async fn seals_are_looked_at_kept_and_removed() {
     for kind in ["company", "finance", "contract", "oval", "name"] {
         desk.open(&format!("{page}?lang=zh-CN")).await;
         choose(&desk, "#kind", kind).await;
-        let name = if kind == "name" { "欧阳娜娜" } else { SELLER };
+        let name = if kind == "name" {
+            "欧阳娜娜"
+        } else {
+            SELLER
+        };
         desk.type_into("#seal", name).await;
         desk.click("form[method=get] button").await;
         assert!(is_shown(&desk, "img.seal").await, "{kind}");
