@@ -355,6 +355,68 @@ fn can_mount() -> bool {
     tried.is_ok_and(|tried| tried.status.success())
 }
 
+#[test]
+fn an_installation_moves_to_postgresql() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let url = runtime.block_on(crate::postgres::database("moved")).url;
+    let folder = tempfile::tempdir().unwrap();
+    let migrate = |arguments: &[&str]| {
+        let ended = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+            .args(["migrate", "--from", "sqlite://sealpost-data", "--to", &url])
+            .args(arguments)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let error = String::from_utf8(ended.stderr).unwrap();
+        ended.status.success().then_some(()).ok_or(error)
+    };
+    let mut server = Serving::start(folder.path(), &[]);
+    let added = sealpost(folder.path(), &["channel", "add", "lianjia", "--json"]);
+    let key = added["api_key"].as_str().unwrap().to_owned();
+    let flow = |server: &Serving| {
+        let (status, made) = server.post(&key, "/v1/sign-flows", &receipt());
+        assert_eq!(status, 201, "{made}");
+        made["sign_flow_id"].as_str().unwrap().to_owned()
+    };
+    let early = flow(&server);
+    let refused = migrate(&[]).unwrap_err();
+    assert!(refused.contains("another server is running"), "{refused}");
+    migrate(&["--running"]).unwrap();
+
+    // What comes in meanwhile is not there yet, and nobody takes the copy for the whole.
+    let late = flow(&server);
+    let ended = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+        .args(["flow", "list", "--database", &url])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let error = String::from_utf8(ended.stderr).unwrap();
+    assert!(
+        !ended.status.success() && error.contains("not finished"),
+        "{error}"
+    );
+
+    let states: Vec<_> = [&early, &late]
+        .map(|id| server.get(&key, &format!("/v1/sign-flows/{id}/evidence")))
+        .into();
+    server.terminate();
+    migrate(&[]).unwrap();
+    let server = Serving::start(folder.path(), &["--database", &url]);
+    for (id, before) in [early, late].iter().zip(states) {
+        let (status, evidence) = server.get(&key, &format!("/v1/sign-flows/{id}/evidence"));
+        assert_eq!(status, 200, "{evidence}");
+        let (after, before) = (&evidence["events"], &before.1["events"]);
+        let (after, before) = (after.as_array().unwrap(), before.as_array().unwrap());
+        assert!(before.len() > 1 && after.starts_with(before), "{after:?}");
+    }
+    flow(&server);
+    let refused = migrate(&[]).unwrap_err();
+    assert!(refused.contains("may be in use"), "{refused}");
+}
+
 /// Runs a command that prints JSON, on the data folder of a server.
 fn sealpost(folder: &Path, arguments: &[&str]) -> Value {
     let ended = Command::new(env!("CARGO_BIN_EXE_sealpost"))
