@@ -14,7 +14,7 @@ use crate::delivery_process::get_whatever;
 use crate::support::TestApp;
 
 /// How long a node goes on after it has said that it stops: several looks of the proxy.
-const DRAIN: Duration = Duration::from_secs(2);
+const DRAIN: Duration = Duration::from_secs(4);
 
 /// Time between two looks of the proxy at each node.
 const LOOK: Duration = Duration::from_millis(100);
@@ -44,22 +44,32 @@ async fn proxy(nodes: Nodes) -> SocketAddr {
     tokio::spawn(async move {
         for turn in 0.. {
             let (mut client, _) = listener.accept().await.unwrap();
-            let ready: Vec<_> = {
-                let nodes = nodes.lock().unwrap();
-                nodes
-                    .iter()
-                    .filter(|(_, ready)| *ready)
-                    .map(|(node, _)| *node)
-                    .collect()
-            };
+            let nodes = Arc::clone(&nodes);
             tokio::spawn(async move {
-                let node = ready[turn % ready.len()];
-                let mut node = TcpStream::connect(node).await.unwrap();
+                let mut node = connect(&nodes, turn).await;
                 let _ = copy_bidirectional(&mut client, &mut node).await;
             });
         }
     });
     address
+}
+
+/// Connects to one of the nodes that are ready, and to the next if that fails, as proxies do.
+async fn connect(nodes: &Nodes, turn: usize) -> TcpStream {
+    for turn in turn.. {
+        let ready: Vec<SocketAddr> = {
+            let nodes = nodes.lock().unwrap();
+            let ready = nodes.iter().filter(|(_, ready)| *ready);
+            ready.map(|(node, _)| *node).collect()
+        };
+        if !ready.is_empty()
+            && let Ok(stream) = TcpStream::connect(ready[turn % ready.len()]).await
+        {
+            return stream;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    unreachable!("it goes on until there is one")
 }
 
 fn address(node: &TestApp) -> SocketAddr {
