@@ -28,4 +28,6 @@ pub use event::{Event, Happening};
 pub use new::{Invalid, NewFlow, NewSigner, Problem, create, limits};
 pub use operation::{Actor, Consent, Message, Method, Operation, Proof, Refusal, Route, Who};
 pub use state::{
-    Downgrade, Flow, Intent, Level, NotALevel, Party, Place, Sealing, Signer, SignerNo, State, Status, Step};
+    Downgrade, Flow, Intent, Level, NotALevel, Party, Place, Sealing, Signer, SignerNo, State,
+    Status, Step,
+};

@@ -2,8 +2,8 @@
 
 use sealpost_contract::{SignFlowId, UtcMillis};
 use sealpost_flow::{
-    Actor, Change, Digest, Flow, Level, NewFlow, NewSigner, Operation, Party, Place, Proof, Refusal,
-    SignerNo, Status, apply, create,
+    Actor, Change, Digest, Flow, Level, NewFlow, NewSigner, Operation, Party, Place, Proof,
+    Refusal, SignerNo, Status, apply, create,
 };
 
 pub(crate) const NOW: UtcMillis = 1_790_000_000_000;

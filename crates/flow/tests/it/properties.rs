@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use sealpost_flow::{
-    Actor, Change, Digest, Downgrade, Flow, Happening, Level, Message, Method, NewSigner, Operation, Proof, Route,
-    Step, apply, event,
+    Actor, Change, Digest, Downgrade, Flow, Happening, Level, Message, Method, NewSigner,
+    Operation, Proof, Route, Step, apply, event,
 };
 
 use crate::cases::{DEADLINE, NOW, document, initiator, new_flow, organization, person};

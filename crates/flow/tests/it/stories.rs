@@ -2,9 +2,8 @@
 
 use sealpost_contract::EndStatus;
 use sealpost_flow::{
-    Downgrade, Level,
-    Actor, Consent, Flow, Happening, Method, Operation, Proof, Refusal, Route, Status, Step, apply,
-    sealing_wait,
+    Actor, Consent, Downgrade, Flow, Happening, Level, Method, Operation, Proof, Refusal, Route,
+    Status, Step, apply, sealing_wait,
 };
 
 use crate::cases::{
@@ -328,18 +327,35 @@ fn a_completed_document_is_preserved_again_and_again() {
     let signed = in_status(Status::Sealing).applied(2);
     assert_eq!(signed.level, Some(Level::BT));
     let preserved = signed.after(preserve(&signed), &Actor::SYSTEM);
-    assert_eq!((preserved.level, preserved.renew_by), (Some(Level::BLTA), Some(DEADLINE)));
+    assert_eq!(
+        (preserved.level, preserved.renew_by),
+        (Some(Level::BLTA), Some(DEADLINE))
+    );
     assert_ne!(preserved.document, signed.document);
-    assert!(preserved.sealing.next_at.is_some(), "it is still to be completed");
+    assert!(
+        preserved.sealing.next_at.is_some(),
+        "it is still to be completed"
+    );
     let complete = Operation::Complete {
         document: preserved.document,
     };
     let completed = preserved.after(complete, &Actor::SYSTEM);
-    let change = completed.attempt(preserve(&completed), &Actor::SYSTEM).unwrap();
+    let change = completed
+        .attempt(preserve(&completed), &Actor::SYSTEM)
+        .unwrap();
     let renewed = change.flow;
-    assert_eq!((&renewed.state, renewed.document), (&completed.state, completed.document));
+    assert_eq!(
+        (&renewed.state, renewed.document),
+        (&completed.state, completed.document)
+    );
     assert_eq!(renewed.archived, Some(renewed.newest()));
-    assert!(matches!(change.events[..], [sealpost_flow::Event { what: Happening::Preserved { .. }, .. }]));
+    assert!(matches!(
+        change.events[..],
+        [sealpost_flow::Event {
+            what: Happening::Preserved { .. },
+            ..
+        }]
+    ));
     assert_eq!(
         renewed.attempt(preserve(&completed), &Actor::SYSTEM),
         Err(Refusal::StaleDocument)
@@ -350,7 +366,14 @@ fn a_completed_document_is_preserved_again_and_again() {
 #[test]
 fn a_downgrade_is_recorded_with_its_reason() {
     let signed = started(seller_and_buyer());
-    let Operation::Apply { signer, base, document, certificate, .. } = apply_for(&signed, 1) else {
+    let Operation::Apply {
+        signer,
+        base,
+        document,
+        certificate,
+        ..
+    } = apply_for(&signed, 1)
+    else {
         panic!("it applies a signature");
     };
     let downgrade = Downgrade {
@@ -366,10 +389,19 @@ fn a_downgrade_is_recorded_with_its_reason() {
         downgrade: Some(downgrade),
     };
     let change = signed.attempt(lower, &Actor::SYSTEM).unwrap();
-    let Happening::Downgraded { signer, wanted, reached, reason } = &change.events[0].what else {
+    let Happening::Downgraded {
+        signer,
+        wanted,
+        reached,
+        reason,
+    } = &change.events[0].what
+    else {
         panic!("{:?}", change.events);
     };
-    assert_eq!((*signer, *wanted, *reached), (Some(1), Level::BLTA, Level::BB));
+    assert_eq!(
+        (*signer, *wanted, *reached),
+        (Some(1), Level::BLTA, Level::BB)
+    );
     assert_eq!(reason.chars().count(), 200);
     assert_eq!(change.flow.level, Some(Level::BB));
     // A better signature later does not make the flow better than its worst.

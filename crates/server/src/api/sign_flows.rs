@@ -217,7 +217,11 @@ pub(crate) fn sign_flow(app: &App, stored: &StoredFlow) -> Value {
     put("reference", flow.reference.as_str().into());
     put("title", flow.title.as_str().into());
     let drawn_only = Details::parse(stored.details.as_deref()).drawn_only;
-    let signatures = if drawn_only { "drawn" } else { "drawn_or_typed" };
+    let signatures = if drawn_only {
+        "drawn"
+    } else {
+        "drawn_or_typed"
+    };
     put("signatures", signatures.into());
     put("created_at", time(flow.created_at).into());
     put("expires_at", time(flow.expires_at).into());
