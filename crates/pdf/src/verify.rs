@@ -8,6 +8,7 @@ pub(crate) mod algorithm;
 pub(crate) mod chain;
 mod changes;
 pub(crate) mod cms;
+mod crl;
 mod needed;
 pub(crate) mod ocsp;
 mod report;
@@ -24,7 +25,8 @@ pub use report::{
 
 use std::collections::HashSet;
 
-use chain::{Known, RevocationList};
+use chain::Known;
+use crl::RevocationList;
 use ocsp::OcspResponse;
 
 use crate::{

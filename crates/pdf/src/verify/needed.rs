@@ -10,8 +10,9 @@ use x509_cert::ext::pkix::{
 
 use super::{
     Evidence, MAX_SIGNATURES, Trust, VerifyError,
-    chain::{Known, Pool, RevocationList},
+    chain::{Known, Pool},
     cms::Cms,
+    crl::RevocationList,
 };
 use crate::{
     document::{Document, Unreadable},

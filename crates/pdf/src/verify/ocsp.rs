@@ -6,7 +6,8 @@ use x509_cert::{ext::pkix::ExtendedKeyUsage, spki::AlgorithmIdentifierOwned};
 
 use super::{
     algorithm,
-    chain::{Known, RevocationList},
+    chain::Known,
+    crl::RevocationList,
     timestamp::generalized_time,
     tlv::{Elements, INTEGER, OCTET_STRING, SEQUENCE, Tlv, context},
 };

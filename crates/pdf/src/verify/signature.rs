@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::{
     algorithm,
-    chain::{Known, Pool, Purpose, RevocationList},
+    chain::{Known, Pool, Purpose},
     changes::{self, ShownField},
     cms::{Cms, Flaw},
+    crl::RevocationList,
     ocsp::OcspResponse,
     report::{
         Change, ChangeKind, Clock, Code, Finding, Level, Revocation, Severity, SignatureKind,

@@ -16,7 +16,8 @@ use crate::{
 
 /// What preflight says against files, but for what PDF/A-1 alone forbids.
 fn complaints(files: &[&Path]) -> Vec<String> {
-    const INSTALL: &str = "apt-get install default-jdk-headless libpdfbox2-java libactivation-java libjaxb-api-java";
+    const INSTALL: &str =
+        "apt-get install default-jdk-headless libpdfbox2-java libactivation-java libjaxb-api-java";
     const JARS: [&str; 8] = [
         "pdfbox2",
         "fontbox2",
@@ -27,7 +28,9 @@ fn complaints(files: &[&Path]) -> Vec<String> {
         "javax.activation",
         "jaxb-api",
     ];
-    let jars = JARS.map(|jar| format!("/usr/share/java/{jar}.jar")).join(":");
+    let jars = JARS
+        .map(|jar| format!("/usr/share/java/{jar}.jar"))
+        .join(":");
     let judge = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/PreflightJudge.java");
     let mut arguments = vec!["-cp", &jars, judge];
     arguments.extend(files.iter().map(|file| file.to_str().unwrap()));
@@ -66,7 +69,8 @@ fn receipts_and_reports_are_pdf_a_before_and_after_signing() {
     let seal = seal.draw().unwrap();
     let hand = signature::appearance(&crate::signature::stroke(true)).unwrap();
     let mut signed = add_fields(&drawn.pdf, &fields).unwrap();
-    for (field, credential, appearance) in [("seller", &*SELLER, &seal), ("buyer", &*BUYER, &hand)] {
+    for (field, credential, appearance) in [("seller", &*SELLER, &seal), ("buyer", &*BUYER, &hand)]
+    {
         let request = SignRequest {
             appearance: Some(appearance),
             ..request(field, credential)
