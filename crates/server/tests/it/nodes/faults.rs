@@ -388,12 +388,12 @@ async fn nothing_is_lost_by_faults() {
     cluster.pair.kill_primary();
     cluster.pair.promote();
     let promoted = Instant::now();
-    while !promised
+    while promised
         .lock()
         .unwrap()
         .kept_at
         .last()
-        .is_some_and(|at| *at > promoted)
+        .is_none_or(|at| *at <= promoted)
     {
         assert!(
             promoted.elapsed() < SETTLE,
