@@ -100,6 +100,10 @@ impl Provider {
         clippy::disallowed_methods,
         reason = "a provider has a clock of its own"
     )]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the provider has a clock of its own"
+    )]
     fn id_token(&self, typed: &str, nonce: &str) -> String {
         let manner = self.0.manner.lock().unwrap().clone();
         let now = jiff::Timestamp::now().as_second();
