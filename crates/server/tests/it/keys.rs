@@ -23,6 +23,14 @@ use crate::support::{Channel, PATIENCE, SELLER, TestApp, receipt};
 
 const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "certificates are to be valid for a server that is a process of its own"
+)]
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
 /// An operator's own authority, a key that it certified, and the folder where these are.
 struct Operator {
     folder: TempDir,
@@ -33,7 +41,7 @@ struct Operator {
 impl Operator {
     fn new(algorithm: KeyAlgorithm) -> Self {
         let day = 24 * 60 * 60 * 1000;
-        let now = jiff::Timestamp::now().as_millisecond();
+        let now = now();
         let validity = |days: i64| Validity {
             not_before: now - day,
             not_after: now + days * day,
@@ -393,7 +401,7 @@ async fn a_key_in_a_hardware_module_seals() {
     server.kill().unwrap();
     server.wait().unwrap();
     let trust = sealpost_pdf::Trust::roots([operator.authority.certificate().to_vec()]);
-    let now = jiff::Timestamp::now().as_millisecond();
+    let now = now();
     let report = sealpost_pdf::verify(&file, &trust, now).unwrap();
     operator.is_signer_of(&serde_json::to_value(&report).unwrap());
 }
