@@ -1,13 +1,15 @@
 //! Documents in a bucket: the whole story, files by range and tag, and a storage that does not answer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use sealpost_contract::EndStatus;
+use sealpost_flow::Digest;
+use serde_json::json;
 
 use super::SECRET;
 use crate::storage::{Storage, Way};
-use crate::support::{TestApp, receipt, signature};
+use crate::support::{PATIENCE, TestApp, receipt, signature};
 
 async fn app(storage: &Storage) -> TestApp {
     TestApp::start_as(Some(SECRET), |config| {
@@ -63,6 +65,14 @@ async fn a_file_is_served_by_range_and_tag() {
     assert!(known.body.is_empty());
     assert_eq!(known.header("etag"), tag);
     assert!(!app.data().join("documents").exists());
+
+    // What is damaged is not served.
+    let digest = Digest::of(&whole.body);
+    assert_eq!(storage.object(&digest).await.unwrap(), whole.body);
+    storage
+        .overwrite(&digest, b"%PDF-1.7 of somebody else")
+        .await;
+    assert_eq!(ask(&[]).await.status, 500);
     app.stop().await;
 }
 
@@ -71,6 +81,9 @@ async fn while_the_storage_is_away_sealing_waits_and_nothing_is_lost() {
     let storage = Storage::start("away").await;
     let app = app(&storage).await;
     let channel = app.channel("lianjia").await;
+    let mut draft = receipt();
+    draft["draft"] = json!(true);
+    let draft = channel.post("/v1/sign-flows", &draft).await.json();
     let flow = channel.create_flow(receipt()).await;
     let signer = app.signer("张三");
     storage.set_way(Way::Refusing);
@@ -94,13 +107,31 @@ async fn while_the_storage_is_away_sealing_waits_and_nothing_is_lost() {
     }
 
     // What is to be sealed waits, and says why.
+    let draft = draft["sign_flow_id"].as_str().unwrap();
+    let path = format!("/v1/sign-flows/{draft}");
+    let started = channel.post(&format!("{path}/start"), &json!({})).await;
+    assert_eq!(started.status, 200);
+    let begun = Instant::now();
+    loop {
+        let shown = channel.get(&path).await.json();
+        if shown.to_string().contains("the bucket of documents") {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{shown}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    // Once it is back, all goes on.
     storage.set_way(Way::Clear);
-    let signed = tokio::spawn(async move { signer.tries_to_sign(&signature()).await });
-    assert_eq!(signed.await.unwrap().status, 200);
+    app.app().move_clock(60_000);
+    let begun = Instant::now();
+    while channel.get(&path).await.json()["signers"][0]["step"] != "applied" {
+        assert!(begun.elapsed() < PATIENCE, "the seal is not applied");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    signer.signs().await;
     channel.show_in(&flow, "completed").await;
-    assert_eq!(
-        channel.received(&flow).await.sign_flow_status,
-        EndStatus::Completed
-    );
+    let told = channel.received(&flow).await;
+    assert_eq!(told.sign_flow_status, EndStatus::Completed);
     app.stop().await;
 }
