@@ -98,10 +98,6 @@ impl Provider {
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "a provider has a clock of its own"
-    )]
-    #[expect(
-        clippy::disallowed_methods,
         reason = "the provider has a clock of its own"
     )]
     fn id_token(&self, typed: &str, nonce: &str) -> String {
