@@ -274,13 +274,7 @@ impl World {
         receiver.until(500)?;
         let before = server.cpu()?;
         let clock = roles::now();
-        loader(
-            folder,
-            &server.address,
-            &keys,
-            1 << 22,
-            &load(callbacks),
-        )?;
+        loader(folder, &server.address, &keys, 1 << 22, &load(callbacks))?;
         receiver.until(500 + callbacks)?;
         let per_second = callbacks as f64 / ((roles::now() - clock) as f64 / 1e9);
         let server_cpu = (server.cpu()? - before) * 10_000.0 / callbacks as f64;
