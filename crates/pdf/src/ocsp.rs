@@ -171,9 +171,6 @@ impl OcspRequest {
     /// # Errors
     /// When any of that is not so, or the responder does not know the certificate.
     pub fn accept(&self, response: &[u8], now: i64) -> Result<OcspAnswer, OcspError> {
-        if response.len() > MAX_RESPONSE {
-            return Err(OcspError::Malformed);
-        }
         let response = OcspResponse::parse(response).map_err(|error| match error {
             Unanswered::Malformed => OcspError::Malformed,
             Unanswered::Refused(status) => OcspError::Refused(status),

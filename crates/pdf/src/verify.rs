@@ -120,6 +120,7 @@ pub fn verify(pdf: &[u8], trust: &Trust, now: i64) -> Result<Report, VerifyError
         .collect();
     let lists = evidence.lists.iter().chain(&trust.revocation_lists);
     let lists: Vec<_> = lists.filter_map(|der| RevocationList::parse(der)).collect();
+    let lists: Vec<_> = lists.iter().collect();
     let responses = evidence.responses.iter().chain(&trust.ocsp_responses);
     let responses: Vec<_> = responses
         .filter_map(|der| OcspResponse::parse(der).ok())

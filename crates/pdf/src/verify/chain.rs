@@ -34,6 +34,29 @@ pub(crate) struct Known {
     vouched: RefCell<Vec<Vec<u8>>>,
 }
 
+/// What was found out about something with issuers' keys, by their certificates in DER: it is asked about for each certificate
+/// of each signature.
+pub(super) struct Remembered<T>(RefCell<Vec<(Vec<u8>, T)>>);
+
+impl<T> Default for Remembered<T> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<T: Copy> Remembered<T> {
+    pub(super) fn of(&self, issuer: &Known, find_out: impl FnOnce() -> T) -> T {
+        let known = self.0.borrow();
+        if let Some((_, found)) = known.iter().find(|(der, _)| *der == issuer.der) {
+            return *found;
+        }
+        drop(known);
+        let found = find_out();
+        self.0.borrow_mut().push((issuer.der.clone(), found));
+        found
+    }
+}
+
 impl Known {
     pub(crate) fn parse(der: &[u8]) -> Option<Self> {
         use der::Decode as _;
@@ -145,7 +168,7 @@ pub(super) enum Purpose {
 pub(super) struct Pool<'p> {
     pub(super) roots: &'p [Known],
     pub(super) others: Vec<&'p Known>,
-    pub(super) lists: &'p [RevocationList],
+    pub(super) lists: &'p [&'p RevocationList],
     pub(super) responses: &'p [OcspResponse],
 }
 
@@ -263,9 +286,13 @@ impl Pool<'_> {
             findings.extend(unknown_critical(known));
             findings.extend(validity(known, at, proven, now));
             let issuer = all.get(n + 1);
-            // A root is trusted by decision; nobody can revoke it but the verifier.
+            // A root is trusted by decision; nobody can revoke it but the verifier. And what strangers say of their own is worth
+            // nothing, while there may be so much of it that checking it takes hours.
             if let Some(issuer) = issuer {
-                let revocation = self.revocation(known, issuer, at);
+                let revocation = match chain.trusted {
+                    true => self.revocation(known, issuer, at),
+                    false => Revocation::UNKNOWN,
+                };
                 findings.extend(against(known, &revocation, proven));
                 revocation_known &= revocation.status != RevocationStatus::Unknown;
                 of_leaf.get_or_insert(revocation);
@@ -294,8 +321,15 @@ impl Pool<'_> {
         let expired = utc_millis(tbs.validity().not_after).saturating_add(999);
         let mut newest = Revocation::UNKNOWN;
         let lists = self.lists.iter().filter_map(|list| {
-            let usable = !list.is_stale(at) && list.speaks_for(known, issuer);
-            usable.then(|| (RevocationSource::Crl, list.this_update(), list.entry(known)))
+            if list.is_stale(at) || !list.speaks_for(known, issuer) {
+                return None;
+            }
+            let since = list.entry(known);
+            (since.is_some() || list.covers(known)).then_some((
+                RevocationSource::Crl,
+                list.this_update(),
+                since,
+            ))
         });
         let responses = self.responses.iter().filter_map(|response| {
             let said = response.statement(known, issuer, self.lists)?;

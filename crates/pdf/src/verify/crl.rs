@@ -1,27 +1,40 @@
 //! Reads certificate revocation lists (RFC 5280 section 5), and checks whose they are.
 
-use der::Encode as _;
+use der::{Decode as _, Encode as _};
 use x509_cert::{
     crl::CertificateList,
-    ext::pkix::{KeyUsage, KeyUsages},
+    ext::pkix::{
+        BasicConstraints, CrlDistributionPoints, IssuingDistributionPoint, KeyUsage, KeyUsages,
+        name::{DistributionPointName, GeneralName},
+    },
 };
 
-use super::{algorithm, chain::Known};
-use crate::pki::utc_millis;
+use super::{
+    algorithm,
+    chain::{Known, Remembered},
+};
+use crate::pki::{oid, utc_millis};
+
+/// How long a list counts that does not say when the next comes, in milliseconds.
+const UNLIMITED: i64 = 24 * 3_600_000;
 
 /// A certificate revocation list (RFC 5280 section 5).
-#[derive(Clone)]
 pub(crate) struct RevocationList {
     list: CertificateList,
     tbs: Vec<u8>,
+    /// By whom it was found to be signed or not.
+    signed: Remembered<bool>,
 }
 
 impl RevocationList {
     pub(super) fn parse(der: &[u8]) -> Option<Self> {
-        use der::Decode as _;
         let list = CertificateList::from_der(der).ok()?;
         let tbs = list.tbs_cert_list.to_der().ok()?;
-        Some(Self { list, tbs })
+        Some(Self {
+            list,
+            tbs,
+            signed: Remembered::default(),
+        })
     }
 
     pub(super) fn this_update(&self) -> i64 {
@@ -30,7 +43,10 @@ impl RevocationList {
 
     /// Whether it had been replaced by then, so that it says nothing about it.
     pub(super) fn is_stale(&self, at: i64) -> bool {
-        self.next_update().is_some_and(|next| next < at)
+        let until = self
+            .next_update()
+            .unwrap_or(self.this_update().saturating_add(UNLIMITED));
+        until < at
     }
 
     pub(super) fn next_update(&self) -> Option<i64> {
@@ -40,7 +56,20 @@ impl RevocationList {
     /// Whether it is the list of a certificate's issuer.
     pub(super) fn speaks_for(&self, known: &Known, issuer: &Known) -> bool {
         self.list.tbs_cert_list.issuer == *known.certificate.tbs_certificate().issuer()
-            && self.signed_by(issuer)
+            && self.signed.of(issuer, || self.signed_by(issuer))
+    }
+
+    /// Whether a certificate of its issuer that it does not have is not revoked: it is complete, and not of other certificates
+    /// or of some reasons alone (RFC 5280 section 5.2).
+    pub(super) fn covers(&self, known: &Known) -> bool {
+        let extensions = self.list.tbs_cert_list.crl_extensions.iter().flatten();
+        extensions.into_iter().all(|extension| {
+            if extension.extn_id != oid::ISSUING_DISTRIBUTION_POINT {
+                return !extension.critical;
+            }
+            IssuingDistributionPoint::from_der(extension.extn_value.as_bytes())
+                .is_ok_and(|point| is_of(&point, known))
+        })
     }
 
     /// Since when it has a certificate as revoked.
@@ -78,5 +107,97 @@ impl RevocationList {
                 signature,
             )
             .is_ok()
+    }
+}
+
+/// Whether the lists of an issuing distribution point (section 5.2.5) are those that have a certificate when it is revoked.
+fn is_of(point: &IssuingDistributionPoint, known: &Known) -> bool {
+    let tbs = known.certificate.tbs_certificate();
+    let constraints = tbs.get_extension::<BasicConstraints>().ok().flatten();
+    let is_authority = constraints.is_some_and(|(_, constraints)| constraints.ca);
+    let other_kind = point.only_contains_attribute_certs
+        || point.only_contains_user_certs && is_authority
+        || point.only_contains_ca_certs && !is_authority;
+    if other_kind || point.only_some_reasons.is_some() {
+        return false;
+    }
+    let names: &[GeneralName] = match &point.distribution_point {
+        None => return true,
+        Some(DistributionPointName::FullName(names)) => names,
+        Some(DistributionPointName::NameRelativeToCRLIssuer(_)) => return false,
+    };
+    let points = tbs.get_extension::<CrlDistributionPoints>().ok().flatten();
+    let points = points.into_iter().flat_map(|(_, points)| points.0);
+    points.into_iter().any(|own| match own.distribution_point {
+        Some(DistributionPointName::FullName(own)) => own.iter().any(|name| names.contains(name)),
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use der::asn1::{Ia5String, ObjectIdentifier, OctetString};
+    use x509_cert::ext::Extension;
+
+    use super::*;
+    use crate::{Authority, KeyAlgorithm, Subject, Validity};
+
+    #[test]
+    fn a_list_of_other_certificates_says_nothing_of_one_that_it_has_not() {
+        let validity = Validity {
+            not_before: 1_795_514_400_000,
+            not_after: 1_795_600_800_000,
+        };
+        let authority = Authority::generate("test", KeyAlgorithm::P256, validity).unwrap();
+        let subject = Subject::Organization {
+            name: "signer",
+            credit_code: None,
+        };
+        let issued = authority
+            .issue(subject, KeyAlgorithm::P256, validity)
+            .unwrap();
+        let leaf = Known::parse(&issued.chain()[0]).unwrap();
+        let issuer = Known::parse(&issued.chain()[1]).unwrap();
+        let der = authority.revocation_list(&[], 1, validity).unwrap();
+        let covers = |id, value: Vec<u8>, known| {
+            let mut list = RevocationList::parse(&der).unwrap();
+            assert!(list.covers(known));
+            let extensions = &mut list.list.tbs_cert_list.crl_extensions;
+            extensions.get_or_insert_default().push(Extension {
+                extn_id: id,
+                critical: true,
+                extn_value: OctetString::new(value).unwrap(),
+            });
+            list.covers(known)
+        };
+        let point = |change: fn(&mut IssuingDistributionPoint)| {
+            let mut point = IssuingDistributionPoint {
+                distribution_point: None,
+                only_contains_user_certs: false,
+                only_contains_ca_certs: false,
+                only_some_reasons: None,
+                indirect_crl: false,
+                only_contains_attribute_certs: false,
+            };
+            change(&mut point);
+            point.to_der().unwrap()
+        };
+        let of = |change, known| covers(oid::ISSUING_DISTRIBUTION_POINT, point(change), known);
+        assert!(of(|_| {}, &leaf));
+        assert!(of(|point| point.only_contains_user_certs = true, &leaf));
+        assert!(!of(|point| point.only_contains_user_certs = true, &issuer));
+        assert!(of(|point| point.only_contains_ca_certs = true, &issuer));
+        assert!(!of(|point| point.only_contains_ca_certs = true, &leaf));
+        assert!(!of(
+            |point| {
+                let url = Ia5String::new("http://example.com/1.crl").unwrap();
+                let name = GeneralName::UniformResourceIdentifier(url);
+                point.distribution_point = Some(DistributionPointName::FullName(vec![name]));
+            },
+            &leaf
+        ));
+        // A list of changes alone (section 5.2.4).
+        let base = ObjectIdentifier::new_unwrap("2.5.29.27");
+        assert!(!covers(base, vec![0x02, 1, 1], &leaf));
     }
 }

@@ -125,6 +125,9 @@ impl NeededEvidence {
         if !list.speaks_for(&known, &issuer) {
             return Err("it is not the issuer's");
         }
+        if list.entry(&known).is_none() && !list.covers(&known) {
+            return Err("it is of other certificates");
+        }
         if list.is_stale(now) {
             return Err("it is out of date");
         }

@@ -6,25 +6,29 @@ use x509_cert::{ext::pkix::ExtendedKeyUsage, spki::AlgorithmIdentifierOwned};
 
 use super::{
     algorithm,
-    chain::Known,
+    chain::{Known, Remembered},
     crl::RevocationList,
     timestamp::generalized_time,
     tlv::{Elements, INTEGER, OCTET_STRING, SEQUENCE, Tlv, context},
 };
-use crate::pki::{Hash, oid, utc_millis};
+use crate::{
+    ocsp::MAX_RESPONSE,
+    pki::{Hash, oid, utc_millis},
+};
 
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const ENUMERATED: u8 = 0x0a;
 const BIT_STRING: u8 = 0x03;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// The most certificates, and the most statements, of one response.
-const MAX_ITEMS: usize = 32;
+/// The most statements of one response.
+const MAX_STATEMENTS: usize = 32;
+/// The most certificates of one response: its responder's, and perhaps a chain.
+const MAX_CERTIFICATES: usize = 8;
 /// How long a statement counts that does not say when the next comes, in milliseconds.
 const UNLIMITED: i64 = 24 * 3_600_000;
 
 /// A response that was read; whom it is by is known once it was checked against an issuer.
-#[derive(Clone)]
 pub(crate) struct OcspResponse {
     /// The whole, as it is kept in a document.
     pub(crate) der: Vec<u8>,
@@ -36,6 +40,17 @@ pub(crate) struct OcspResponse {
     produced_at: i64,
     pub(crate) nonce: Option<Vec<u8>>,
     statements: Vec<Statement>,
+    /// Who was found to have signed it.
+    by: Remembered<By>,
+}
+
+/// Who says something in an issuer's name.
+#[derive(Clone, Copy)]
+enum By {
+    Issuer,
+    /// Whom the issuer has made its responder; which of the response's certificates is theirs.
+    Responder(usize),
+    Nobody,
 }
 
 /// What is said of one certificate.
@@ -75,6 +90,9 @@ pub(crate) enum Unanswered {
 
 impl OcspResponse {
     pub(crate) fn parse(der: &[u8]) -> Result<Self, Unanswered> {
+        if der.len() > MAX_RESPONSE {
+            return Err(Unanswered::Malformed);
+        }
         let (outer, rest) = Tlv::split(der).ok_or(Unanswered::Malformed)?;
         let mut parts = outer.elements();
         let status = parts.tagged(ENUMERATED).ok_or(Unanswered::Malformed)?;
@@ -115,7 +133,7 @@ impl OcspResponse {
             .tagged(context(1))
             .or_else(|| fields.tagged(context(2)))?;
         let produced_at = generalized_time(fields.tagged(GENERALIZED_TIME)?.content)?;
-        let statements = fields.tagged(SEQUENCE)?.elements().take(MAX_ITEMS);
+        let statements = fields.tagged(SEQUENCE)?.elements().take(MAX_STATEMENTS);
         let statements = statements.map(Statement::parse).collect::<Option<_>>()?;
         let nonce = fields.tagged(context(1)).and_then(|all| nonce(&all));
         Some(Self {
@@ -124,12 +142,13 @@ impl OcspResponse {
             algorithm,
             signature: signature.to_vec(),
             certificates: certificates
-                .take(MAX_ITEMS)
+                .take(MAX_CERTIFICATES)
                 .filter_map(|certificate| Known::parse(certificate.raw))
                 .collect(),
             produced_at,
             nonce,
             statements,
+            by: Remembered::default(),
         })
     }
 
@@ -139,7 +158,7 @@ impl OcspResponse {
         &self,
         certificate: &Known,
         issuer: &Known,
-        lists: &[RevocationList],
+        lists: &[&RevocationList],
     ) -> Option<&Statement> {
         let found = self
             .statements
@@ -148,11 +167,26 @@ impl OcspResponse {
         self.is_authorized(issuer, lists).then_some(found)
     }
 
-    fn is_authorized(&self, issuer: &Known, lists: &[RevocationList]) -> bool {
+    fn is_authorized(&self, issuer: &Known, lists: &[&RevocationList]) -> bool {
+        let responder = match self.by.of(issuer, || self.by(issuer)) {
+            By::Issuer => return true,
+            By::Responder(n) => self.certificates.get(n),
+            By::Nobody => None,
+        };
+        // Most say of themselves that they need not be asked about (id-pkix-ocsp-nocheck); a list that names one counts.
+        responder.is_some_and(|responder| {
+            !lists.iter().any(|list| {
+                list.revoked_at(responder, issuer)
+                    .is_some_and(|since| since <= self.produced_at)
+            })
+        })
+    }
+
+    fn by(&self, issuer: &Known) -> By {
         if self.signed_by(issuer) {
-            return true;
+            return By::Issuer;
         }
-        self.certificates.iter().any(|responder| {
+        let responder = self.certificates.iter().position(|responder| {
             let tbs = responder.certificate.tbs_certificate();
             let purposes = tbs.get_extension::<ExtendedKeyUsage>().ok().flatten();
             let delegated = purposes.is_some_and(|(_, all)| all.0.contains(&oid::OCSP_SIGNING));
@@ -163,12 +197,8 @@ impl OcspResponse {
                 && tbs.issuer() == issuer.certificate.tbs_certificate().subject()
                 && self.signed_by(responder)
                 && issuer.signed(responder)
-                // Most say of themselves that they need not be asked about (id-pkix-ocsp-nocheck); a list that names one counts.
-                && !lists.iter().any(|list| {
-                    list.revoked_at(responder, issuer)
-                        .is_some_and(|since| since <= self.produced_at)
-                })
-        })
+        });
+        responder.map_or(By::Nobody, By::Responder)
     }
 
     fn signed_by(&self, known: &Known) -> bool {

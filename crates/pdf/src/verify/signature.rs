@@ -34,7 +34,7 @@ pub(super) struct Context<'c, 'a> {
     pub(super) timestamp_roots: &'c [Known],
     /// Certificates of the verifier and of the document's `/DSS`.
     pub(super) certificates: &'c [Known],
-    pub(super) lists: &'c [RevocationList],
+    pub(super) lists: &'c [&'c RevocationList],
     pub(super) responses: &'c [OcspResponse],
     /// Whether the document carries evidence of its own.
     pub(super) has_evidence: bool,
@@ -395,8 +395,10 @@ impl Examination<'_, '_, '_> {
             let detail = "the signature brings other content along than the document".to_owned();
             self.fail(Code::Malformed, detail);
         }
-        let lists = self.lists(cms);
-        let lists = lists.as_deref().unwrap_or(context.lists);
+        // The signature may bring revocation lists of its own.
+        let own = cms.revocation_lists.iter();
+        let own: Vec<_> = own.filter_map(|der| RevocationList::parse(der)).collect();
+        let lists: Vec<_> = own.iter().chain(context.lists.iter().copied()).collect();
         let others = cms
             .certificates
             .iter()
@@ -405,7 +407,7 @@ impl Examination<'_, '_, '_> {
         let pool = Pool {
             roots: context.roots,
             others,
-            lists,
+            lists: &lists,
             responses: context.responses,
         };
         self.report.digest_algorithm = algorithm::digest_name(cms.digest());
@@ -437,7 +439,7 @@ impl Examination<'_, '_, '_> {
             }
             None => {}
         }
-        let timestamp = self.signature_timestamp(cms, lists);
+        let timestamp = self.signature_timestamp(cms, &lists);
         let stamped = timestamp.is_some();
         let at = self.report.signed_at.unwrap_or(context.now);
         if !stamped
@@ -468,18 +470,6 @@ impl Examination<'_, '_, '_> {
                 None => Level::BB,
             });
         }
-    }
-
-    /// The revocation lists inside the signature with those of the context; `None` when it has none of its own.
-    fn lists(&self, cms: &Cms<'_>) -> Option<Vec<RevocationList>> {
-        if cms.revocation_lists.is_empty() {
-            return None;
-        }
-        let own = cms
-            .revocation_lists
-            .iter()
-            .filter_map(|der| RevocationList::parse(der));
-        Some(own.chain(self.context.lists.iter().cloned()).collect())
     }
 
     fn cryptography(&mut self, cms: &Cms<'_>, content: &[&[u8]], signer: &Known) {
@@ -513,7 +503,7 @@ impl Examination<'_, '_, '_> {
     }
 
     /// Checks the timestamp in the signature; `None` when it does not prove the time.
-    fn signature_timestamp(&mut self, cms: &Cms<'_>, lists: &[RevocationList]) -> Option<Lasting> {
+    fn signature_timestamp(&mut self, cms: &Cms<'_>, lists: &[&RevocationList]) -> Option<Lasting> {
         let context = self.context;
         let token = cms.timestamp_token()?;
         let Some(token) = Cms::parse(token) else {
