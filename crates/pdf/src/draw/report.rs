@@ -27,6 +27,8 @@ const HAIRLINE: Color = [0xc4, 0xce, 0xd9];
 const TINT: Color = [0xf0, 0xf4, 0xf8];
 const FAINT: Color = [0x5a, 0x65, 0x72];
 
+/// The most lines of a group's title.
+const MAX_TITLE_LINES: usize = 4;
 /// The most pages of a report.
 const MAX_PAGES: usize = 400;
 
@@ -197,8 +199,13 @@ impl Paper {
 
     fn group(&mut self, group: &FactGroup) {
         if let Some(title) = &group.title {
-            self.make_room(44.0);
-            let title = set(title, Face::Text, &[9.5], usize::MAX, MEASURE - 12.0);
+            let mut title = set(title, Face::Text, &[9.5], usize::MAX, MEASURE - 12.0);
+            // A stranger's document names its signature fields at any length.
+            if title.lines.len() > MAX_TITLE_LINES {
+                title.lines.truncate(MAX_TITLE_LINES);
+                title.lines.push("…".to_owned());
+            }
+            self.make_room(title.height() + 32.0);
             let area = Area::new(MARGIN, self.y, MEASURE, title.height() + 4.0);
             self.sheet.fill(area, TINT);
             self.sheet

@@ -55,6 +55,13 @@ fn a_report_is_pdf_a_and_says_everything() {
     assert_eq!(text.matches(&"0123456789abcdef".repeat(4)).count(), 40);
     let metadata = String::from_utf8_lossy(&drawn.pdf);
     assert!(metadata.contains("<pdfaid:part>2") && metadata.contains("<pdfaid:conformance>B"));
+    let mut long = report(1);
+    long.sections[0].groups[0].title = Some("字段".repeat(50_000));
+    let text = tools::text(&draw_facts(&long).unwrap().pdf);
+    assert!(
+        text.contains('…') && text.contains("第 1 页，共 1 页"),
+        "{text}"
+    );
     assert!(matches!(
         draw_facts(&report(5000)),
         Err(DrawError::TooLong { .. })
