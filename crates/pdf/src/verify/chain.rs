@@ -314,18 +314,16 @@ impl Pool<'_> {
     }
 
     /// What the revocation lists and OCSP responses say of a certificate as of `at`: the newest of them, unless one knows of a
-    /// revocation.
+    /// revocation. One that is out of date clears nobody, but a revocation stays one unless something newer does not have it.
     fn revocation(&self, known: &Known, issuer: &Known, at: i64) -> Revocation {
         let tbs = known.certificate.tbs_certificate();
         // Who has dropped a certificate because it had expired says nothing of it.
         let expired = utc_millis(tbs.validity().not_after).saturating_add(999);
-        let mut newest = Revocation::UNKNOWN;
         let lists = self.lists.iter().filter_map(|list| {
-            if list.is_stale(at) || !list.speaks_for(known, issuer) {
-                return None;
-            }
-            let since = list.entry(known);
-            (since.is_some() || list.covers(known)).then_some((
+            let (stale, since) = (list.is_stale(at), list.entry(known));
+            let says = since.is_some() || (!stale && list.covers(known));
+            (says && list.speaks_for(known, issuer)).then_some((
+                stale,
                 RevocationSource::Crl,
                 list.this_update(),
                 since,
@@ -338,13 +336,17 @@ impl Pool<'_> {
                 Status::Revoked(since) => Some(since),
                 Status::Unknown => return None,
             };
-            (!said.is_stale(at)).then_some((RevocationSource::Ocsp, said.this_update, since))
+            let stale = said.is_stale(at);
+            Some((stale, RevocationSource::Ocsp, said.this_update, since))
         });
-        for (source, as_of, since) in lists.chain(responses) {
+        let mut all: Vec<_> = lists.chain(responses).collect();
+        all.sort_by_key(|(stale, ..)| *stale);
+        let mut newest = Revocation::UNKNOWN;
+        for (stale, source, as_of, since) in all {
             let status = match since {
                 Some(since) if since <= at => RevocationStatus::Revoked,
                 Some(_) => RevocationStatus::RevokedLater,
-                None if as_of > expired => continue,
+                None if stale || as_of > expired => continue,
                 None => RevocationStatus::Good,
             };
             let found = Revocation {
@@ -353,7 +355,8 @@ impl Pool<'_> {
                 as_of: Some(as_of),
                 revoked_at: since,
             };
-            if (found.status, found.as_of) > (newest.status, newest.as_of) {
+            let outdone = stale && found.as_of <= newest.as_of;
+            if !outdone && (found.status, found.as_of) > (newest.status, newest.as_of) {
                 newest = found;
             }
         }

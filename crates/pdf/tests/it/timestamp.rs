@@ -178,6 +178,26 @@ fn revocation_counts_from_its_time() {
     };
     assert_eq!(with(NOW), (Verdict::Invalid, vec![Code::Revoked]));
     assert_eq!(with(NOW + 2 * HOUR), (Verdict::Valid, vec![Code::Revoked]));
+    // A list that was out of date by then still knows it; a current one that does not have it knows better.
+    let revoked = Revocation {
+        serial: SELLER.serial_hex(),
+        since: NOW - 3 * DAY,
+    };
+    let validity = Validity {
+        not_before: NOW - 2 * DAY,
+        not_after: NOW - DAY,
+    };
+    let old = AUTHORITY.revocation_list(&[revoked], 1, validity).unwrap();
+    for (current, verdict) in [
+        (None, Verdict::Invalid),
+        (Some(evidence(&[])), Verdict::Valid),
+    ] {
+        let mut all = current.unwrap_or_default();
+        all.revocation_lists.push(old.clone());
+        let pdf = add_evidence(&stamped, &all).unwrap();
+        let report = verify(&pdf, &trust(), NOW + DAY).unwrap();
+        assert_eq!(report.signatures[0].verdict, verdict, "{report:#?}");
+    }
     // Without a timestamp, only the signer says that it was signed before.
     let unproven = crate::parties::signed_twice(&Sample::one_page().write(Structure::Table));
     let revoked = Revocation {
