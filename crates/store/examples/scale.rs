@@ -1,8 +1,8 @@
 //! What a callback costs PostgreSQL as its tables grow: run by `cargo xtask bench scale`, over an empty database of its own.
 //!
 //! The store's own operations (kept, claimed, finished with an attempt) run over small tables and then over ever larger ones,
-//! which the server fills itself with rows like those of past months. Beside it, in the same run, what the same sessions could
-//! do at most: bare inserts of as many such bodies in as large transactions. The last line of each step is for the report.
+//! which the server fills itself with rows like those of past months. Beside it, in the same run, a
+//! yardstick: bare inserts of such bodies by one session, 128 in each transaction. The last line of each step is for the report.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that fails is over")]
 
