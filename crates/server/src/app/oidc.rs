@@ -336,13 +336,13 @@ impl Provider {
             return Err(bad("it was made for another party (azp)"));
         }
         let seconds = |name: &str| claims[name].as_f64().map(|seconds| seconds as i64);
-        if seconds("exp").is_none_or(|end| end + LEEWAY <= now) {
+        if seconds("exp").is_none_or(|end| end.saturating_add(LEEWAY) <= now) {
             return Err(bad("it has expired"));
         }
-        if seconds("nbf").is_some_and(|begin| begin - LEEWAY > now) {
+        if seconds("nbf").is_some_and(|begin| begin.saturating_sub(LEEWAY) > now) {
             return Err(bad("it is not valid yet"));
         }
-        if seconds("iat").is_none_or(|made| made - LEEWAY > now) {
+        if seconds("iat").is_none_or(|made| made.saturating_sub(LEEWAY) > now) {
             return Err(bad("it was made in the future, or says not when"));
         }
         let subject = text("sub");

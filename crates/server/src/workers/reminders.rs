@@ -61,9 +61,15 @@ async fn look(app: &App, plan: &mut Plan) -> Result<(), Problem> {
         after = (*at, Some(id.clone()));
         for (_, id) in step {
             let planned = match plan.get(&id) {
-                None => consider(app, &id).await?,
-                Some(Some(due)) if *due <= now => consider(app, &id).await?,
-                Some(planned) => *planned,
+                Some(planned) if planned.is_none_or(|due| due > now) => *planned,
+                _ => match consider(app, &id).await {
+                    Ok(planned) => planned,
+                    // Looked at again next time; the others do not wait for it.
+                    Err(problem) => {
+                        tracing::error!(sign_flow_id = %id, detail = problem.detail(), "signers cannot be reminded");
+                        continue;
+                    }
+                },
             };
             next.insert(id, planned);
         }

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use sealpost_contract::Schedule;
-use sealpost_store::{ApiKey, Channel};
+use sealpost_store::{ApiKey, Channel, Role};
 use serde_json::{Value, json};
 
 use super::{OperatorCaller, answer};
@@ -207,6 +207,8 @@ pub(crate) async fn set_client_certificate(
     Path(id): Path<String>,
     Json { mut fields, .. }: Json,
 ) -> Result<Response, Problem> {
+    // Before a file is opened, which its maker can have made slow.
+    caller.principal.permit(Role::Administrator)?;
     let pkcs12 = fields.find_base64("pkcs12_base64", MAX_FILE);
     let password = fields.find_text("password", 0..=128).unwrap_or_default();
     let certificate = fields.find_text("certificate", 1..=MAX_FILE);
