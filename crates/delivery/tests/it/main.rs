@@ -7,7 +7,11 @@ mod client;
 mod cluster;
 mod engine;
 mod guard;
+#[path = "../../../store/tests/it/cluster.rs"]
+mod made;
 mod outage;
+#[path = "../../../store/tests/it/postgresql.rs"]
+mod postgresql;
 mod simulation;
 mod stopped;
 mod support;

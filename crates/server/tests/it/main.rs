@@ -20,6 +20,8 @@ mod operating;
 mod operator_api;
 mod pages;
 mod postgres;
+#[path = "../../../store/tests/it/postgresql.rs"]
+mod postgresql;
 mod seals;
 #[path = "../../../store/tests/it/storage.rs"]
 mod storage;

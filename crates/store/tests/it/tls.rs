@@ -5,75 +5,48 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use sealpost_store::{Error, PostgresOptions, Store};
-use tempfile::TempDir;
+
+use crate::cluster::Cluster;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
 /// A server that listens on a port of 127.0.0.1 with TLS, under the name `localhost`. The database `template1` wants the
 /// client's certificate, too.
 struct Server {
-    folder: TempDir,
+    cluster: Cluster,
     port: u16,
-    is_root: bool,
 }
 
 impl Server {
     fn start(authority: &Authority) -> Server {
-        let folder = tempfile::tempdir_in("/tmp").unwrap();
-        let id = Command::new("id").arg("-u").output().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let server = Server {
-            folder,
-            port,
-            is_root: id.stdout.trim_ascii() == b"0",
-        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let cluster = Cluster::make();
+        let server = Server { cluster, port };
         let (certificate, key) = issue(authority, "localhost", &["localhost"]);
         server.write("server.crt", &certificate);
-        server.write("server.key", &key);
+        let key = server.write("server.key", &key);
+        fs::set_permissions(key, PermissionsExt::from_mode(0o600)).unwrap();
         server.write("clients.pem", &authority.pem());
-        fs::set_permissions(
-            server.path().join("server.key"),
-            PermissionsExt::from_mode(0o600),
-        )
-        .unwrap();
-        if server.is_root {
-            succeeds(
-                Command::new("chown")
-                    .args(["-R", "postgres"])
-                    .arg(server.path()),
-            );
-        }
-        let mut initdb = server.program("initdb");
-        initdb.args(["--encoding=UTF8", "--locale=C.UTF-8", "--auth=trust"]);
-        initdb.args(["--username=sealpost", "--no-sync", "--pgdata"]);
-        succeeds(initdb.arg(server.data()));
         fs::write(
-            server.data().join("pg_hba.conf"),
+            server.cluster.data().join("pg_hba.conf"),
             "local all all trust\nhostssl template1 all 127.0.0.1/32 cert\nhost all all 127.0.0.1/32 trust\n",
         )
         .unwrap();
-        let folder = server.path().display();
-        let settings = format!(
-            "-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories='{folder}' -c fsync=off -c ssl=on
-             -c ssl_cert_file={folder}/server.crt -c ssl_key_file={folder}/server.key -c ssl_ca_file={folder}/clients.pem"
-        )
-        .replace('\n', " ");
-        let mut start = server.control();
-        start.args(["--wait", "--timeout=50", "-o", &settings, "--log"]);
-        succeeds(start.arg(server.path().join("log")).arg("start"));
+        let folder = server.cluster.path().display();
+        server.cluster.start(&format!(
+            "-c listen_addresses=127.0.0.1 -c port={port} -c ssl=on -c ssl_cert_file={folder}/server.crt \
+             -c ssl_key_file={folder}/server.key -c ssl_ca_file={folder}/clients.pem"
+        ));
         server
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.path().join(name);
+        let path = self.cluster.path().join(name);
         fs::write(&path, text).unwrap();
         path
     }
@@ -82,54 +55,6 @@ impl Server {
         let port = self.port;
         format!("postgres://sealpost@{host}:{port}/postgres?{query}")
     }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn data(&self) -> PathBuf {
-        self.path().join("data")
-    }
-
-    fn control(&self) -> Command {
-        let mut command = self.program("pg_ctl");
-        command.arg("--silent").arg("--pgdata").arg(self.data());
-        command
-    }
-
-    /// One of PostgreSQL's programs, which refuse to be run by root.
-    fn program(&self, name: &str) -> Command {
-        let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
-        let program = versions
-            .map(|version| version.unwrap().path().join("bin").join(name))
-            .filter(|program| program.is_file())
-            .max()
-            .expect("no PostgreSQL; install it: apt-get install postgresql");
-        let mut command = if self.is_root {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--"]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
-        command.current_dir(self.path()).stdout(Stdio::null());
-        command
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let mut stop = self.control();
-        let _ = stop
-            .args(["--mode", "immediate", "stop"])
-            .stderr(Stdio::null())
-            .status();
-    }
-}
-
-fn succeeds(command: &mut Command) {
-    let status = command.status().unwrap();
-    assert!(status.success(), "{command:?}: {status}");
 }
 
 fn authority(name: &str) -> Authority {

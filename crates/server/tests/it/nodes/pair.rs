@@ -1,15 +1,14 @@
 //! A PostgreSQL primary and a hot standby that has what the primary acknowledges, both real and both ours.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::postgresql::{give, program, succeeds};
+
 pub(crate) struct Pair {
     folder: TempDir,
-    programs: PathBuf,
     pub(crate) primary: SocketAddr,
     pub(crate) standby: SocketAddr,
 }
@@ -18,9 +17,8 @@ impl Pair {
     /// Makes the primary, copies it, and starts the copy as a synchronous standby.
     pub(crate) fn start() -> Pair {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        give(folder.path());
         let pair = Pair {
-            programs: programs(),
             folder,
             primary: free_address(),
             standby: free_address(),
@@ -124,25 +122,8 @@ impl Pair {
         );
     }
 
-    /// PostgreSQL's programs refuse to be run by root.
-    fn run(&self, program: &str, arguments: &[&str]) {
-        let program = self.programs.join(program);
-        let id = Command::new("id").arg("-u").output().unwrap();
-        let mut command = if id.stdout.trim_ascii() == b"0" {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--"]).arg(&program);
-            command
-        } else {
-            Command::new(&program)
-        };
-        let done = command
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(done.success(), "{} {arguments:?}", program.display());
+    fn run(&self, name: &str, arguments: &[&str]) {
+        succeeds(program(name, self.folder.path()).args(arguments));
     }
 }
 
@@ -163,17 +144,6 @@ impl Drop for Pair {
             }
         }
     }
-}
-
-/// Where Debian keeps the programs of the newest PostgreSQL on this machine.
-fn programs() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("run: cargo xtask test");
-    let programs = versions.map(|version| version.unwrap().path().join("bin"));
-    let version = |programs: &Path| -> u32 {
-        let version = programs.parent().unwrap().file_name().unwrap();
-        version.to_str().unwrap().parse().unwrap_or(0)
-    };
-    programs.max_by_key(|programs| version(programs)).unwrap()
 }
 
 /// An address that nobody listens on at this moment.
