@@ -275,15 +275,7 @@ impl Store {
         until: UtcMillis,
         limit: u32,
     ) -> Result<Vec<(UtcMillis, SignFlowId)>> {
-        let read = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached(EXPIRING)?;
-            let id = after.1.as_ref().map_or("", SignFlowId::as_str);
-            let row = params![after.0, id, until, limit];
-            let rows = statement
-                .query_and_then(row, |row| Ok((row.get("expires_at")?, parsed(row, "id")?)))?;
-            rows.collect()
-        };
-        self.database.read(read).await
+        self.flows_by_time(EXPIRING, after, until, limit).await
     }
 
     /// Flows whose newest timestamp over the whole document must be renewed by `until` or earlier, the most urgent first: those
@@ -297,12 +289,23 @@ impl Store {
         until: UtcMillis,
         limit: u32,
     ) -> Result<Vec<(UtcMillis, SignFlowId)>> {
+        self.flows_by_time(TO_RENEW, after, until, limit).await
+    }
+
+    /// The page of flows of `sql`, a statement that orders them by a time of theirs, named `at`, and their id.
+    async fn flows_by_time(
+        &self,
+        sql: &'static str,
+        after: (UtcMillis, Option<SignFlowId>),
+        until: UtcMillis,
+        limit: u32,
+    ) -> Result<Vec<(UtcMillis, SignFlowId)>> {
         let read = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached(TO_RENEW)?;
+            let mut statement = connection.prepare_cached(sql)?;
             let id = after.1.as_ref().map_or("", SignFlowId::as_str);
             let row = params![after.0, id, until, limit];
-            let rows = statement
-                .query_and_then(row, |row| Ok((row.get("renew_by")?, parsed(row, "id")?)))?;
+            let rows =
+                statement.query_and_then(row, |row| Ok((row.get("at")?, parsed(row, "id")?)))?;
             rows.collect()
         };
         self.database.read(read).await
@@ -386,11 +389,11 @@ const DUE_TO_EXPIRE: &str = "
     SELECT id FROM flows WHERE status = 'signing' AND expires_at <= ?1 ORDER BY expires_at, id LIMIT ?2";
 
 const EXPIRING: &str = "
-    SELECT id, expires_at FROM flows WHERE status = 'signing' AND (expires_at, id) > (?1, ?2) AND expires_at <= ?3
+    SELECT id, expires_at AS at FROM flows WHERE status = 'signing' AND (expires_at, id) > (?1, ?2) AND expires_at <= ?3
     ORDER BY expires_at, id LIMIT ?4";
 
 const TO_RENEW: &str = "
-    SELECT id, renew_by FROM flows WHERE renew_by IS NOT NULL AND (renew_by, id) > (?1, ?2) AND renew_by <= ?3
+    SELECT id, renew_by AS at FROM flows WHERE renew_by IS NOT NULL AND (renew_by, id) > (?1, ?2) AND renew_by <= ?3
     ORDER BY renew_by, id LIMIT ?4";
 
 fn claim_to_seal(skip_locked: &str) -> String {
