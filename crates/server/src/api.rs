@@ -9,13 +9,16 @@ pub(crate) mod seals;
 pub(crate) mod sign_flows;
 pub(crate) mod verify;
 
+use axum::Json as JsonAnswer;
 use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use sealpost_contract::UtcMillis;
 use sealpost_flow::{Actor, Digest};
 use sealpost_store::IdempotencyKey;
+use serde_json::Value;
 
 use crate::app::App;
 use crate::app::flows::Caller;
@@ -122,6 +125,11 @@ impl Call {
 fn idempotency_replayed(replayed: bool) -> HeaderMap {
     let headers = replayed.then(|| (IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true")));
     HeaderMap::from_iter(headers)
+}
+
+/// A JSON answer, and whether the same request was done before under its key.
+fn answer(status: StatusCode, replayed: bool, shown: Value) -> Response {
+    (status, idempotency_replayed(replayed), JsonAnswer(shown)).into_response()
 }
 
 impl<S: Sync> FromRequestParts<S> for Call {

@@ -11,11 +11,11 @@ use sealpost_store::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Call, PAGE_MOST, PAGE_USUAL, idempotency_replayed, time};
+use super::{Call, PAGE_MOST, PAGE_USUAL, answer, time};
 use crate::app::App;
 use crate::app::flows::{Caller, check_same_request};
 use crate::problem::{Kind, Problem};
-use crate::web::body::{bounded, content_type, optional_json};
+use crate::web::body::{bounded, content_type, no_members};
 use crate::web::{Fields, Json, Query};
 
 /// `POST /v1/callbacks`: the four members are the body, read as strictly as a channel's receiver reads them.
@@ -143,14 +143,13 @@ pub(crate) async fn redeliver_callback(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (fields, bytes) = optional_json(body).await?;
-    fields.finish()?;
+    let bytes = no_members(body).await?;
     let (callback, _) = own_callback(&app, &caller, &id).await?;
     let key = caller.idempotency(&call, &bytes, app.now())?;
     let replayed = app.redeliver_once(callback.id, key).await?;
     let (callback, attempts) = own_callback(&app, &caller, &id).await?;
     let shown = shown_callback(&callback, Some(&attempts));
-    Ok(accepted(replayed, shown))
+    Ok(answer(StatusCode::ACCEPTED, replayed, shown))
 }
 
 /// `POST /v1/callbacks/redeliver`
@@ -166,17 +165,11 @@ pub(crate) async fn redeliver_failed(
     let (redelivery, replayed) = app
         .start_redelivery_once(Some(caller.channel_id), since, key)
         .await?;
-    Ok(accepted(replayed, shown_redelivery(&redelivery)))
-}
-
-/// `202`, or that the same request had been accepted before under its key.
-pub(super) fn accepted(replayed: bool, shown: Value) -> Response {
-    (
+    Ok(answer(
         StatusCode::ACCEPTED,
-        idempotency_replayed(replayed),
-        JsonAnswer(shown),
-    )
-        .into_response()
+        replayed,
+        shown_redelivery(&redelivery),
+    ))
 }
 
 /// `GET /v1/callbacks/redeliveries/{id}`

@@ -12,14 +12,11 @@ pub(crate) mod overview;
 pub(crate) mod seals;
 
 use axum::extract::FromRequestParts;
-use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use http::request::Parts;
 use sealpost_flow::Digest;
 use sealpost_store::{IdempotencyKey, Role};
-use serde_json::Value;
 
-use super::{Call, bearer, idempotency_replayed};
+use super::{Call, answer, bearer};
 use crate::app::App;
 use crate::app::operate::Principal;
 use crate::app::view::Origin;
@@ -79,9 +76,4 @@ fn role(fields: &mut Fields) -> Role {
         fields.refuse("role", "missing", "it is required");
     }
     fields.find_word("role", &roles).unwrap_or(Role::Viewer)
-}
-
-/// An answer, and whether the same request was done before under its key.
-fn answer(status: StatusCode, replayed: bool, shown: Value) -> Response {
-    (status, idempotency_replayed(replayed), axum::Json(shown)).into_response()
 }

@@ -4,21 +4,21 @@ use axum::Json as JsonAnswer;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use http::header::{HeaderValue, LOCATION};
-use http::{HeaderMap, StatusCode};
 use sealpost_contract::{SignEndTime, SignFlowId};
 use sealpost_flow::{Flow, Level, Operation, Party, State as FlowState, Status, Step, limits};
 use sealpost_store::{Cursor, FlowFilter, StoredFlow};
 use serde_json::{Map, Value, json};
 
 use super::request::read_create;
-use super::{Call, PAGE_MOST, PAGE_USUAL, idempotency_replayed, time};
+use super::{Call, PAGE_MOST, PAGE_USUAL, answer, time};
 use crate::app::App;
 use crate::app::details::Details;
 use crate::app::flows::{Caller, Outcome};
 use crate::app::view::Origin;
 use crate::problem::Problem;
-use crate::web::body::optional_json;
+use crate::web::body::no_members;
 use crate::web::{Fields, Json, Query};
 
 /// `POST /v1/sign-flows`
@@ -39,7 +39,7 @@ pub(crate) async fn create_sign_flow(
         ..outcome
     };
     let location = format!("/v1/sign-flows/{}", outcome.stored.flow.id);
-    let mut response = (StatusCode::CREATED, answer(&app, &outcome)).into_response();
+    let mut response = told(&app, StatusCode::CREATED, &outcome);
     if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(LOCATION, location);
     }
@@ -118,8 +118,7 @@ pub(crate) async fn start_sign_flow(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (fields, bytes) = optional_json(body).await?;
-    fields.finish()?;
+    let bytes = no_members(body).await?;
     let stored = own_flow(&app, &caller, id).await?;
     let key = caller.idempotency(&call, &bytes, app.now())?;
     let outcome = app
@@ -134,7 +133,7 @@ pub(crate) async fn start_sign_flow(
         stored: app.seal_promptly(outcome.stored).await?,
         ..outcome
     };
-    Ok(answer(&app, &outcome).into_response())
+    Ok(told(&app, StatusCode::OK, &outcome))
 }
 
 /// `POST /v1/sign-flows/{id}/revoke`
@@ -161,7 +160,7 @@ pub(crate) async fn revoke_sign_flow(
             key.as_ref(),
         )
         .await?;
-    Ok(answer(&app, &outcome).into_response())
+    Ok(told(&app, StatusCode::OK, &outcome))
 }
 
 /// `POST /v1/sign-flows/{id}/remind`
@@ -173,14 +172,13 @@ pub(crate) async fn remind_signers(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (fields, bytes) = optional_json(body).await?;
-    fields.finish()?;
+    let bytes = no_members(body).await?;
     let stored = own_flow(&app, &caller, id).await?;
     let key = caller.idempotency(&call, &bytes, app.now())?;
     let outcome = app
         .remind(&stored.flow.id, &caller.actor(&origin), key.as_ref())
         .await?;
-    Ok(answer(&app, &outcome).into_response())
+    Ok(told(&app, StatusCode::OK, &outcome))
 }
 
 /// The caller's flow of this id; everything else is not found, whether it exists or not.
@@ -196,11 +194,8 @@ pub(super) async fn own_flow(
     found.ok_or_else(|| Problem::not_found("sign flow"))
 }
 
-fn answer(app: &App, outcome: &Outcome) -> (HeaderMap, JsonAnswer<Value>) {
-    (
-        idempotency_replayed(outcome.replayed),
-        JsonAnswer(sign_flow(app, &outcome.stored)),
-    )
+fn told(app: &App, status: StatusCode, outcome: &Outcome) -> Response {
+    answer(status, outcome.replayed, sign_flow(app, &outcome.stored))
 }
 
 /// A flow as the API shows it.

@@ -109,6 +109,13 @@ pub(crate) async fn optional_json(body: Body) -> Result<(Fields, Bytes), Problem
     Ok((fields, bytes))
 }
 
+/// The body of a call that takes no members: nothing, or an empty object; its bytes.
+pub(crate) async fn no_members(body: Body) -> Result<Bytes, Problem> {
+    let (fields, bytes) = optional_json(body).await?;
+    fields.finish()?;
+    Ok(bytes)
+}
+
 /// The query string as text fields; a name that stands twice is refused.
 pub(crate) struct Query(pub(crate) Fields);
 

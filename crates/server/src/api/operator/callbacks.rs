@@ -13,7 +13,7 @@ use crate::api::Call;
 use crate::api::callbacks::{callback_page, callback_query, shown_callback, shown_redelivery};
 use crate::app::App;
 use crate::problem::Problem;
-use crate::web::body::optional_json;
+use crate::web::body::no_members;
 use crate::web::{Json, Query};
 
 /// Redeliveries in a list: the newest.
@@ -58,8 +58,7 @@ pub(crate) async fn redeliver_callback(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (fields, bytes) = optional_json(body).await?;
-    fields.finish()?;
+    let bytes = no_members(body).await?;
     let key = caller.idempotency(&app, &call, &bytes)?;
     let replayed = app.operate(&caller.principal).redeliver(&id, key).await?;
     Ok(answer(

@@ -16,7 +16,7 @@ use crate::app::channels::NAME_CHARS;
 use crate::app::client_certificates::{ClientCertificate, MAX_FILE, read_identity};
 use crate::app::operate::ChannelChange;
 use crate::problem::Problem;
-use crate::web::body::optional_json;
+use crate::web::body::no_members;
 use crate::web::{Fields, Json};
 
 /// `GET /v1/operator/channels`: all of them, by name.
@@ -129,8 +129,7 @@ pub(crate) async fn rotate_secret(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (fields, bytes) = optional_json(body).await?;
-    fields.finish()?;
+    let bytes = no_members(body).await?;
     let key = caller.idempotency(&app, &call, &bytes)?;
     let operate = app.operate(&caller.principal);
     let secret = operate.rotate_webhook_secret(&id, key).await?;
@@ -162,8 +161,7 @@ pub(crate) async fn add_key(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (fields, bytes) = optional_json(body).await?;
-    fields.finish()?;
+    let bytes = no_members(body).await?;
     let key = caller.idempotency(&app, &call, &bytes)?;
     let new = app.operate(&caller.principal).add_api_key(&id, key).await?;
     Ok(match new {

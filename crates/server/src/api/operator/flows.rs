@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::app::flows::Outcome;
 use crate::pages::signing::page_image_of;
 use crate::problem::Problem;
-use crate::web::body::optional_json;
+use crate::web::body::no_members;
 use crate::web::{Json, Query};
 
 /// Characters of a search at most.
@@ -115,8 +115,7 @@ pub(crate) async fn remind_signers(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (fields, bytes) = optional_json(body).await?;
-    fields.finish()?;
+    let bytes = no_members(body).await?;
     let key = caller.idempotency(&app, &call, &bytes)?;
     let operate = app.operate(&caller.principal);
     let outcome = operate.remind_signers(&id, key.as_ref()).await?;
