@@ -18,31 +18,39 @@ use crate::app::App;
 use crate::app::flows::Caller;
 use crate::pages::lang::Lang;
 use crate::problem::Problem;
-use crate::web::Query;
+use crate::web::{Fields, Query};
 
 /// `GET /v1/sign-flows/{id}/evidence`
 pub(crate) async fn show_evidence(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    Query(mut query): Query,
+    Query(query): Query,
 ) -> Result<Response, Problem> {
-    let formats = [("json", Format::Json), ("pdf", Format::Pdf)];
-    let format = query.find_word("format", &formats).unwrap_or(Format::Json);
-    let languages = [("zh", Lang::Zh), ("en", Lang::En)];
-    let language = query.find_word("language", &languages).unwrap_or(Lang::Zh);
-    query.finish()?;
+    let format = format_of(query)?;
     let stored = own_flow(&app, &caller, id).await?;
     match format {
         Format::Json => Ok(JsonAnswer(evidence(&app, &stored).await?).into_response()),
-        Format::Pdf => report_answer(&app, &stored, language).await,
+        Format::Report(language) => report_answer(&app, &stored, language).await,
     }
 }
 
-#[derive(Clone, Copy)]
-enum Format {
+/// What evidence is handed out as.
+pub(super) enum Format {
     Json,
-    Pdf,
+    Report(Lang),
+}
+
+/// The format that a query asks for; it must hold nothing else.
+pub(super) fn format_of(mut query: Fields) -> Result<Format, Problem> {
+    let is_report = query.find_word("format", &[("json", false), ("pdf", true)]);
+    let languages = [("zh", Lang::Zh), ("en", Lang::En)];
+    let language = query.find_word("language", &languages).unwrap_or(Lang::Zh);
+    query.finish()?;
+    Ok(match is_report {
+        Some(true) => Format::Report(language),
+        _ => Format::Json,
+    })
 }
 
 /// The evidence as a sealed report, for the API and the console.

@@ -144,7 +144,11 @@ async fn flows_and_callbacks_of_every_channel() {
         .get(&format!("/sign-flows/{id}"), "OperatorSignFlow")
         .await;
     assert!(shown["signers"][0]["sign_url"].is_string(), "{shown}");
-    for (path, kind) in [("file", "application/pdf"), ("pages/1.png", "image/png")] {
+    for (path, kind) in [
+        ("file", "application/pdf"),
+        ("pages/1.png", "image/png"),
+        ("evidence?format=pdf&language=en", "application/pdf"),
+    ] {
         let path = format!("/sign-flows/{id}/{path}");
         let answer = program.send(Method::GET, &path, None, None).await;
         assert_eq!(
@@ -155,6 +159,9 @@ async fn flows_and_callbacks_of_every_channel() {
     program
         .get(&format!("/sign-flows/{id}/evidence"), "Evidence")
         .await;
+    let path = format!("/sign-flows/{id}/evidence?format=word");
+    let answer = program.send(Method::GET, &path, None, None).await;
+    assert_eq!(answer.status, 422);
 
     // Revoking is done once for each idempotency key, however often it is asked for.
     let revoke = async || {

@@ -10,6 +10,7 @@ use sealpost_store::{FlowFilter, Role, StoredFlow};
 use serde_json::{Value, json};
 
 use super::{OperatorCaller, answer};
+use crate::api::evidence::{Format, format_of};
 use crate::api::sign_flows::{flow_filter, flow_page_of, sign_flow};
 use crate::api::{Call, files};
 use crate::app::App;
@@ -86,9 +87,13 @@ pub(crate) async fn fetch_evidence(
     State(app): State<App>,
     caller: OperatorCaller,
     Path(id): Path<String>,
+    Query(query): Query,
 ) -> Result<Response, Problem> {
-    let evidence = app.operate(&caller.principal).fetch_evidence(&id).await?;
-    Ok(JsonAnswer(evidence).into_response())
+    let operate = app.operate(&caller.principal);
+    match format_of(query)? {
+        Format::Json => Ok(JsonAnswer(operate.fetch_evidence(&id).await?).into_response()),
+        Format::Report(language) => operate.fetch_report(&id, language).await,
+    }
 }
 
 /// `POST /v1/operator/sign-flows/{id}/revoke`
