@@ -11,7 +11,16 @@ pub enum Error {
     /// The PostgreSQL server refused, or cannot be reached.
     #[cfg(feature = "postgres")]
     #[error("the inbox's database refused")]
-    Postgres(#[from] tokio_postgres::Error),
+    Postgres(#[source] tokio_postgres::Error),
+    /// The PostgreSQL server shows a certificate that is not to be trusted: of another authority, for another host, or not valid
+    /// now.
+    #[cfg(feature = "postgres")]
+    #[error("the certificate of the inbox's database is not trusted")]
+    NotTrusted(#[source] tokio_postgres::Error),
+    /// What the connection string says of TLS cannot be used.
+    #[cfg(feature = "postgres")]
+    #[error("the inbox's connection cannot be encrypted")]
+    Tls(#[from] sealpost_tls::Error),
     /// The file is a database, but another program's or a later version's.
     #[error("the file is no inbox of this version")]
     NotAnInbox,
@@ -30,4 +39,15 @@ pub enum Error {
     /// For inboxes of other crates.
     #[error("the inbox failed")]
     Other(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+#[cfg(feature = "postgres")]
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Error {
+        if sealpost_tls::certificate_refused(&error) {
+            Error::NotTrusted(error)
+        } else {
+            Error::Postgres(error)
+        }
+    }
 }

@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use sealpost_contract::{Callback, SignFlowId, UtcMillis};
+use sealpost_tls::{Address, Tls};
 use tokio::sync::Mutex;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, NoTls, Row};
+use tokio_postgres::{Client, Row};
 
 use crate::{Claim, Error, Inbox, Kept, Outcome};
 
@@ -19,6 +20,7 @@ use crate::{Claim, Error, Inbox, Kept, Outcome};
 #[derive(Clone)]
 pub struct PostgresInbox {
     config: Arc<tokio_postgres::Config>,
+    tls: Tls,
     client: Arc<Mutex<Option<Arc<Client>>>>,
 }
 
@@ -72,14 +74,21 @@ ORDER BY due_at LIMIT $2";
 
 impl PostgresInbox {
     /// Connects and makes the table if needed. `config` is a connection string of libpq's kind, such as
-    /// `host=/run/postgresql user=channel dbname=channel`; the connection is not encrypted, so it belongs on one machine
-    /// or in a trusted network. A connection that breaks is opened anew with the next operation.
+    /// `host=/run/postgresql user=channel dbname=channel` or `postgres://channel@db.example/channel?sslmode=verify-full`. A
+    /// connection that breaks is opened anew with the next operation.
+    ///
+    /// `sslmode` is `disable`, `prefer` (the default: TLS if the server has it), `require`, `verify-ca` or `verify-full`;
+    /// `require` is as strict as the last. Wherever there is TLS, the server's certificate must come from an authority that
+    /// the system or the file `sslrootcert` (PEM) trusts, and but for `verify-ca` bear the host's name. `sslcert` and `sslkey`
+    /// (PEM) are shown to a server that asks. Over a Unix socket there is no TLS.
     ///
     /// # Errors
-    /// [`Error::Postgres`]
+    /// [`Error::NotTrusted`], [`Error::Tls`], [`Error::Postgres`]
     pub async fn connect(config: &str) -> Result<Self, Error> {
+        let address = Address::parse(config);
         let inbox = Self {
-            config: Arc::new(config.parse()?),
+            config: Arc::new(address.connection.parse()?),
+            tls: Tls::new(&address, None)?,
             client: Arc::default(),
         };
         let client = inbox.client().await?;
@@ -95,7 +104,7 @@ impl PostgresInbox {
         if let Some(client) = current.as_ref().filter(|client| !client.is_closed()) {
             return Ok(Arc::clone(client));
         }
-        let (client, connection) = self.config.connect(NoTls).await?;
+        let (client, connection) = self.config.connect(self.tls.clone()).await?;
         tokio::spawn(async move {
             // Whoever waits for an answer over it gets the error as well, and logs it.
             if let Err(error) = connection.await {

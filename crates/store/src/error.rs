@@ -162,7 +162,7 @@ impl From<tokio_postgres::Error> for Error {
             SqlState::QUERY_CANCELED,
             SqlState::TOO_MANY_CONNECTIONS,
         ];
-        if certificate_refused(&error) {
+        if sealpost_tls::certificate_refused(&error) {
             return Error::NotTrusted(Arc::new(error));
         }
         let code = error.code().cloned();
@@ -182,12 +182,15 @@ impl From<tokio_postgres::Error> for Error {
     }
 }
 
-/// Whether it was the server's certificate.
-fn certificate_refused(error: &tokio_postgres::Error) -> bool {
-    let handshake = std::error::Error::source(error);
-    let refused = handshake
-        .and_then(|source| source.downcast_ref::<std::io::Error>())
-        .and_then(std::io::Error::get_ref)
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(refused, Some(rustls::Error::InvalidCertificate(_)))
+impl From<sealpost_tls::Error> for Error {
+    fn from(error: sealpost_tls::Error) -> Error {
+        match error {
+            sealpost_tls::Error::File {
+                action,
+                path,
+                source,
+            } => Error::file(action, &path, source),
+            error => Error::undecodable("TLS configuration", error),
+        }
+    }
 }

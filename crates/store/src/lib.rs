@@ -31,7 +31,6 @@ mod revocations;
 mod rows;
 mod seals;
 mod sqlite;
-mod tls;
 mod tokens;
 mod wakes;
 mod writer;

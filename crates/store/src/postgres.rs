@@ -6,11 +6,9 @@
 //! deadpool and bb8 would give us just those and nothing that we need. A thread costs some tens of kilobytes, and a server
 //! has few dozen connections to give. The concurrent commits of several sessions share PostgreSQL's own group commit.
 
-mod address;
 pub(crate) mod batch;
 mod bell;
 mod session;
-mod tls;
 
 use std::path::PathBuf;
 use std::str::FromStr as _;
@@ -18,13 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use sealpost_tls::{Address, ServerConnection, Tls};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_postgres::Config;
 
-use self::address::Address;
 use self::bell::Bell;
 pub(crate) use self::session::{Prepared, Session, value};
-use self::tls::Tls;
 use crate::database::{Bound, Connection};
 use crate::error::{Error, Result};
 use crate::partitions;
@@ -284,7 +281,7 @@ struct Connector {
 impl Connector {
     fn new(options: &PostgresOptions) -> Result<Connector> {
         let address = Address::parse(&options.url);
-        let mut config = Config::from_str(&address.url)?;
+        let mut config = Config::from_str(&address.connection)?;
         config.connect_timeout(options.connect_timeout);
         if config.get_application_name().is_none() {
             config.application_name("sealpost");
@@ -329,12 +326,6 @@ impl Connector {
         }
     }
 }
-
-/// Drives the client that it came with.
-type ServerConnection = tokio_postgres::Connection<
-    tokio_postgres::Socket,
-    <Tls as tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket>>::Stream,
->;
 
 /// Takes the steps that the database lacks, in one transaction and under a lock.
 fn migrate(connector: &Connector, steps: &[&str]) -> Result<()> {

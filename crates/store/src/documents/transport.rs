@@ -20,7 +20,6 @@ use object_store::client::{
 use rustls::ClientConfig;
 
 use crate::error::Result;
-use crate::tls;
 
 /// The longest answer that is read, in bytes: more than the largest document that is taken.
 pub(super) const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -39,7 +38,7 @@ impl Transport {
     /// Trusts the system's roots and those in `ca_file`; a call may take as long as `call`.
     pub(super) fn new(ca_file: Option<&Path>, call: Duration) -> Result<Transport> {
         Ok(Transport {
-            tls: tls::client_config(ca_file)?,
+            tls: sealpost_tls::client_config(ca_file)?,
             call,
         })
     }

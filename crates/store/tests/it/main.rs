@@ -26,5 +26,6 @@ mod races;
 mod seals;
 mod storage;
 mod tls;
+mod tls_server;
 mod upgrade;
 mod wakes;

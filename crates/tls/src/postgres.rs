@@ -1,5 +1,7 @@
 //! TLS to a PostgreSQL server by rustls, in the form that tokio-postgres asks for.
 
+use std::error::Error as _;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::path::Path;
@@ -9,35 +11,58 @@ use std::task::{Context, Poll};
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::Socket;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as Encrypted;
 
-use super::address::Address;
-use crate::error::Result;
-use crate::tls;
+use crate::{Address, Error, trust};
 
 /// Encrypts connections and verifies the server's certificate.
 #[derive(Clone)]
-pub(super) struct Tls(TlsConnector);
+pub struct Tls(TlsConnector);
 
 impl Tls {
     /// Trusts the system's roots and those that the address names, or else those in `ca_file` (PEM).
-    pub(super) fn new(address: &Address, ca_file: Option<&Path>) -> Result<Tls> {
+    ///
+    /// # Errors
+    /// A file that the address names, or `ca_file`, cannot be read or used.
+    pub fn new(address: &Address, ca_file: Option<&Path>) -> Result<Tls, Error> {
         let ca_file = address.ca_file.as_deref().or(ca_file);
-        let config = tls::client_config_with(ca_file, address.any_name, address.identity.as_ref())?;
+        let config =
+            trust::client_config_with(ca_file, address.any_name, address.identity.as_ref())?;
         Ok(Tls(TlsConnector::from(Arc::new(config))))
     }
 }
 
+/// Drives the client that it came with.
+pub type ServerConnection = tokio_postgres::Connection<Socket, Stream<Socket>>;
+
+/// Whether connecting failed of the server's certificate: of an authority that is not trusted, for another host, or not valid
+/// now.
+pub fn certificate_refused(error: &tokio_postgres::Error) -> bool {
+    let refused = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .and_then(io::Error::get_ref)
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(refused, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Tls(…)")
+    }
+}
+
 /// Encrypts one connection to a server of this name (empty for a Unix socket, which is never encrypted).
-pub(super) struct ToServer {
+pub struct ToServer {
     connector: TlsConnector,
     host: String,
 }
 
 /// An encrypted connection.
-pub(super) struct Stream<S>(Encrypted<S>);
+pub struct Stream<S>(Encrypted<S>);
 
 impl<S> MakeTlsConnect<S> for Tls
 where
