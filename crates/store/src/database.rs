@@ -115,7 +115,11 @@ impl Connection {
     /// Prepares a statement, or finds it prepared.
     pub(crate) fn prepare_cached(&self, sql: &str) -> Result<Statement<'_>> {
         Ok(match self {
-            Connection::Sqlite(connection) => Statement::Sqlite(connection.prepare_cached(sql)?),
+            Connection::Sqlite(connection) => {
+                #[cfg(test)]
+                crate::plans::hear(connection, sql);
+                Statement::Sqlite(connection.prepare_cached(sql)?)
+            }
             Connection::Postgres(session) => Statement::Postgres(session, session.prepare(sql)?),
         })
     }

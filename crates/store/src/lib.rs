@@ -25,6 +25,8 @@ mod nodes;
 mod operator_keys;
 mod pages;
 mod partitions;
+#[cfg(test)]
+mod plans;
 mod postgres;
 mod rates;
 mod revocations;
@@ -34,6 +36,10 @@ mod sqlite;
 mod tokens;
 mod wakes;
 mod writer;
+
+// The name that the shared parts of the tests know it by.
+#[cfg(test)]
+extern crate self as sealpost_store;
 
 use std::path::Path;
 use std::sync::Arc;

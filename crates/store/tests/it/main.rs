@@ -22,6 +22,7 @@ mod operating;
 mod postgresql;
 mod preservation;
 mod processes;
+mod questions;
 mod races;
 mod seals;
 mod storage;
