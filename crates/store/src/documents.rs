@@ -7,6 +7,8 @@
 
 mod bucket;
 mod folder;
+mod moving;
+mod tally;
 mod transport;
 
 use std::path::Path;
@@ -17,12 +19,23 @@ use sealpost_flow::Digest;
 use self::bucket::Bucket;
 pub use self::bucket::{BucketCredentials, BucketOptions, NotABucket};
 use self::folder::Folder;
+pub use self::moving::{DocumentsAt, MovedDocuments};
+use self::tally::Tally;
+pub use self::tally::{DocumentTotals, OperationTotals};
 use crate::Store;
 use crate::error::{Error, Result};
 
-/// Where the documents are.
+/// Documents, where they are.
 #[derive(Debug)]
-pub(crate) enum Documents {
+pub(crate) struct Documents {
+    at: At,
+    put: Tally,
+    read: Tally,
+}
+
+/// Where they are.
+#[derive(Debug)]
+enum At {
     Folder(Arc<Folder>),
     Bucket(Bucket),
 }
@@ -31,32 +44,19 @@ impl Store {
     /// Keeps a document; once this has answered, it is safe and a row may name it.
     ///
     /// # Errors
-    /// [`Error::File`], for example when the disk is full, and [`Error::Bucket`]; then a row must not name it.
+    /// [`Error::File`], for example when the disk is full, and [`Error::Bucket`] and [`Error::BucketRefused`]; then a row must
+    /// not name it.
     pub async fn put_document(&self, bytes: Vec<u8>) -> Result<Digest> {
-        match &*self.documents {
-            Documents::Folder(folder) => {
-                let folder = Arc::clone(folder);
-                let writing = tokio::task::spawn_blocking(move || folder.put(&bytes));
-                writing.await.map_err(|_| Error::Stopped)?
-            }
-            Documents::Bucket(bucket) => bucket.put(bytes).await,
-        }
+        self.documents.put(bytes).await
     }
 
     /// The bytes of a document that a row names.
     ///
     /// # Errors
     /// [`Error::DocumentMissing`], [`Error::DocumentDamaged`] when the bytes no longer have this digest, [`Error::File`],
-    /// [`Error::Bucket`].
+    /// [`Error::Bucket`], [`Error::BucketRefused`].
     pub async fn document(&self, digest: &Digest) -> Result<Vec<u8>> {
-        match &*self.documents {
-            Documents::Folder(folder) => {
-                let (folder, digest) = (Arc::clone(folder), *digest);
-                let reading = tokio::task::spawn_blocking(move || folder.read(&digest));
-                reading.await.map_err(|_| Error::Stopped)?
-            }
-            Documents::Bucket(bucket) => bucket.read(digest).await,
-        }
+        self.documents.read(digest).await
     }
 
     /// Keeps a small document and reads it back, to show that documents can be kept. It is the same each time, and stays.
@@ -68,27 +68,84 @@ impl Store {
         self.document(&digest).await.map(drop)
     }
 
+    /// What this process has asked of the place of documents since it started.
+    pub fn document_totals(&self) -> DocumentTotals {
+        DocumentTotals {
+            put: self.documents.put.totals(),
+            read: self.documents.read.totals(),
+        }
+    }
+
+    /// Whether documents are in a bucket of a storage that has been found to know no `If-None-Match`, so that each is looked for
+    /// before it is put.
+    pub fn documents_are_put_unconditionally(&self) -> bool {
+        match &self.documents.at {
+            At::Folder(_) => false,
+            At::Bucket(bucket) => bucket.is_unconditional(),
+        }
+    }
+
     /// Which bucket or folder it is, the same from wherever it is looked at: a folder is known by a file in it.
     ///
     /// # Errors
     /// [`Error::File`].
     pub fn documents_place(&self) -> Result<String> {
-        match &*self.documents {
-            Documents::Folder(folder) => folder.place(),
-            Documents::Bucket(bucket) => Ok(bucket.place().to_owned()),
-        }
+        self.documents.place()
     }
 }
 
 impl Documents {
     /// In a folder, which is made if it is missing and proved to be writable.
     pub(crate) fn folder(folder: &Path) -> Result<Documents> {
-        Ok(Documents::Folder(Arc::new(Folder::open(folder)?)))
+        Ok(Documents::at(At::Folder(Arc::new(Folder::open(folder)?))))
     }
 
     /// In a bucket; nothing is asked of it yet.
     pub(crate) fn bucket(options: &BucketOptions) -> Result<Documents> {
-        Bucket::open(options).map(Documents::Bucket)
+        Ok(Documents::at(At::Bucket(Bucket::open(options)?)))
+    }
+
+    fn at(at: At) -> Documents {
+        Documents {
+            at,
+            put: Tally::default(),
+            read: Tally::default(),
+        }
+    }
+
+    async fn put(&self, bytes: Vec<u8>) -> Result<Digest> {
+        let put = async {
+            match &self.at {
+                At::Folder(folder) => {
+                    let folder = Arc::clone(folder);
+                    let writing = tokio::task::spawn_blocking(move || folder.put(&bytes));
+                    writing.await.map_err(|_| Error::Stopped)?
+                }
+                At::Bucket(bucket) => bucket.put(bytes).await,
+            }
+        };
+        self.put.count(put).await
+    }
+
+    async fn read(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let read = async {
+            match &self.at {
+                At::Folder(folder) => {
+                    let (folder, digest) = (Arc::clone(folder), *digest);
+                    let reading = tokio::task::spawn_blocking(move || folder.read(&digest));
+                    reading.await.map_err(|_| Error::Stopped)?
+                }
+                At::Bucket(bucket) => bucket.read(digest).await,
+            }
+        };
+        self.read.count(read).await
+    }
+
+    fn place(&self) -> Result<String> {
+        match &self.at {
+            At::Folder(folder) => folder.place(),
+            At::Bucket(bucket) => Ok(bucket.place().to_owned()),
+        }
     }
 }
 

@@ -81,6 +81,21 @@ pub enum Error {
         #[source]
         source: Source,
     },
+    /// The bucket of documents does not take the key, or is not there. Trying again does not help before somebody has done
+    /// something; nothing was kept.
+    #[error("cannot {action} the bucket of documents: it refuses ({reason})")]
+    BucketRefused {
+        /// What was attempted: "read from", "write to".
+        action: &'static str,
+        /// S3's code for it, such as `SignatureDoesNotMatch`, `AccessDenied` or `NoSuchBucket`.
+        reason: String,
+        /// What came back.
+        #[source]
+        source: Source,
+    },
+    /// Documents are to be moved to where they are.
+    #[error("the documents are there already: both places are the same")]
+    SamePlace,
     /// A document that a row names is not where documents are kept.
     #[error("document {0} is missing")]
     DocumentMissing(Digest),
@@ -113,6 +128,14 @@ impl Error {
         Error::Undecodable {
             what,
             source: Arc::new(source),
+        }
+    }
+
+    /// The storage's code for why the bucket refuses; empty for every other error.
+    pub fn refused_for(&self) -> &str {
+        match self {
+            Error::BucketRefused { reason, .. } => reason,
+            _ => "",
         }
     }
 

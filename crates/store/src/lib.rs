@@ -58,7 +58,10 @@ pub use contract_checks::ContractCheck;
 pub use copy::{CopiedTable, CopyPlan};
 use database::Database;
 use documents::Documents;
-pub use documents::{BucketCredentials, BucketOptions, NotABucket};
+pub use documents::{
+    BucketCredentials, BucketOptions, DocumentTotals, DocumentsAt, MovedDocuments, NotABucket,
+    OperationTotals,
+};
 pub use error::{Error, Result, Source};
 pub use figures::{ChannelFigures, DayCount};
 pub use flows::{

@@ -1,10 +1,15 @@
 //! Documents as objects of a bucket that speaks S3: `prefix/ab/cdef…`.
 //!
-//! An object is put only if there is none of its name; who finds one there reads it, and writes it anew if it is damaged. Every
-//! request may be repeated, since the name says the content. S3 answers a put when the object is durable.
+//! An object is put only if there is none of its name; who finds one there reads it, and writes it anew if it is damaged. Where
+//! the storage has no such condition (it answers 501), we look first and then put. Two who do so at once put the same bytes, so
+//! nothing is lost but some work. Every request may be repeated, since the name says the content. S3 answers a put when the
+//! object is durable.
 
+use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder};
@@ -15,7 +20,7 @@ use object_store::{
 use sealpost_flow::Digest;
 use tokio::sync::Semaphore;
 
-use super::transport::{MAX_ANSWER, Transport};
+use super::transport::{MAX_ANSWER, NotImplemented, Transport};
 use super::{checked, names};
 use crate::error::{Error, Result};
 
@@ -133,6 +138,8 @@ pub(crate) struct Bucket {
     prefix: String,
     room: Semaphore,
     patience: Duration,
+    /// The storage has been found to know no `If-None-Match`.
+    unconditional: AtomicBool,
 }
 
 impl Bucket {
@@ -184,7 +191,13 @@ impl Bucket {
             prefix: options.prefix.clone(),
             room: Semaphore::new(AT_ONCE),
             patience: options.patience,
+            unconditional: AtomicBool::new(false),
         })
+    }
+
+    /// Whether the storage has been found to know no `If-None-Match`.
+    pub(super) fn is_unconditional(&self) -> bool {
+        self.unconditional.load(Ordering::Relaxed)
     }
 
     /// Which bucket it is.
@@ -197,24 +210,26 @@ impl Bucket {
         let digest = Digest::of(&bytes);
         let (key, payload) = (self.key(&digest), PutPayload::from(bytes));
         let put = async {
-            match self
-                .objects
-                .put_opts(&key, payload.clone(), PutMode::Create.into())
-                .await
-            {
-                Err(object_store::Error::AlreadyExists { .. }) => {}
-                put => {
-                    return put
-                        .map(drop)
-                        .map_err(|error| Error::bucket("write to", error));
+            if !self.is_unconditional() {
+                let create = PutMode::Create.into();
+                match self.objects.put_opts(&key, payload.clone(), create).await {
+                    Err(object_store::Error::AlreadyExists { .. }) => {}
+                    Err(error) if is_not_implemented(&error) => {
+                        self.unconditional.store(true, Ordering::Relaxed);
+                    }
+                    put => return put.map(drop).map_err(|error| failed("write to", error)),
                 }
             }
             match self.fetch(&digest).await {
-                // What is there is damaged, or was in the middle of being put by another.
-                Err(Error::DocumentDamaged(_) | Error::DocumentMissing(_)) => {
+                // What is there is damaged, or was in the middle of being put by another; or there is nothing, which S3 says
+                // is forbidden to whoever may not list the bucket.
+                Err(
+                    Error::DocumentDamaged(_)
+                    | Error::DocumentMissing(_)
+                    | Error::BucketRefused { .. },
+                ) => {
                     let put = self.objects.put(&key, payload).await;
-                    put.map(drop)
-                        .map_err(|error| Error::bucket("write to", error))
+                    put.map(drop).map_err(|error| failed("write to", error))
                 }
                 fetched => fetched.map(drop),
             }
@@ -230,7 +245,7 @@ impl Bucket {
     async fn fetch(&self, digest: &Digest) -> Result<Vec<u8>> {
         let failed = |error| match error {
             object_store::Error::NotFound { .. } => Error::DocumentMissing(*digest),
-            error => Error::bucket("read from", error),
+            error => failed("read from", error),
         };
         let found = self.objects.get(&self.key(digest)).await.map_err(failed)?;
         if found.meta.size > MAX_ANSWER as u64 {
@@ -258,6 +273,39 @@ impl Bucket {
         let prefix = self.prefix.split('/').filter(|part| !part.is_empty());
         prefix.chain([folder.as_str(), name.as_str()]).collect()
     }
+}
+
+/// What went wrong: whether it is worth trying again, or somebody has to do something first.
+fn failed(action: &'static str, error: object_store::Error) -> Error {
+    match error {
+        object_store::Error::PermissionDenied { .. }
+        | object_store::Error::Unauthenticated { .. }
+        | object_store::Error::NotFound { .. } => Error::BucketRefused {
+            action,
+            reason: code(&error.to_string()).unwrap_or_else(|| "no reason given".to_owned()),
+            source: Arc::new(error),
+        },
+        error => Error::bucket(action, error),
+    }
+}
+
+/// S3's code for what went wrong, such as `SignatureDoesNotMatch`, out of an error's text.
+fn code(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("<Code>")?;
+    let (code, _) = rest.split_once("</Code>")?;
+    let is_code = (1..=64).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric());
+    is_code.then(|| code.to_owned())
+}
+
+fn is_not_implemented(error: &object_store::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if error.is::<NotImplemented>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// The endpoint as object_store wants it: with the bucket in the host where that is its place.

@@ -1,12 +1,13 @@
 //! How object_store speaks HTTP here: by hyper and rustls, as all of this program does, and not by a client of its own.
 //!
 //! A call has a deadline of its own, and its answer is read whole within it, up to a limit. Nothing follows a redirect. What
-//! went wrong is always reported as worth repeating, since every request of ours is.
+//! went wrong is reported as worth repeating, since every request of ours is, but for what the storage has not got at all.
 
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use http::StatusCode;
 use http_body_util::{BodyExt as _, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -89,11 +90,20 @@ impl HttpService for Calls {
                 .into_parts();
             let body = Limited::new(body, MAX_ANSWER).collect().await;
             let body = body.map_err(|error| HttpError::new_boxed(HttpErrorKind::Request, error))?;
-            Ok(HttpResponse::from_parts(head, body.to_bytes().into()))
+            let body = body.to_bytes();
+            if head.status == StatusCode::NOT_IMPLEMENTED {
+                return Err(HttpError::new(HttpErrorKind::Unknown, NotImplemented));
+            }
+            Ok(HttpResponse::from_parts(head, body.into()))
         };
         within(self.within, answer).await
     }
 }
+
+/// The storage answers 501: it will never do what was asked. object_store would ask again, as with every other 5xx.
+#[derive(Debug, thiserror::Error)]
+#[error("the storage has not implemented this (501)")]
+pub(super) struct NotImplemented;
 
 async fn within<T>(
     limit: Duration,

@@ -6,6 +6,7 @@ use sealpost_flow::Digest;
 use sealpost_store::{BucketOptions, Error, Store};
 use tempfile::TempDir;
 
+use crate::front::{Front, Mind};
 use crate::storage::{Storage, Way};
 
 /// A store that keeps its documents in the bucket.
@@ -26,6 +27,9 @@ async fn a_document_is_an_object_named_by_its_digest() {
     assert_eq!(there.document(&digest).await.unwrap(), b"%PDF-1.7");
     let again = there.put_document(b"%PDF-1.7".to_vec()).await.unwrap();
     assert_eq!(again, digest);
+    let totals = there.document_totals();
+    assert_eq!((totals.put.operations, totals.put.failed), (1, 0));
+    assert_eq!((totals.read.operations, totals.read.failed), (1, 0));
     assert!(!folder.path().join("documents").exists());
     here.prove_documents().await.unwrap();
 }
@@ -75,7 +79,54 @@ async fn a_missing_document_and_a_missing_bucket_are_errors() {
     options.bucket = "nobody-made-this".into();
     let (lost, _folder) = store(&options);
     let error = lost.prove_documents().await.unwrap_err();
-    assert!(matches!(error, Error::Bucket { .. }), "{error}");
+    assert!(
+        matches!(&error, Error::BucketRefused { reason, .. } if reason == "NoSuchBucket"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_storage_that_knows_no_conditions_is_looked_into_first() {
+    let storage = Storage::start("unconditional").await;
+    let front = Front::before(storage.server(), Mind::Unconditional).await;
+    let mut options = storage.options();
+    options.endpoint = Some(format!("http://{}", front.address));
+    let (store, _folder) = store(&options);
+    assert!(!store.documents_are_put_unconditionally());
+    let digest = store.put_document(b"%PDF-1.7".to_vec()).await.unwrap();
+    assert!(store.documents_are_put_unconditionally());
+    assert_eq!(storage.object(&digest).await.unwrap(), b"%PDF-1.7");
+    assert_eq!((front.refused(), front.put()), (1, 1));
+
+    // What is there is not put again, unless it is damaged; and nobody asks for the impossible twice.
+    store.put_document(b"%PDF-1.7".to_vec()).await.unwrap();
+    assert_eq!((front.refused(), front.put()), (1, 1));
+    storage.overwrite(&digest, b"%PDF-0.0").await;
+    store.put_document(b"%PDF-1.7".to_vec()).await.unwrap();
+    assert_eq!(store.document(&digest).await.unwrap(), b"%PDF-1.7");
+    assert_eq!((front.refused(), front.put()), (1, 2));
+    store.prove_documents().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_conditions_the_same_document_from_many_at_once() {
+    let storage = Storage::start("unconditional-many").await;
+    let front = Front::before(storage.server(), Mind::Unconditional).await;
+    let mut options = storage.options();
+    options.endpoint = Some(format!("http://{}", front.address));
+    let bytes = vec![7; 300_000];
+    let nodes = [store(&options), store(&options)];
+    let puts: Vec<_> = (0..16)
+        .map(|index| {
+            let (store, bytes) = (nodes[index % 2].0.clone(), bytes.clone());
+            tokio::spawn(async move { store.put_document(bytes).await.unwrap() })
+        })
+        .collect();
+    for put in puts {
+        assert_eq!(put.await.unwrap(), Digest::of(&bytes));
+    }
+    let kept = nodes[1].0.document(&Digest::of(&bytes)).await.unwrap();
+    assert_eq!(kept, bytes);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,4 +168,8 @@ async fn what_fails_for_longer_is_an_error_in_time() {
     }
     storage.set_way(Way::Clear);
     assert_eq!(store.document(&digest).await.unwrap(), b"kept");
+    let totals = store.document_totals();
+    assert_eq!((totals.put.operations, totals.put.failed), (3, 2));
+    assert_eq!((totals.read.operations, totals.read.failed), (3, 2));
+    assert!(totals.put.took >= Duration::from_secs(2), "{totals:?}");
 }

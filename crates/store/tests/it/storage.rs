@@ -85,6 +85,11 @@ impl Storage {
         options
     }
 
+    /// `address:port` of the server itself.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
     /// Changes the way to it, and cuts every connection that is on it.
     pub(crate) fn set_way(&self, way: Way) {
         self.passage.set_way(way);
