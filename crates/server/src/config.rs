@@ -12,6 +12,7 @@ mod public_url;
 mod raw;
 mod settings;
 mod sources;
+mod toml_text;
 mod types;
 
 use thiserror::Error;
@@ -20,11 +21,13 @@ pub use oidc::Oidc;
 pub use public_url::{PUBLIC_URL_MAX, PublicUrl};
 pub use settings::{SETTINGS, Setting, ValueKind};
 pub use sources::{DEFAULT_FILE, Sources};
+pub use toml_text::Wrong;
+pub(crate) use toml_text::read as read_toml;
 pub use types::{
     Config, Delivery, FlowLimits, Keys, Log, MailServer, Notify, Signatures, SmsGateway, Timestamps,
 };
 
-/// Why the configuration cannot be used. Every text names the key and where it was set.
+/// Why the configuration cannot be used. Every text names the key or where it was set, and none repeats what may be a secret.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -37,12 +40,12 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is no TOML, has an unknown key or a value of another type.
-    #[error("the configuration file {path} is wrong")]
+    #[error("the configuration file {path} is wrong: {wrong}")]
     File {
         /// The file.
         path: String,
         /// Where and why.
-        source: toml::de::Error,
+        wrong: Wrong,
     },
     /// A `SEALPOST_*` variable that names no setting.
     #[error("the variable {0} names no setting; `sealpost settings` lists them")]
@@ -56,21 +59,38 @@ pub enum ConfigError {
         reason: String,
     },
     /// A value that is of the right type but cannot be used.
-    #[error("{key} cannot be {value:?}: {reason}")]
+    #[error("{key} cannot be {value}: {reason}")]
     Unfit {
         /// The key.
         key: &'static str,
-        /// The value.
+        /// The value in quotes, or words instead of one that may hold a secret.
         value: String,
         /// Why.
         reason: String,
     },
 }
 
+/// Settings whose values may hold a secret: a password in a URL, or a key in a request.
+const HIDDEN: &[&str] = &[
+    "public_url",
+    "database.url",
+    "documents.endpoint",
+    "delivery.alert_url",
+    "timestamps.authorities",
+    "sms.url",
+    "sms.body",
+    "mail.server",
+    "oidc.issuer",
+];
+
 fn unfit(key: &'static str, value: &str, reason: impl Into<String>) -> ConfigError {
     ConfigError::Unfit {
         key,
-        value: value.to_owned(),
+        value: if HIDDEN.contains(&key) && !value.is_empty() {
+            "what is given".to_owned()
+        } else {
+            format!("{value:?}")
+        },
         reason: reason.into(),
     }
 }
@@ -168,6 +188,56 @@ mod tests {
                 .unwrap_err()
                 .contains("ALLOW_HTTP")
         );
+    }
+
+    #[test]
+    fn no_error_repeats_a_secret() {
+        for (file, says) in [
+            ("[sms]\nauthorization = \"hush", "sms.authorization"),
+            ("[sms]\nauthorization = hush", "line 2"),
+            (
+                "[documents]\nsecret_access_key = ['hush']",
+                "documents.secret_access_key",
+            ),
+            ("[oidc]\nclient_secret = 'hush' hush", "oidc.client_secret"),
+            ("[database]\nurl = \"postgres://a:hush@b/c", "database.url"),
+            ("[database]\nurl = 'mysql://a:hush@b/c'", "database.url"),
+            ("drain_seconds = 'hush'", "drain_seconds"),
+            ("public_url = 'https://u:hush@x'", "public_url"),
+            (
+                "[mail]\nserver = 'imap://u:hush@x'\nfrom = 'a@b.example'",
+                "mail.server",
+            ),
+            ("[sms]\nurl = 'hush'\nbody = '{\"to\":\"{to}\"}'", "sms.url"),
+            (
+                "[sms]\nurl = 'https://sms.example/'\nbody = 'hush'",
+                "sms.body",
+            ),
+            ("[delivery]\nalert_url = 'hush'", "delivery.alert_url"),
+            (
+                "[timestamps]\nauthorities = ['hush']",
+                "timestamps.authorities",
+            ),
+            (
+                "[documents]\nurl = 's3://receipts'\nendpoint = 'ftp://hush'",
+                "documents.endpoint",
+            ),
+            ("[oidc]\nissuer = 'hush'\nclient_id = 'a'", "oidc.issuer"),
+        ] {
+            let error = load(file, &[], &[]).unwrap_err();
+            assert!(error.contains(says), "{file}: {error}");
+            assert!(!error.contains("hush"), "{error}");
+        }
+        for variable in [
+            "SEALPOST_DRAIN_SECONDS",
+            "SEALPOST_DATABASE_URL",
+            "SEALPOST_SMS_BODY",
+        ] {
+            let error = load("", &[(variable, "hush")], &[]).unwrap_err();
+            assert!(!error.contains("hush"), "{error}");
+        }
+        let error = load("", &[("SEALPOST_DRAIN_SECONDS", "-5")], &[]).unwrap_err();
+        assert!(error.contains("0 or more"), "{error}");
     }
 
     #[test]

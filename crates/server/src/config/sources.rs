@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::raw::RawConfig;
 use super::settings::{SETTINGS, Setting, ValueKind};
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, toml_text};
 
 /// The file that is read when no other is named and it exists.
 pub const DEFAULT_FILE: &str = "sealpost.toml";
@@ -49,7 +49,7 @@ impl Config {
                 .try_into()
                 .map_err(|error: toml::de::Error| ConfigError::Value {
                     origin: "a setting".to_owned(),
-                    reason: error.to_string(),
+                    reason: toml_text::reason(&error),
                 })?;
         raw.check()
     }
@@ -62,12 +62,13 @@ fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
         path: name(),
         source,
     })?;
-    let wrong = |source| ConfigError::File {
+    let wrong = |wrong| ConfigError::File {
         path: name(),
-        source,
+        wrong,
     };
-    toml::from_str::<RawConfig>(&text).map_err(wrong)?;
-    toml::from_str(&text).map_err(wrong)
+    let known = |key: &str| SETTINGS.iter().any(|setting| setting.key == key);
+    toml_text::read::<RawConfig>(&text, known).map_err(wrong)?;
+    toml_text::read(&text, known).map_err(wrong)
 }
 
 /// Sets one key from the text of a variable or flag.

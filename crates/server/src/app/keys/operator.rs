@@ -12,6 +12,8 @@ use sealpost_pdf::{Credential, SignError};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::config::read_toml;
+
 use super::pkcs11::{ModuleError, ModuleKey, Wanted};
 use super::remote::{RemoteError, RemoteKey};
 
@@ -31,12 +33,12 @@ pub enum OperatorKeyError {
         source: std::io::Error,
     },
     /// The list is no TOML, or has an unknown key or a value of another type.
-    #[error("the list of seal keys {path} is wrong")]
+    #[error("the list of seal keys {path} is wrong: {wrong}")]
     Form {
         /// The file.
         path: String,
         /// Where and why.
-        source: toml::de::Error,
+        wrong: crate::config::Wrong,
     },
     /// An entry contradicts itself or another.
     #[error("the seal key of {whose}: {reason}")]
@@ -158,9 +160,10 @@ impl OperatorKeys {
             path: name(),
             source,
         })?;
-        let list: List = toml::from_str(&text).map_err(|source| OperatorKeyError::Form {
+        // Somebody may have written a password where its file belongs.
+        let list: List = read_toml(&text, |_| false).map_err(|wrong| OperatorKeyError::Form {
             path: name(),
-            source,
+            wrong,
         })?;
         let surroundings = Arc::new(Surroundings {
             folder: path.parent().unwrap_or(Path::new("")).to_owned(),
