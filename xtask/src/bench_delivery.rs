@@ -5,17 +5,16 @@
 //! This file says what is measured. `roles` are the loader, the receiver and the bare relay; `run` is one measurement
 //! each; `processes` starts and stops them; `report` writes the tables and the plot.
 
-mod processes;
-mod report;
-mod roles;
-mod run;
+pub(crate) mod processes;
+pub(crate) mod report;
+pub(crate) mod roles;
+pub(crate) mod run;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Parser;
 
-pub(crate) use processes::family_cpu;
 use report::{Report, Tables};
 use run::{Load, Scene, World};
 
@@ -61,20 +60,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if let Some(role) = args.role {
         return roles::play(role);
     }
-    let sealpost = match &args.sealpost {
-        Some(built) => built.clone(),
-        None => {
-            let mut build = crate::cargo();
-            crate::run(build.args([
-                "build",
-                "--release",
-                "--locked",
-                "--package",
-                "sealpost-server",
-            ]))?;
-            crate::target_dir().join("release/sealpost")
-        }
-    };
+    let sealpost = program(args.sealpost.as_deref())?;
     let bench = Bench {
         sealpost,
         scale: if args.quick { 10 } else { 1 },
@@ -89,6 +75,22 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             .with_context(|| format!("cannot write {}", folder.display()))?;
     }
     Ok(())
+}
+
+/// The program that is measured: this one, or one that is built now.
+pub(crate) fn program(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let mut build = crate::cargo();
+    crate::run(build.args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "sealpost-server",
+    ]))?;
+    Ok(crate::target_dir().join("release/sealpost"))
 }
 
 struct Bench {
@@ -163,6 +165,7 @@ impl Bench {
 
     fn deliveries(&self, world: &World, mut tables: Tables, backlog: u64) -> Result<Tables> {
         let through = |endpoints| Scene {
+            nodes: 1,
             endpoints,
             hanging: 0,
             load: Load::Closed {
@@ -184,6 +187,7 @@ impl Bench {
 
         let seconds = 20 / self.scale.min(4);
         let at = |rate, hanging| Scene {
+            nodes: 1,
             endpoints: 1,
             hanging,
             load: Load::Open { rate, seconds },

@@ -2,18 +2,24 @@
 //! a port, and gone afterwards. The machine's own clusters are left alone.
 
 use std::fs::DirBuilder;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
 use crate::{run, setup};
 
-/// A running server; dropping it stops it and removes all that it wrote.
+/// A running server; dropping it stops it and removes all that it wrote, and so does the end of this process, even a violent one.
 pub(crate) struct Server {
     folder: PathBuf,
     programs: PathBuf,
+    /// Who sees to that.
+    keeper: Option<Child>,
 }
+
+/// Waits for its standard input to end, and no signal keeps it from what is to be done then.
+const KEEPER: &str = r#"trap '' HUP INT TERM; cat > /dev/null; "$@"; rm -rf "$0""#;
 
 impl Server {
     /// Makes a cluster and starts a server over it. It keeps nothing beyond the run, so it does not wait for the disk.
@@ -29,7 +35,12 @@ impl Server {
         std::os::unix::fs::DirBuilderExt::mode(&mut DirBuilder::new(), 0o700)
             .create(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
-        let server = Server { folder, programs };
+        let mut server = Server {
+            folder,
+            programs,
+            keeper: None,
+        };
+        server.keeper = Some(server.keeper()?);
         if setup::is_root() {
             run(Command::new("chown").arg("postgres").arg(&server.folder))?;
         }
@@ -76,12 +87,63 @@ impl Server {
         Ok(self.url_of(name))
     }
 
+    /// How often a second so many sessions commit the statement `sql`, as pgbench counts it; `prepare` comes before, once.
+    #[cfg(feature = "bench")]
+    pub(crate) fn commits(
+        &self,
+        prepare: &str,
+        sql: &str,
+        sessions: usize,
+        seconds: u64,
+    ) -> Result<f64> {
+        let mut psql = self.program("psql");
+        psql.args(["--quiet", "--username", "sealpost", "--host"]);
+        run(psql
+            .arg(&self.folder)
+            .args(["--command", prepare, "postgres"]))?;
+        let script = self.folder.join("commits.sql");
+        std::fs::write(&script, sql)?;
+        let mut pgbench = self.program("pgbench");
+        pgbench
+            .args(["--no-vacuum", "--protocol=prepared", "--username=sealpost"])
+            .arg(format!("--client={sessions}"))
+            .arg(format!("--time={seconds}"))
+            .arg("--host")
+            .arg(&self.folder)
+            .arg("--file")
+            .arg(&script)
+            .arg("postgres")
+            .stdout(Stdio::piped());
+        let output = pgbench.output().context("pgbench does not start")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let rate = text.lines().find_map(|line| line.strip_prefix("tps = "));
+        let rate = rate.and_then(|rate| rate.split(' ').next()?.parse().ok());
+        rate.with_context(|| format!("pgbench: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
     /// The process that is the parent of all of the server's.
     #[cfg(feature = "bench")]
     pub(crate) fn process(&self) -> Result<u32> {
         let file = std::fs::read_to_string(self.data().join("postmaster.pid"))?;
         let first = file.lines().next().context("an empty postmaster.pid")?;
         Ok(first.parse()?)
+    }
+
+    fn keeper(&self) -> Result<Child> {
+        let mut stop = self.control();
+        stop.args(["--mode", "immediate", "stop"]);
+        Command::new("sh")
+            .args(["-c", KEEPER])
+            .arg(&self.folder)
+            .arg(stop.get_program())
+            .args(stop.get_args())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            // Ctrl-C is not for it.
+            .process_group(0)
+            .spawn()
+            .context("sh does not start")
     }
 
     fn data(&self) -> PathBuf {
@@ -104,18 +166,21 @@ impl Server {
         } else {
             Command::new(program)
         };
-        command
-            .current_dir(&self.folder)
-            .stdout(std::process::Stdio::null());
+        command.current_dir(&self.folder).stdout(Stdio::null());
         command
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Whoever sees this fail finds the folder by its name; the tests' verdict stands.
-        let _ = run(self.control().args(["--mode", "immediate", "stop"]));
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let Some(mut keeper) = self.keeper.take() else {
+            // Nothing was started; an empty folder is all there is.
+            let _ = std::fs::remove_dir(&self.folder);
+            return;
+        };
+        drop(keeper.stdin.take());
+        // Whoever sees it fail finds the folder by its name; the tests' verdict stands.
+        let _ = keeper.wait();
     }
 }
 

@@ -1,8 +1,10 @@
-//! What a callback costs PostgreSQL as its tables grow: run by `cargo xtask bench scale`, over an empty database of its own.
+//! What a callback costs PostgreSQL as its tables grow: run by `cargo xtask bench scale`, over an empty database of its own whose server does not
+//! vacuum by itself.
 //!
 //! The store's own operations (kept, claimed, finished with an attempt) run over small tables and then over ever larger ones,
-//! which the server fills itself with rows like those of past months. Beside it, in the same run, a
-//! yardstick: bare inserts of such bodies by one session, 128 in each transaction. The last line of each step is for the report.
+//! which the server fills itself with rows like those of past months. Each size begins alike: vacuumed, analyzed, a checkpoint, then
+//! half as long as is measured to warm up. Beside it, in the same run, a
+//! yardstick: bare inserts of such bodies by one session, 128 in each transaction. What it prints is for the report.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that fails is over")]
 
@@ -44,15 +46,22 @@ fn main() {
         for rows in steps {
             fill(&client, filled, rows).await;
             filled = rows;
+            deliver_for(&store, seconds / 2).await;
             println!("measuring {rows}");
-            let per_second = deliver_for(&store, seconds).await;
-            println!("measured");
+            let log = written(&client).await;
+            let (callbacks, took) = deliver_for(&store, seconds).await;
+            let (bytes, pages) = written(&client).await;
+            let (bytes, pages) = (bytes - log.0, pages - log.1);
+            println!("measured {callbacks} {took:.3} {bytes} {pages}");
+            println!("vacuuming");
+            client.batch_execute("VACUUM callbacks").await.unwrap();
+            println!("vacuumed");
             let limit = insert_for(&client, seconds / 4).await;
             let (page, counts) = ask(&store).await;
             let size = "SELECT sum(pg_total_relation_size(oid))::bigint / 1000000 FROM pg_class
                 WHERE relkind = 'r' AND (relname = 'callbacks' OR relname LIKE 'attempts%')";
             let megabytes: i64 = client.query_one(size, &[]).await.unwrap().get(0);
-            println!("step {rows} {per_second:.0} {limit:.0} {megabytes} {page:.2} {counts:.2}");
+            println!("asked {limit:.0} {megabytes} {page:.2} {counts:.2}");
         }
     });
 }
@@ -111,9 +120,9 @@ async fn fill(client: &tokio_postgres::Client, from: u64, to: u64) {
     }
 }
 
-/// Keeps and finishes callbacks as a node does that delivers them at once, and every tenth as one that claims it; how many a
-/// second.
-async fn deliver_for(store: &Store, limit: Duration) -> f64 {
+/// Keeps and finishes callbacks as a node does that delivers them at once, and every tenth as one that claims it; how many, and
+/// in how many seconds.
+async fn deliver_for(store: &Store, limit: Duration) -> (u64, f64) {
     let began = Instant::now();
     let done = Arc::new(AtomicU64::new(0));
     let callers: Vec<_> = (0..CALLERS)
@@ -141,7 +150,17 @@ async fn deliver_for(store: &Store, limit: Duration) -> f64 {
     for caller in callers {
         caller.await.unwrap();
     }
-    done.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64()
+    let done = done.load(Ordering::Relaxed);
+    (done, began.elapsed().as_secs_f64())
+}
+
+/// Bytes of write-ahead log so far, and whole pages in it.
+async fn written(client: &tokio_postgres::Client) -> (i64, i64) {
+    // What sessions have counted they report a second later.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let sql = "SELECT wal_bytes::bigint, wal_fpi FROM pg_stat_wal";
+    let row = client.query_one(sql, &[]).await.unwrap();
+    (row.get(0), row.get(1))
 }
 
 /// Keeps one callback under a lease; what came of it.
@@ -152,7 +171,7 @@ async fn keep(store: &Store, lease: Lease) -> Outcome {
         id: CallbackId::new(at, (number as u32).wrapping_mul(2_654_435_761)),
         channel_id: CHANNEL.into(),
         url: None,
-        sign_flow_id: SignFlowId::from_bytes((u128::from(number) << 64 | 1).to_be_bytes()),
+        sign_flow_id: flow(number),
         body: Bytes::from_static(BODY.as_bytes()),
         due_at: at,
         lease: Some(lease),
@@ -173,6 +192,14 @@ async fn keep(store: &Store, lease: Lease) -> Outcome {
         }),
         next: Next::Acknowledged(now()),
     }
+}
+
+/// Flows' ids are random, so each callback goes to another place of the index over them.
+fn flow(number: u64) -> SignFlowId {
+    let digest = Digest::of(&number.to_be_bytes());
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest.as_bytes()[..16]);
+    SignFlowId::from_bytes(id)
 }
 
 fn lease() -> Lease {

@@ -15,13 +15,13 @@ use super::run::role;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A child with whom lines are exchanged.
-pub(super) struct Talking {
+pub(crate) struct Talking {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Talking {
-    pub(super) fn start(command: &mut Command) -> Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -33,24 +33,27 @@ impl Talking {
         })
     }
 
-    pub(super) fn line(&mut self) -> Result<String> {
+    pub(crate) fn line(&mut self) -> Result<String> {
         Ok(self
             .lines
             .next()
             .context("the child ended without a word")??)
     }
 
-    pub(super) fn ask(&mut self) -> Result<String> {
-        self.child
-            .stdin
-            .as_mut()
-            .context("the child's input is piped")?
-            .write_all(b"?\n")?;
+    /// Says a line to it, and hears its answer.
+    pub(crate) fn ask(&mut self, line: &str) -> Result<String> {
+        let input = self.child.stdin.as_mut();
+        let input = input.context("the child's input is piped")?;
+        input.write_all(format!("{line}\n").as_bytes())?;
         self.line()
     }
 
+    pub(crate) fn cpu(&self) -> Result<f64> {
+        cpu(self.child.id())
+    }
+
     /// Closes its input and waits for its end.
-    pub(super) fn end(&mut self) -> Result<()> {
+    pub(crate) fn end(&mut self) -> Result<()> {
         drop(self.child.stdin.take());
         let status = self.child.wait()?;
         ensure!(status.success(), "a child failed: {status}");
@@ -65,14 +68,14 @@ impl Drop for Talking {
     }
 }
 
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     talking: Talking,
     ports: Vec<String>,
     ledger: PathBuf,
 }
 
 impl Receiver {
-    pub(super) fn start(folder: &Path, endpoints: usize, hanging: usize) -> Result<Self> {
+    pub(crate) fn start(folder: &Path, endpoints: usize, hanging: usize) -> Result<Self> {
         let ledger = folder.join("arrived");
         let mut command = role(&[
             "receive",
@@ -91,20 +94,20 @@ impl Receiver {
         })
     }
 
-    pub(super) fn url(&self, place: usize) -> String {
+    pub(crate) fn url(&self, place: usize) -> String {
         format!("http://127.0.0.1:{}/callback", self.ports[place])
     }
 
-    pub(super) fn cpu(&self) -> Result<f64> {
-        cpu(self.talking.child.id())
+    pub(crate) fn cpu(&self) -> Result<f64> {
+        self.talking.cpu()
     }
 
-    pub(super) fn came(&mut self) -> Result<u64> {
-        Ok(self.talking.ask()?.parse()?)
+    pub(crate) fn came(&mut self) -> Result<u64> {
+        Ok(self.talking.ask("?")?.parse()?)
     }
 
     /// Waits until so many callbacks have come.
-    pub(super) fn until(&mut self, callbacks: u64) -> Result<()> {
+    pub(crate) fn until(&mut self, callbacks: u64) -> Result<()> {
         let began = Instant::now();
         loop {
             let came = self.came()?;
@@ -119,19 +122,19 @@ impl Receiver {
         }
     }
 
-    pub(super) fn end(mut self) -> Result<Ledger> {
+    pub(crate) fn end(mut self) -> Result<Ledger> {
         self.talking.end()?;
         Ledger::read(&self.ledger)
     }
 }
 
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub(super) address: String,
+    pub(crate) address: String,
 }
 
 impl Server {
-    pub(super) fn start(mut command: Command) -> Result<Self> {
+    pub(crate) fn start(mut command: Command) -> Result<Self> {
         let mut child = command
             .args(["--listen", "127.0.0.1:0", "serve"])
             .stderr(Stdio::piped())
@@ -156,12 +159,12 @@ impl Server {
         Ok(Self { child, address })
     }
 
-    pub(super) fn cpu(&self) -> Result<f64> {
+    pub(crate) fn cpu(&self) -> Result<f64> {
         cpu(self.child.id())
     }
 
     /// In MB.
-    pub(super) fn peak_memory(&self) -> Result<f64> {
+    pub(crate) fn peak_memory(&self) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status
             .lines()
@@ -175,7 +178,7 @@ impl Server {
         Ok(kib * 1024.0 / 1e6)
     }
 
-    pub(super) fn end(mut self) -> Result<()> {
+    pub(crate) fn end(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
@@ -190,12 +193,12 @@ impl Drop for Server {
 }
 
 /// CPU seconds that a process has used. Linux counts hundredths.
-pub(super) fn cpu(id: u32) -> Result<f64> {
+pub(crate) fn cpu(id: u32) -> Result<f64> {
     ticks(&format!("/proc/{id}/stat"), 11)
 }
 
 /// CPU seconds that our children have used that have ended.
-pub(super) fn children_cpu() -> Result<f64> {
+pub(crate) fn children_cpu() -> Result<f64> {
     ticks("/proc/self/stat", 13)
 }
 
@@ -209,6 +212,20 @@ pub(crate) fn family_cpu(parent: u32) -> Result<f64> {
         all += ticks(&format!("/proc/{child}/stat"), 11).unwrap_or(0.0);
     }
     Ok(all)
+}
+
+/// Tells every child of ours to stop, for when we must go at once.
+pub(crate) fn end_children() {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
+        return;
+    };
+    for thread in threads.flatten() {
+        let children = std::fs::read_to_string(thread.path().join("children"));
+        for child in children.unwrap_or_default().split_whitespace() {
+            // It may have ended by itself.
+            let _ = Command::new("kill").args(["-TERM", child]).status();
+        }
+    }
 }
 
 fn ticks(path: &str, place: usize) -> Result<f64> {

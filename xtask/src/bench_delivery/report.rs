@@ -24,14 +24,14 @@ pub(crate) struct Tables {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Spread {
+pub(crate) struct Spread {
     least: f64,
-    median: f64,
+    pub(crate) median: f64,
     most: f64,
 }
 
 impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
         Some(Self {
@@ -41,7 +41,7 @@ impl Spread {
         })
     }
 
-    fn show(self, digits: usize) -> String {
+    pub(crate) fn show(self, digits: usize) -> String {
         if self.least == self.most {
             return number(self.median, digits);
         }
@@ -55,7 +55,7 @@ impl Spread {
 }
 
 /// With a comma between thousands.
-fn number(value: f64, digits: usize) -> String {
+pub(crate) fn number(value: f64, digits: usize) -> String {
     let text = format!("{value:.digits$}");
     let (whole, fraction) = text
         .split_once('.')

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-const ACKNOWLEDGED: &[u8] =
+pub(crate) const ACKNOWLEDGED: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 23\r\n\r\n{\"response_code\":\"000\"}";
 
 /// The part that a process plays.
@@ -62,9 +62,9 @@ pub(crate) enum Role {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct LoadArgs {
-    /// Host and port of the server
-    #[arg(long)]
-    server: String,
+    /// Host and port of the server; of several nodes each gets as many
+    #[arg(long, required = true)]
+    server: Vec<String>,
     /// A file of API keys, one a line; they are used in turn
     #[arg(long)]
     keys: PathBuf,
@@ -232,24 +232,26 @@ async fn receive(endpoints: usize, hanging: usize, path: &Path) -> Result<()> {
 async fn load(args: LoadArgs) -> Result<()> {
     let keys = std::fs::read_to_string(&args.keys)?;
     let keys: Arc<Vec<String>> = Arc::new(keys.lines().map(str::to_owned).collect());
-    let next = Arc::new(AtomicU64::new(0));
+    // Each node's next callback: the first node's are numbered 0, n, 2n and so on.
+    let nodes = args.server.len() as u64;
+    let next: Vec<Arc<AtomicU64>> = (0..nodes).map(|node| Arc::new(node.into())).collect();
     let ledger = Arc::new(Mutex::new(Ledger::default()));
-    let server: Arc<str> = args.server.as_str().into();
     let began = tokio::time::Instant::now();
     let started = now();
     let mut connections = JoinSet::new();
-    for _ in 0..args.connections {
+    for connection in 0..args.connections {
+        let node = connection % args.server.len();
         let (keys, next, ledger, server) = (
             Arc::clone(&keys),
-            Arc::clone(&next),
+            Arc::clone(&next[node]),
             Arc::clone(&ledger),
-            Arc::clone(&server),
+            args.server[node].clone(),
         );
         let (first, callbacks, rate) = (args.first, args.callbacks, args.rate);
         connections.spawn(async move {
-            let mut peer = Peer::new(TcpStream::connect(&*server).await?);
+            let mut peer = Peer::connect(&server).await?;
             loop {
-                let place = next.fetch_add(1, Ordering::Relaxed);
+                let place = next.fetch_add(nodes, Ordering::Relaxed);
                 if place >= callbacks {
                     return Ok(());
                 }
@@ -366,7 +368,7 @@ async fn relay(url: &str) -> Result<()> {
 }
 
 /// One side of a connection that speaks HTTP with content-length.
-struct Peer {
+pub(crate) struct Peer {
     stream: TcpStream,
     buffer: Vec<u8>,
     /// What of the buffer belongs to the last message read.
@@ -374,7 +376,11 @@ struct Peer {
 }
 
 impl Peer {
-    fn new(stream: TcpStream) -> Self {
+    pub(crate) async fn connect(address: &str) -> Result<Self> {
+        Ok(Self::new(TcpStream::connect(address).await?))
+    }
+
+    pub(crate) fn new(stream: TcpStream) -> Self {
         let _ = stream.set_nodelay(true);
         Self {
             stream,
@@ -384,7 +390,7 @@ impl Peer {
     }
 
     /// The next message's head and body.
-    async fn read(&mut self) -> Option<(&[u8], &[u8])> {
+    pub(crate) async fn read(&mut self) -> Option<(&[u8], &[u8])> {
         self.buffer.drain(..self.used);
         self.used = 0;
         let mut searched: usize = 0;
@@ -411,7 +417,7 @@ impl Peer {
         Some((&self.buffer[..head], &self.buffer[head..head + length]))
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> Option<()> {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Option<()> {
         self.stream.write_all(bytes).await.ok()
     }
 }
@@ -427,7 +433,7 @@ fn content_length(head: &[u8]) -> usize {
 }
 
 /// Tells the bench something, on standard output.
-fn say(line: &str) -> Result<()> {
+pub(crate) fn say(line: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     Ok(out.flush()?)

@@ -18,6 +18,8 @@ use crate::postgres;
 /// Who is called, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Scene {
+    /// Servers over one database, among which the load is spread evenly; more than one only over PostgreSQL.
+    pub(crate) nodes: usize,
     pub(crate) endpoints: usize,
     pub(crate) hanging: usize,
     pub(crate) load: Load,
@@ -39,12 +41,12 @@ pub(crate) struct Delivered {
     /// From an answer to the loader to the arrival at the receiver, milliseconds; an arrival before the answer counts as 0.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
-    /// CPU seconds per 10,000 callbacks: the server's, and those of loader and receiver together.
+    /// CPU seconds per 10,000 callbacks: of all servers, and those of loader and receiver together.
     pub(crate) server_cpu: f64,
     pub(crate) other_cpu: f64,
     /// PostgreSQL's, if it is the database.
     pub(crate) database_cpu: f64,
-    /// The server's peak memory, MB.
+    /// The servers' peak memory, MB.
     pub(crate) memory: f64,
     pub(crate) lost: u64,
     pub(crate) again: u64,
@@ -73,14 +75,14 @@ pub(crate) struct World {
 }
 
 /// Where the server of one measurement keeps what it keeps.
-struct Place {
+pub(crate) struct Place {
     folder: TempDir,
     /// PostgreSQL's URL; `None`: SQLite in the folder.
     database: Option<String>,
 }
 
 impl Place {
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 }
@@ -107,7 +109,7 @@ impl World {
     }
 
     /// An empty one.
-    fn place(&self) -> Result<Place> {
+    pub(crate) fn place(&self) -> Result<Place> {
         let database = match &self.postgres {
             None => None,
             Some(server) => {
@@ -122,7 +124,18 @@ impl World {
         })
     }
 
-    fn database_cpu(&self) -> Result<f64> {
+    /// How often a second so many sessions of PostgreSQL commit so many rows that each hold a callback's body, in a table with nothing but a key.
+    pub(crate) fn commits(&self, sessions: usize, rows: u32, seconds: u64) -> Result<f64> {
+        let server = self.postgres.as_ref().context("SQLite has no sessions")?;
+        let prepare =
+            "CREATE TABLE IF NOT EXISTS bare (id BIGSERIAL PRIMARY KEY, body TEXT); TRUNCATE bare";
+        let body = roles::body(0);
+        let insert =
+            format!("INSERT INTO bare (body) SELECT '{body}' FROM generate_series(1, {rows})");
+        server.commits(prepare, &insert, sessions, seconds)
+    }
+
+    pub(crate) fn database_cpu(&self) -> Result<f64> {
         match &self.postgres {
             None => Ok(0.0),
             Some(server) => family_cpu(server.process()?),
@@ -173,7 +186,7 @@ impl World {
             callbacks,
             connections: 64,
         };
-        let (_, seconds) = loader(folder.path(), &server, &keys, 0, &load)?;
+        let (_, seconds) = loader(folder.path(), &[server], &keys, 0, &load)?;
         relay.end()?;
         receiver.end()?;
         Ok(callbacks as f64 / seconds)
@@ -186,7 +199,8 @@ impl World {
         let mut receiver = Receiver::start(folder, scene.endpoints, scene.hanging)?;
         let keys = self.channels(&place, &receiver, scene.endpoints, 0)?;
         let hanging = self.channels(&place, &receiver, scene.hanging, scene.endpoints)?;
-        let server = Server::start(self.sealpost(&place))?;
+        let servers = self.nodes(&place, scene.nodes)?;
+        let addresses = addresses(&servers);
 
         // The lanes that hang are filled first; their callbacks are numbered from high up, and never arrive.
         let mut arrived_before = 0;
@@ -196,13 +210,13 @@ impl World {
                 callbacks,
                 connections: 8,
             };
-            loader(folder, &server.address, &hanging, 1 << 22, &load)?;
+            loader(folder, &addresses, &hanging, 1 << 22, &load)?;
         }
         // Connections, statements and caches are warm before anything is measured.
         let warm = (scene.endpoints as u64).max(500);
         loader(
             folder,
-            &server.address,
+            &addresses,
             &keys,
             1 << 21,
             &Load::Closed {
@@ -213,14 +227,17 @@ impl World {
         arrived_before += warm;
         receiver.until(arrived_before)?;
 
-        let before = (server.cpu()?, receiver.cpu()?, self.database_cpu()?);
+        let before = (cpu_of(&servers)?, receiver.cpu()?, self.database_cpu()?);
         let began = roles::now();
-        let (answered, _) = loader(folder, &server.address, &keys, 0, &scene.load)?;
+        let (answered, _) = loader(folder, &addresses, &keys, 0, &scene.load)?;
         let callbacks = scene.load.callbacks();
         receiver.until(arrived_before + callbacks)?;
-        let after = (server.cpu()?, receiver.cpu()?, self.database_cpu()?);
-        let memory = server.peak_memory()?;
-        server.end()?;
+        let after = (cpu_of(&servers)?, receiver.cpu()?, self.database_cpu()?);
+        let mut memory = 0.0;
+        for server in servers {
+            memory += server.peak_memory()?;
+            server.end()?;
+        }
         let arrived = receiver.end()?;
 
         let mut waits: Vec<f64> = Vec::new();
@@ -266,15 +283,16 @@ impl World {
         let began = Instant::now();
         let server = Server::start(self.sealpost(&place))?;
         let start_up = began.elapsed().as_secs_f64() * 1e3;
+        let addresses = [server.address.clone()];
         let load = |callbacks| Load::Closed {
             callbacks,
             connections: 256,
         };
-        loader(folder, &server.address, &keys, 1 << 21, &load(500))?;
+        loader(folder, &addresses, &keys, 1 << 21, &load(500))?;
         receiver.until(500)?;
         let before = server.cpu()?;
         let clock = roles::now();
-        loader(folder, &server.address, &keys, 1 << 22, &load(callbacks))?;
+        loader(folder, &addresses, &keys, 1 << 22, &load(callbacks))?;
         receiver.until(500 + callbacks)?;
         let per_second = callbacks as f64 / ((roles::now() - clock) as f64 / 1e9);
         let server_cpu = (server.cpu()? - before) * 10_000.0 / callbacks as f64;
@@ -329,7 +347,7 @@ impl World {
         Ok(path)
     }
 
-    fn add_channel(&self, place: &Place, name: &str, url: &str) -> Result<Value> {
+    pub(crate) fn add_channel(&self, place: &Place, name: &str, url: &str) -> Result<Value> {
         let output = self
             .sealpost(place)
             .args(["channel", "add", name, "--json", "--callback-url", url])
@@ -342,7 +360,14 @@ impl World {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    fn sealpost(&self, place: &Place) -> Command {
+    /// So many servers over the place's database, with one folder of documents and one master secret between them.
+    pub(crate) fn nodes(&self, place: &Place, count: usize) -> Result<Vec<Server>> {
+        (0..count)
+            .map(|_| Server::start(self.sealpost(place)))
+            .collect()
+    }
+
+    pub(crate) fn sealpost(&self, place: &Place) -> Command {
         let mut command = Command::new(&self.sealpost);
         command
             .current_dir(place.path())
@@ -407,14 +432,18 @@ fn fill(place: &Place, channel: &str, waiting: u64) -> Result<()> {
     })
 }
 
+/// Where all measurements have their folders: under target, so that the disk is the project's and not a file system in memory.
+pub(crate) fn scratch() -> PathBuf {
+    crate::target_dir().join("bench")
+}
+
 fn folder() -> Result<TempDir> {
-    // Under target, so that the disk is the project's and not a file system in memory.
-    let parent = crate::target_dir().join("bench");
+    let parent = scratch();
     std::fs::create_dir_all(&parent)?;
     Ok(tempfile::tempdir_in(parent)?)
 }
 
-pub(super) fn role(args: &[&str]) -> Command {
+pub(crate) fn role(args: &[&str]) -> Command {
     let exe = std::env::current_exe().unwrap_or_else(|_| "xtask".into());
     let mut command = Command::new(exe);
     command.args(["bench", "delivery", "--"]).args(args);
@@ -435,6 +464,16 @@ fn seconds_in(output: &std::process::Output) -> Result<f64> {
     Ok((to.parse::<u64>()? - from.parse::<u64>()?) as f64 / 1e9)
 }
 
+pub(crate) fn addresses(servers: &[Server]) -> Vec<String> {
+    let addresses = servers.iter().map(|server| server.address.clone());
+    addresses.collect()
+}
+
+/// CPU seconds that all of them have used.
+pub(crate) fn cpu_of(servers: &[Server]) -> Result<f64> {
+    servers.iter().map(Server::cpu).sum()
+}
+
 struct Answered {
     ledger: Ledger,
     cpu: f64,
@@ -442,7 +481,7 @@ struct Answered {
 
 fn loader(
     folder: &Path,
-    server: &str,
+    servers: &[String],
     keys: &Path,
     first: u64,
     load: &Load,
@@ -452,7 +491,10 @@ fn loader(
         Load::Closed { connections, .. } => (*connections, None),
         Load::Open { rate, .. } => (64.min(usize::try_from(*rate)?), Some(*rate)),
     };
-    let mut command = role(&["load", "--server", server]);
+    let mut command = role(&["load"]);
+    for server in servers {
+        command.args(["--server", server]);
+    }
     command.arg("--keys").arg(keys).arg("--ledger").arg(&ledger);
     command.args([
         "--first",
@@ -475,7 +517,7 @@ fn loader(
     ))
 }
 
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
     if sorted.is_empty() {
         return 0.0;
     }
