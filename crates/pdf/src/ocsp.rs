@@ -178,7 +178,7 @@ impl OcspRequest {
         let statement = response
             .statement(&self.certificate, &self.issuer, &[])
             .ok_or(OcspError::Another(
-                "it is about another certificate, or by nobody who may say so",
+                "it is about another certificate, by nobody who may say so, or has a critical extension that is unknown",
             ))?;
         // Responders that answer from a cache cannot repeat a nonce, and need not.
         if let (Some(asked), Some(answered)) = (&self.nonce, &response.nonce)
@@ -194,7 +194,7 @@ impl OcspRequest {
         }
         let revoked_at = match statement.status {
             Status::Good => None,
-            Status::Revoked(since) => Some(since),
+            Status::Revoked(revoked) => Some(revoked.since),
             Status::Unknown => return Err(OcspError::Unknown),
         };
         Ok(OcspAnswer {

@@ -19,8 +19,8 @@ pub(crate) mod tlv;
 
 pub use needed::{NeededEvidence, needed_evidence};
 pub use report::{
-    Change, ChangeKind, Clock, Code, Finding, Level, Party, Report, Revocation, RevocationSource,
-    RevocationStatus, Severity, SignatureKind, SignatureReport, Verdict,
+    Change, ChangeKind, Clock, Code, Finding, Level, Party, Report, Revocation, RevocationReason,
+    RevocationSource, RevocationStatus, Severity, SignatureKind, SignatureReport, Verdict,
 };
 
 use std::collections::HashSet;

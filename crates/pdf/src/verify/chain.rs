@@ -16,7 +16,10 @@ use super::{
     algorithm,
     crl::RevocationList,
     ocsp::{OcspResponse, Status},
-    report::{Code, Finding, Party, Revocation, RevocationSource, RevocationStatus, Severity},
+    report::{
+        Code, Finding, Party, Revocation, RevocationReason, RevocationSource, RevocationStatus,
+        Severity,
+    },
 };
 use crate::pki::{hex_sha256, name_text, oid, utc_millis};
 
@@ -179,6 +182,17 @@ pub(super) struct Judged {
     pub(super) lasting: bool,
     /// What is known of the leaf's revocation.
     pub(super) revocation: Revocation,
+    /// What was revoked later in a way that makes what a timestamp authority has stamped before doubtful.
+    pub(super) compromised: Option<Compromise>,
+}
+
+/// A certificate that was revoked because its key may be known to others, who could have stamped any time with it.
+#[derive(Clone, Debug)]
+pub(super) struct Compromise {
+    /// Since when, in UTC milliseconds.
+    pub(super) since: i64,
+    /// Whose certificate.
+    pub(super) subject: String,
 }
 
 /// A chain from a leaf (not in it) up to a root, or as far as it goes.
@@ -281,6 +295,7 @@ impl Pool<'_> {
         }
         let mut revocation_known = true;
         let mut of_leaf = None;
+        let mut compromised: Option<Compromise> = None;
         let all: Vec<&Known> = std::iter::once(leaf).chain(&chain.above).collect();
         for (n, known) in all.iter().enumerate() {
             findings.extend(unknown_critical(known));
@@ -294,6 +309,17 @@ impl Pool<'_> {
                     false => Revocation::UNKNOWN,
                 };
                 findings.extend(against(known, &revocation, proven));
+                if revocation.status == RevocationStatus::RevokedLater
+                    && !RevocationReason::leaves_timestamps(revocation.reason)
+                    && let Some(since) = revocation.revoked_at
+                    && compromised.as_ref().is_none_or(|other| since < other.since)
+                {
+                    let subject = known.certificate.tbs_certificate().subject();
+                    compromised = Some(Compromise {
+                        since,
+                        subject: subject.to_string(),
+                    });
+                }
                 revocation_known &= revocation.status != RevocationStatus::Unknown;
                 of_leaf.get_or_insert(revocation);
             }
@@ -310,6 +336,7 @@ impl Pool<'_> {
             findings,
             lasting: revocation_known && chain.trusted,
             revocation: of_leaf.unwrap_or(Revocation::UNKNOWN),
+            compromised,
         }
     }
 
@@ -320,31 +347,31 @@ impl Pool<'_> {
         // Who has dropped a certificate because it had expired says nothing of it.
         let expired = utc_millis(tbs.validity().not_after).saturating_add(999);
         let lists = self.lists.iter().filter_map(|list| {
-            let (stale, since) = (list.is_stale(at), list.entry(known));
-            let says = since.is_some() || (!stale && list.covers(known));
+            let (stale, entry) = (list.is_stale(at), list.entry(known));
+            let says = entry.is_some() || (!stale && list.covers(known));
             (says && list.speaks_for(known, issuer)).then_some((
                 stale,
                 RevocationSource::Crl,
                 list.this_update(),
-                since,
+                entry,
             ))
         });
         let responses = self.responses.iter().filter_map(|response| {
             let said = response.statement(known, issuer, self.lists)?;
-            let since = match said.status {
+            let revoked = match said.status {
                 Status::Good => None,
-                Status::Revoked(since) => Some(since),
+                Status::Revoked(revoked) => Some(revoked),
                 Status::Unknown => return None,
             };
             let stale = said.is_stale(at);
-            Some((stale, RevocationSource::Ocsp, said.this_update, since))
+            Some((stale, RevocationSource::Ocsp, said.this_update, revoked))
         });
         let mut all: Vec<_> = lists.chain(responses).collect();
         all.sort_by_key(|(stale, ..)| *stale);
         let mut newest = Revocation::UNKNOWN;
-        for (stale, source, as_of, since) in all {
-            let status = match since {
-                Some(since) if since <= at => RevocationStatus::Revoked,
+        for (stale, source, as_of, revoked) in all {
+            let status = match revoked {
+                Some(revoked) if revoked.since <= at => RevocationStatus::Revoked,
                 Some(_) => RevocationStatus::RevokedLater,
                 None if stale || as_of > expired => continue,
                 None => RevocationStatus::Good,
@@ -353,7 +380,8 @@ impl Pool<'_> {
                 status,
                 source: Some(source),
                 as_of: Some(as_of),
-                revoked_at: since,
+                revoked_at: revoked.map(|revoked| revoked.since),
+                reason: revoked.and_then(|revoked| revoked.reason),
             };
             let outdone = stale && found.as_of <= newest.as_of;
             if !outdone && (found.status, found.as_of) > (newest.status, newest.as_of) {

@@ -12,11 +12,20 @@ use x509_cert::{
 use super::{
     algorithm,
     chain::{Known, Remembered},
+    report::RevocationReason,
 };
 use crate::pki::{oid, utc_millis};
 
 /// How long a list counts that does not say when the next comes, in milliseconds.
 const UNLIMITED: i64 = 24 * 3_600_000;
+
+/// That a certificate is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Revoked {
+    /// Since when, in UTC milliseconds.
+    pub(crate) since: i64,
+    pub(crate) reason: Option<RevocationReason>,
+}
 
 /// A certificate revocation list (RFC 5280 section 5).
 pub(crate) struct RevocationList {
@@ -72,8 +81,8 @@ impl RevocationList {
         })
     }
 
-    /// Since when it has a certificate as revoked.
-    pub(super) fn entry(&self, known: &Known) -> Option<i64> {
+    /// Since when it has a certificate as revoked, and why.
+    pub(super) fn entry(&self, known: &Known) -> Option<Revoked> {
         let serial = known.certificate.tbs_certificate().serial_number();
         let mut revoked = self
             .list
@@ -82,13 +91,23 @@ impl RevocationList {
             .iter()
             .flatten();
         let entry = revoked.find(|entry| entry.serial_number == *serial)?;
-        Some(utc_millis(entry.revocation_date))
+        let mut extensions = entry.crl_entry_extensions.iter().flatten();
+        let reason = extensions.find(|extension| extension.extn_id == oid::REASON_CODE);
+        let reason = reason.map(|extension| extension.extn_value.as_bytes());
+        Some(Revoked {
+            since: utc_millis(entry.revocation_date),
+            // An ENUMERATED of one octet.
+            reason: match reason {
+                Some([0x0a, 1, number]) => RevocationReason::of(*number),
+                _ => None,
+            },
+        })
     }
 
     /// Since when a certificate of `issuer` is revoked, when this is the issuer's list and says so.
     pub(super) fn revoked_at(&self, known: &Known, issuer: &Known) -> Option<i64> {
-        let since = self.entry(known)?;
-        self.speaks_for(known, issuer).then_some(since)
+        let entry = self.entry(known)?;
+        self.speaks_for(known, issuer).then_some(entry.since)
     }
 
     fn signed_by(&self, issuer: &Known) -> bool {
@@ -141,6 +160,66 @@ mod tests {
 
     use super::*;
     use crate::{Authority, KeyAlgorithm, Subject, Validity};
+
+    #[test]
+    fn why_a_certificate_is_revoked_is_read() {
+        let validity = Validity {
+            not_before: 1_795_514_400_000,
+            not_after: 1_795_600_800_000,
+        };
+        let authority = Authority::generate("test", KeyAlgorithm::P256, validity).unwrap();
+        let subject = Subject::TimestampAuthority { name: "stamps" };
+        let issued = authority.issue(subject, KeyAlgorithm::P256, validity);
+        let issued = issued.unwrap();
+        let leaf = Known::parse(&issued.chain()[0]).unwrap();
+        let revoked = crate::Revocation {
+            serial: issued.serial_hex(),
+            since: validity.not_before,
+        };
+        let list = authority.revocation_list(&[revoked], 1, validity).unwrap();
+        let reason = |value: Option<&[u8]>| {
+            let mut list = RevocationList::parse(&list).unwrap();
+            let entries = list.list.tbs_cert_list.revoked_certificates.as_mut();
+            entries.unwrap()[0].crl_entry_extensions = value.map(|value| {
+                vec![Extension {
+                    extn_id: oid::REASON_CODE,
+                    critical: false,
+                    extn_value: OctetString::new(value).unwrap(),
+                }]
+            });
+            let entry = list.entry(&leaf).unwrap();
+            assert_eq!(entry.since, validity.not_before);
+            entry.reason
+        };
+        for (value, read, leaves) in [
+            (None, None, false),
+            (
+                Some(&[0x0a, 1, 0][..]),
+                Some(RevocationReason::Unspecified),
+                true,
+            ),
+            (
+                Some(&[0x0a, 1, 1]),
+                Some(RevocationReason::KeyCompromise),
+                false,
+            ),
+            (
+                Some(&[0x0a, 1, 4]),
+                Some(RevocationReason::Superseded),
+                true,
+            ),
+            (
+                Some(&[0x0a, 1, 5]),
+                Some(RevocationReason::CessationOfOperation),
+                true,
+            ),
+            (Some(&[0x0a, 1, 7]), None, false),
+            (Some(&[0x02, 1, 5]), None, false),
+        ] {
+            assert_eq!(reason(value), read);
+            assert_eq!(RevocationReason::leaves_timestamps(read), leaves);
+        }
+    }
 
     #[test]
     fn a_list_of_other_certificates_says_nothing_of_one_that_it_has_not() {

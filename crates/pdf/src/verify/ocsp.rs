@@ -7,7 +7,8 @@ use x509_cert::{ext::pkix::ExtendedKeyUsage, spki::AlgorithmIdentifierOwned};
 use super::{
     algorithm,
     chain::{Known, Remembered},
-    crl::RevocationList,
+    crl::{RevocationList, Revoked},
+    report::RevocationReason,
     timestamp::generalized_time,
     tlv::{Elements, INTEGER, OCTET_STRING, SEQUENCE, Tlv, context},
 };
@@ -16,6 +17,7 @@ use crate::{
     pki::{Hash, oid, utc_millis},
 };
 
+const BOOLEAN: u8 = 0x01;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const ENUMERATED: u8 = 0x0a;
 const BIT_STRING: u8 = 0x03;
@@ -39,6 +41,8 @@ pub(crate) struct OcspResponse {
     certificates: Vec<Known>,
     produced_at: i64,
     pub(crate) nonce: Option<Vec<u8>>,
+    /// Whether it has no critical extension that is unknown here.
+    understood: bool,
     statements: Vec<Statement>,
     /// Who was found to have signed it.
     by: Remembered<By>,
@@ -61,13 +65,14 @@ pub(crate) struct Statement {
     /// UTC milliseconds.
     pub(crate) this_update: i64,
     pub(crate) next_update: Option<i64>,
+    /// Whether it has no critical extension that is unknown here.
+    understood: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Good,
-    /// Since when, in UTC milliseconds.
-    Revoked(i64),
+    Revoked(Revoked),
     Unknown,
 }
 
@@ -135,7 +140,7 @@ impl OcspResponse {
         let produced_at = generalized_time(fields.tagged(GENERALIZED_TIME)?.content)?;
         let statements = fields.tagged(SEQUENCE)?.elements().take(MAX_STATEMENTS);
         let statements = statements.map(Statement::parse).collect::<Option<_>>()?;
-        let nonce = fields.tagged(context(1)).and_then(|all| nonce(&all));
+        let extensions = Extensions::of(fields.tagged(context(1)));
         Some(Self {
             der: der.to_vec(),
             signed: data.raw.to_vec(),
@@ -146,14 +151,15 @@ impl OcspResponse {
                 .filter_map(|certificate| Known::parse(certificate.raw))
                 .collect(),
             produced_at,
-            nonce,
+            nonce: extensions.nonce,
+            understood: extensions.understood,
             statements,
             by: Remembered::default(),
         })
     }
 
     /// What it says of a certificate, when it is by the certificate's issuer or by whom the issuer has made its responder
-    /// (section 4.2.2.2).
+    /// (section 4.2.2.2), and all of it that is critical is understood (section 4.4).
     pub(crate) fn statement(
         &self,
         certificate: &Known,
@@ -164,7 +170,8 @@ impl OcspResponse {
             .statements
             .iter()
             .find(|statement| statement.certificate.names(certificate, issuer))?;
-        self.is_authorized(issuer, lists).then_some(found)
+        let understood = self.understood && found.understood;
+        (understood && self.is_authorized(issuer, lists)).then_some(found)
     }
 
     fn is_authorized(&self, issuer: &Known, lists: &[&RevocationList]) -> bool {
@@ -218,8 +225,17 @@ impl Statement {
         let status = match status.tag {
             0x80 => Status::Good,
             0xa1 => {
-                let since = status.elements().tagged(GENERALIZED_TIME)?;
-                Status::Revoked(generalized_time(since.content)?)
+                let mut parts = status.elements();
+                let since = parts.tagged(GENERALIZED_TIME)?;
+                let reason = parts.tagged(context(0));
+                let reason = reason.and_then(|reason| reason.elements().tagged(ENUMERATED));
+                Status::Revoked(Revoked {
+                    since: generalized_time(since.content)?,
+                    reason: match reason.map(|reason| reason.content) {
+                        Some([number]) => RevocationReason::of(*number),
+                        _ => None,
+                    },
+                })
             }
             0x82 => Status::Unknown,
             _ => return None,
@@ -237,6 +253,7 @@ impl Statement {
             status,
             this_update,
             next_update,
+            understood: Extensions::of(parts.tagged(context(1))).understood,
         })
     }
 
@@ -281,16 +298,189 @@ fn digest_of(algorithm: ObjectIdentifier, bytes: &[u8]) -> Option<Vec<u8>> {
     Some(hash.of(&[bytes]).as_ref().to_vec())
 }
 
-/// The nonce among the extensions of a response: an OCTET STRING in the extension's OCTET STRING (RFC 8954).
-fn nonce(extensions: &Tlv<'_>) -> Option<Vec<u8>> {
-    for extension in extensions.elements().tagged(SEQUENCE)?.elements() {
-        let mut parts = extension.elements();
-        let id = ObjectIdentifier::from_der(parts.tagged(OBJECT_IDENTIFIER)?.raw).ok()?;
-        if id == oid::OCSP_NONCE {
-            let value = parts.find(|part| part.tag == OCTET_STRING)?;
-            let (nonce, _) = Tlv::split(value.content)?;
-            return Some(nonce.content.to_vec());
+/// What is taken from the extensions of a response, or of one of its statements.
+struct Extensions {
+    nonce: Option<Vec<u8>>,
+    /// Whether all that are critical are known here, and all can be read.
+    understood: bool,
+}
+
+impl Extensions {
+    /// Of `[1] EXPLICIT SEQUENCE OF Extension`, which may be missing.
+    fn of(all: Option<Tlv<'_>>) -> Self {
+        let mut read = Self {
+            nonce: None,
+            understood: true,
+        };
+        if let Some(all) = all {
+            read.understood = read.all(&all).is_some();
+        }
+        read
+    }
+
+    fn all(&mut self, all: &Tlv<'_>) -> Option<()> {
+        let list = all.elements().tagged(SEQUENCE)?;
+        let mut rest = list.content;
+        while !rest.is_empty() {
+            let (extension, after) = Tlv::split(rest)?;
+            rest = after;
+            let mut parts = extension.elements();
+            let id = ObjectIdentifier::from_der(parts.tagged(OBJECT_IDENTIFIER)?.raw).ok()?;
+            let critical = parts.tagged(BOOLEAN);
+            let critical = critical.is_some_and(|critical| critical.content != [0]);
+            let value = parts.tagged(OCTET_STRING)?;
+            // The nonce is an OCTET STRING in the extension's OCTET STRING (RFC 8954).
+            if id == oid::OCSP_NONCE {
+                self.nonce = Some(Tlv::split(value.content)?.0.content.to_vec());
+            } else if critical {
+                return None;
+            }
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::PrivateKey;
+    use crate::{Authority, KeyAlgorithm, Subject, Validity};
+
+    const AT: i64 = 1_795_514_400_000;
+
+    fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82, length[0], length[1]], &content[..]].concat()
+    }
+
+    fn extension(id: ObjectIdentifier, critical: bool, value: &[u8]) -> Vec<u8> {
+        let critical: &[u8] = if critical { &[BOOLEAN, 1, 0xff] } else { &[] };
+        let id = id.to_der().unwrap();
+        tlv(SEQUENCE, &[&id, critical, &tlv(OCTET_STRING, &[value])])
+    }
+
+    /// An authority, what it has issued, and its answers with these extensions of the whole, of the statement, and this status.
+    struct Answers {
+        key: PrivateKey,
+        leaf: Known,
+        issuer: Known,
+    }
+
+    impl Answers {
+        fn new() -> Self {
+            let validity = Validity {
+                not_before: AT,
+                not_after: AT + 1000 * UNLIMITED,
+            };
+            let authority = Authority::generate("test", KeyAlgorithm::P256, validity).unwrap();
+            let subject = Subject::TimestampAuthority { name: "stamps" };
+            let issued = authority.issue(subject, KeyAlgorithm::P256, validity);
+            Self {
+                key: PrivateKey::from_pkcs8(&authority.to_pkcs8().unwrap()).unwrap(),
+                leaf: Known::parse(&issued.unwrap().chain()[0]).unwrap(),
+                issuer: Known::parse(authority.certificate()).unwrap(),
+            }
+        }
+
+        fn answer(&self, whole: &[u8], single: &[u8], status: &[u8]) -> OcspResponse {
+            let tbs = self.leaf.certificate.tbs_certificate();
+            let sha256 = |bytes: &[u8]| Hash::of_oid(oid::SHA256).unwrap().of(&[bytes]);
+            let algorithm = AlgorithmIdentifierOwned {
+                oid: oid::SHA256,
+                parameters: None,
+            };
+            let name = sha256(&tbs.issuer().to_der().unwrap());
+            let key = sha256(self.issuer.public_key().unwrap());
+            let id = tlv(
+                SEQUENCE,
+                &[
+                    &algorithm.to_der().unwrap(),
+                    &tlv(OCTET_STRING, &[name.as_ref()]),
+                    &tlv(OCTET_STRING, &[key.as_ref()]),
+                    &tlv(INTEGER, &[tbs.serial_number().as_bytes()]),
+                ],
+            );
+            let time = tlv(GENERALIZED_TIME, &[b"20261124100000Z"]);
+            let list = |extensions: &[u8]| match extensions {
+                [] => Vec::new(),
+                some => tlv(context(1), &[&tlv(SEQUENCE, &[some])]),
+            };
+            let statement = tlv(SEQUENCE, &[&id, status, &time, &list(single)]);
+            let data = tlv(
+                SEQUENCE,
+                &[
+                    &tlv(context(2), &[&tlv(OCTET_STRING, &[key.as_ref()])]),
+                    &time,
+                    &tlv(SEQUENCE, &[&statement]),
+                    &list(whole),
+                ],
+            );
+            let signature = self.key.sign(&data).unwrap();
+            let algorithm = self.key.algorithm().signature_algorithm();
+            let basic = tlv(
+                SEQUENCE,
+                &[
+                    &data,
+                    &algorithm.to_der().unwrap(),
+                    &tlv(BIT_STRING, &[&[0], &signature]),
+                ],
+            );
+            let kind = oid::OCSP_BASIC.to_der().unwrap();
+            let bytes = tlv(SEQUENCE, &[&kind, &tlv(OCTET_STRING, &[&basic])]);
+            let whole = tlv(
+                SEQUENCE,
+                &[&[ENUMERATED, 1, 0], &tlv(context(0), &[&bytes])],
+            );
+            OcspResponse::parse(&whole).unwrap()
+        }
+
+        fn said(&self, whole: &[u8], single: &[u8], status: &[u8]) -> Option<Status> {
+            let answer = self.answer(whole, single, status);
+            let statement = answer.statement(&self.leaf, &self.issuer, &[]);
+            statement.map(|statement| statement.status)
         }
     }
-    None
+
+    #[test]
+    fn what_is_critical_and_unknown_makes_an_answer_unusable() {
+        const GOOD: &[u8] = &[0x80, 0];
+        let answers = Answers::new();
+        let unknown = ObjectIdentifier::new_unwrap("1.2.3.4");
+        let nonce = extension(oid::OCSP_NONCE, true, &tlv(OCTET_STRING, &[b"12345678"]));
+        let critical = extension(unknown, true, b"?");
+        let harmless = extension(unknown, false, b"?");
+        let both = [nonce.clone(), harmless.clone()].concat();
+        assert_eq!(answers.said(&[], &[], GOOD), Some(Status::Good));
+        assert_eq!(answers.said(&both, &harmless, GOOD), Some(Status::Good));
+        let answer = answers.answer(&both, &[], GOOD);
+        assert_eq!(answer.nonce.as_deref(), Some(&b"12345678"[..]));
+        for (whole, single) in [
+            (&critical[..], &[][..]),
+            (&[], &critical),
+            (&[&both[..], &critical].concat(), &harmless),
+            (&[], &[&harmless[..], &critical].concat()),
+            (&nonce[..nonce.len() - 1], &[]),
+        ] {
+            assert_eq!(answers.said(whole, single, GOOD), None);
+        }
+    }
+
+    #[test]
+    fn the_reason_of_a_revocation_is_read() {
+        let answers = Answers::new();
+        let time = tlv(GENERALIZED_TIME, &[b"20261124100000Z"]);
+        let reason = |reason: &[u8]| {
+            let status = tlv(0xa1, &[&time, reason]);
+            match answers.said(&[], &[], &status) {
+                Some(Status::Revoked(revoked)) => revoked.reason,
+                other => panic!("{other:?}"),
+            }
+        };
+        let of = |number| tlv(context(0), &[&[ENUMERATED, 1, number]]);
+        assert_eq!(reason(&[]), None);
+        assert_eq!(reason(&of(1)), Some(RevocationReason::KeyCompromise));
+        assert_eq!(reason(&of(4)), Some(RevocationReason::Superseded));
+        assert_eq!(reason(&of(7)), None);
+    }
 }

@@ -128,6 +128,8 @@ pub struct Revocation {
     pub as_of: Option<i64>,
     /// Since when the certificate is revoked, in UTC milliseconds.
     pub revoked_at: Option<i64>,
+    /// Why, if that is said.
+    pub reason: Option<RevocationReason>,
 }
 
 impl Revocation {
@@ -137,7 +139,68 @@ impl Revocation {
         source: None,
         as_of: None,
         revoked_at: None,
+        reason: None,
     };
+}
+
+/// Why a certificate was revoked (RFC 5280 section 5.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RevocationReason {
+    /// It is not said, in so many words.
+    Unspecified,
+    /// The key may be known to others.
+    KeyCompromise,
+    /// The key of an authority above may be known to others.
+    CaCompromise,
+    /// The holder is another, or has another name.
+    AffiliationChanged,
+    /// Another certificate has taken its place.
+    Superseded,
+    /// It is not needed any more.
+    CessationOfOperation,
+    /// For a while.
+    CertificateHold,
+    /// It was held, and is no longer.
+    RemoveFromCrl,
+    /// What it permitted is not permitted any more.
+    PrivilegeWithdrawn,
+    /// The key of an attribute authority may be known to others.
+    AaCompromise,
+}
+
+impl RevocationReason {
+    /// The reason of a number (CRLReason); `None`: there is none.
+    pub(super) fn of(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::Unspecified,
+            1 => Self::KeyCompromise,
+            2 => Self::CaCompromise,
+            3 => Self::AffiliationChanged,
+            4 => Self::Superseded,
+            5 => Self::CessationOfOperation,
+            6 => Self::CertificateHold,
+            8 => Self::RemoveFromCrl,
+            9 => Self::PrivilegeWithdrawn,
+            10 => Self::AaCompromise,
+            _ => return None,
+        })
+    }
+
+    /// Whether what a timestamp authority stamped before counts on. A revocation that gives no reason says so no less than one
+    /// whose reason is a compromise (RFC 3161 section 4).
+    pub(super) fn leaves_timestamps(reason: Option<Self>) -> bool {
+        matches!(
+            reason,
+            Some(
+                Self::Unspecified
+                    | Self::AffiliationChanged
+                    | Self::Superseded
+                    | Self::CessationOfOperation
+            )
+        )
+    }
 }
 
 /// Whether a certificate had been revoked.

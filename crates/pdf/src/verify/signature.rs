@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{
     algorithm,
-    chain::{Known, Pool, Purpose},
+    chain::{Compromise, Known, Pool, Purpose},
     changes::{self, ShownField},
     cms::{Cms, Flaw},
     crl::RevocationList,
@@ -50,14 +50,17 @@ struct Examination<'e, 'c, 'a> {
     context: &'e Context<'c, 'a>,
     report: SignatureReport,
     shown: Vec<ShownField>,
+    compromised: Option<Compromise>,
 }
 
-/// A signature that was examined by itself; what was shown after it waits for the judgement of later signatures.
+/// A signature that was examined by itself; what was shown after it, and a timestamp whose authority's key was compromised
+/// later, wait for the judgement of later signatures.
 pub(super) struct Examined {
     /// The field's id.
     pub(super) field: Id,
     pub(super) report: SignatureReport,
     shown: Vec<ShownField>,
+    compromised: Option<Compromise>,
 }
 
 /// Examines the signature of a field that has a value.
@@ -66,6 +69,7 @@ pub(super) fn examine(context: &Context<'_, '_>, field: &FormField) -> Examined 
         context,
         report: blank(&field.name),
         shown: Vec::new(),
+        compromised: None,
     };
     if let Err(error) = examination.run(field) {
         examination.fail(Code::Malformed, error.to_string());
@@ -76,11 +80,14 @@ pub(super) fn examine(context: &Context<'_, '_>, field: &FormField) -> Examined 
         field: field.id,
         report,
         shown: examination.shown,
+        compromised: examination.compromised,
     }
 }
 
 /// Judges the fields that were added after each signature and can be seen. Such a field is permitted when it shows a later
 /// signer's own signature that is valid itself, because somebody answers for it; anything else could cover what was signed.
+/// And judges timestamps of authorities whose keys were compromised later: they count when a valid document timestamp shows that
+/// they were there before.
 ///
 /// Signatures are taken from the last to the first, so that each relies on final verdicts alone.
 pub(super) fn settle(examined: &mut [Examined]) {
@@ -88,6 +95,20 @@ pub(super) fn settle(examined: &mut [Examined]) {
     for n in 0..examined.len() {
         let (later, rest) = examined.split_at_mut(n);
         let one = &mut rest[0];
+        if let Some(compromise) = one.compromised.take() {
+            let was_there = later.iter().any(|signature| {
+                signature.report.covers_bytes > one.report.covers_bytes
+                    && signature.report.kind == SignatureKind::DocumentTimestamp
+                    && signature.report.verdict == Verdict::Valid
+                    && signature
+                        .report
+                        .signed_at
+                        .is_some_and(|at| at < compromise.since)
+            });
+            if !was_there {
+                distrust_timestamp(&mut one.report, &compromise);
+            }
+        }
         for ShownField { id, detail } in std::mem::take(&mut one.shown) {
             let permitted = later.iter().any(|signature| {
                 signature.field == id
@@ -110,6 +131,27 @@ pub(super) fn settle(examined: &mut [Examined]) {
             });
         }
     }
+}
+
+/// Takes back what a timestamp has proven: whoever had its authority's key may have made it at any time.
+fn distrust_timestamp(report: &mut SignatureReport, compromise: &Compromise) {
+    report.findings.push(Finding {
+        severity: Severity::Doubt,
+        code: Code::Timestamp,
+        detail: format!(
+            "timestamp authority: a certificate was revoked later, as its key may be known to others, and no other timestamp shows that this one was made before: {}",
+            compromise.subject
+        ),
+    });
+    if report.kind == SignatureKind::Signature {
+        report.level = report.level.map(|_| Level::BB);
+        report.signed_at = report.claimed_at;
+        report.clock = match report.claimed_at {
+            Some(_) => Clock::Signer,
+            None => Clock::None,
+        };
+    }
+    report.verdict = verdict(&report.findings);
 }
 
 fn blank(field: &str) -> SignatureReport {
@@ -528,6 +570,7 @@ impl Examination<'_, '_, '_> {
             Ok(stamp) => {
                 self.report.findings.extend(stamp.findings);
                 self.report.timestamp_authority = Some(stamp.authority);
+                self.compromised = stamp.compromised;
                 if stamp.trusted {
                     self.report.signed_at = Some(stamp.at);
                     self.report.clock = Clock::TimestampAuthority;
@@ -570,6 +613,7 @@ impl Examination<'_, '_, '_> {
                 self.report.clock = Clock::TimestampAuthority;
                 self.report.signer = Some(stamp.authority.clone());
                 self.report.revocation = stamp.revocation;
+                self.compromised = stamp.compromised;
                 self.report.timestamp_authority = Some(stamp.authority);
                 self.report.findings.extend(stamp.findings);
             }

@@ -4,7 +4,7 @@ use der::{Decode as _, asn1::ObjectIdentifier};
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use super::{
-    chain::{Known, Pool, Purpose},
+    chain::{Compromise, Known, Pool, Purpose},
     cms::Cms,
     report::{Code, Finding, Party, Revocation, Severity},
     tlv::{INTEGER, OCTET_STRING, SEQUENCE, Tlv},
@@ -79,6 +79,8 @@ pub(super) struct Stamp {
     /// Whether revocation is known for the authority's whole chain.
     pub(super) lasting: bool,
     pub(super) revocation: Revocation,
+    /// Why it counts only as far as another timestamp shows that it was there before.
+    pub(super) compromised: Option<Compromise>,
 }
 
 /// Checks that `token` is an authority's timestamp over content made of these pieces.
@@ -130,5 +132,6 @@ pub(super) fn check(
         trusted,
         lasting: judged.lasting,
         revocation: judged.revocation,
+        compromised: judged.compromised,
     })
 }

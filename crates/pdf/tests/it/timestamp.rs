@@ -225,6 +225,63 @@ fn revocation_counts_from_its_time() {
     ));
 }
 
+/// Whoever has an authority's key can stamp any time with it. So when it is revoked, and not for a reason that excludes that, its
+/// timestamps count only as far as another's shows that they were there before.
+#[test]
+fn timestamps_of_a_compromised_authority_need_another() {
+    let stamper = |name| {
+        let subject = Subject::TimestampAuthority { name };
+        AUTHORITY
+            .issue(subject, KeyAlgorithm::P256, years(10))
+            .unwrap()
+    };
+    let (first, second) = (stamper("first"), stamper("second"));
+    let serial = first.serial_hex();
+    let first = Responder::new(first, POLICY).unwrap();
+    let second = Responder::new(second, POLICY).unwrap();
+    let pdf = add_fields(&Sample::one_page().write(Structure::Table), &fields()).unwrap();
+    let mut pending = prepare(&pdf, &request("seller", &SELLER)).unwrap();
+    let question = pending.timestamp_request([1; 16], None).unwrap();
+    let response = first.respond(question.der(), NOW + HOUR, [3; 16]).unwrap();
+    pending
+        .set_timestamp(&question.accept(&response).unwrap())
+        .unwrap();
+    let stamped = add_evidence(&pending.finish().unwrap(), &evidence(&[])).unwrap();
+    let archived_by = |pdf: &[u8], responder: &Responder, at| {
+        let pending = prepare_archive(pdf).unwrap();
+        let question = pending.timestamp_request([2; 16], None).unwrap();
+        let response = responder.respond(question.der(), at, [4; 16]).unwrap();
+        pending
+            .finish(&question.accept(&response).unwrap())
+            .unwrap()
+    };
+    let judged = |pdf: &[u8], since| {
+        let serial = serial.clone();
+        let lists = vec![revocation_list(&[Revocation { serial, since }])];
+        let trust = Trust {
+            revocation_lists: lists,
+            ..trust()
+        };
+        let report = verify(pdf, &trust, NOW + 9 * DAY).unwrap();
+        let signature = &report.signatures[0];
+        (report.verdict, signature.level, signature.clock)
+    };
+    let unproven = (Verdict::Indeterminate, Some(Level::BB), Clock::Signer);
+    let since = NOW + 3 * DAY;
+    assert_eq!(judged(&stamped, since), unproven);
+    // One of its own proves nothing, nor does another's of afterwards.
+    let own = archived_by(&stamped, &first, NOW + DAY);
+    assert_eq!(judged(&own, since), unproven);
+    let late = archived_by(&stamped, &second, NOW + 4 * DAY);
+    assert_eq!(judged(&late, since), unproven);
+    let lasting = (Verdict::Valid, Some(Level::BLTA), Clock::TimestampAuthority);
+    let early = archived_by(&stamped, &second, NOW + 2 * DAY);
+    assert_eq!(judged(&early, since), lasting);
+    // Both of its own, and the other's over both.
+    let both = archived_by(&own, &second, NOW + 2 * DAY);
+    assert_eq!(judged(&both, since), lasting);
+}
+
 /// An answer is accepted only for what was asked.
 #[test]
 fn answers_for_something_else_are_refused() {
