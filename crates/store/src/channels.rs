@@ -147,9 +147,16 @@ impl Store {
         retire_at: UtcMillis,
     ) -> Result<bool> {
         let id = channel_id.to_owned();
-        self.database
-            .write(move |connection| rotate(connection, &id, &secret, retire_at))
-            .await
+        let rotate = move |connection: &Connection| {
+            let exists = connection
+                .prepare_cached("SELECT 1 FROM channels WHERE id = ?1")?
+                .exists([&id])?;
+            if exists {
+                rotate(connection, &id, &secret, retire_at)?;
+            }
+            Ok(exists)
+        };
+        self.database.write(rotate).await
     }
 
     /// Lets a channel's deliveries rest; one that rests already keeps its time and reason. `false` if there is no such channel.
@@ -281,7 +288,7 @@ fn create(connection: &Connection, channel: &Channel, key: &ApiKey) -> Result<bo
     Ok(true)
 }
 
-fn insert_key(connection: &Connection, key: &ApiKey) -> Result<()> {
+pub(crate) fn insert_key(connection: &Connection, key: &ApiKey) -> Result<()> {
     let sql = "INSERT INTO api_keys (hash, id, channel_id, created_at, revoked_at) VALUES (?1, ?2, ?3, ?4, ?5)";
     let row = params![
         key.hash.as_bytes(),
@@ -306,18 +313,13 @@ fn insert_secret(connection: &Connection, channel_id: &str, secret: &SealedSecre
     Ok(())
 }
 
-fn rotate(
+/// Gives a channel that there is a new secret.
+pub(crate) fn rotate(
     connection: &Connection,
     channel_id: &str,
     secret: &SealedSecret,
     retire_at: UtcMillis,
-) -> Result<bool> {
-    let exists = connection
-        .prepare_cached("SELECT 1 FROM channels WHERE id = ?1")?
-        .exists([channel_id])?;
-    if !exists {
-        return Ok(false);
-    }
+) -> Result<()> {
     // Those that no longer sign are not needed by anyone.
     let expired = "DELETE FROM channel_secrets WHERE channel_id = ?1 AND retires_at <= ?2";
     connection
@@ -328,8 +330,7 @@ fn rotate(
     connection
         .prepare_cached(retire)?
         .execute(params![channel_id, retire_at])?;
-    insert_secret(connection, channel_id, secret)?;
-    Ok(true)
+    insert_secret(connection, channel_id, secret)
 }
 
 fn channel(connection: &Connection, row: &Row<'_>) -> Result<Channel> {

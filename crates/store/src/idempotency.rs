@@ -4,7 +4,10 @@ use rusqlite::params;
 use sealpost_contract::UtcMillis;
 use sealpost_flow::Digest;
 
+use crate::audit::{AuditEntry, log};
+use crate::channels::{ApiKey, SealedSecret, insert_key, rotate};
 use crate::database::{Connection, OptionalExtension as _, Row};
+use crate::operator_keys::{self, OperatorKey};
 use crate::rows::digest;
 use crate::{Result, Store};
 
@@ -48,7 +51,7 @@ impl Store {
     }
 
     /// Notes that this key was used for `resource`, unless it is in use: then what for. For requests whose work is
-    /// repeatable by itself; a flow's creation or change takes its key along.
+    /// repeatable by itself; a flow's creation or change, and what tells a secret, takes its key along.
     ///
     /// # Errors
     /// Whatever keeps the store from writing.
@@ -60,6 +63,78 @@ impl Store {
         self.database
             .write(move |connection| remember(connection, &key, &resource))
             .await
+    }
+
+    /// As [`Store::rotate_secret`] for a channel that there is, unless the key is in use: then what for. The change, the key and
+    /// the entry of the audit log are one commit.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing, and a channel that does not exist.
+    pub async fn rotate_secret_once(
+        &self,
+        channel_id: &str,
+        secret: SealedSecret,
+        retire_at: UtcMillis,
+        key: Option<IdempotencyKey>,
+        audit: AuditEntry,
+    ) -> Result<Option<Remembered>> {
+        let (id, resource) = (channel_id.to_owned(), channel_id.to_owned());
+        let work = move |connection: &Connection| {
+            // Without a channel the secret refers to nothing, which the database refuses.
+            rotate(connection, &id, &secret, retire_at)
+        };
+        self.once(key, resource, audit, work).await
+    }
+
+    /// As [`Store::add_api_key`], unless the key is in use: then for which API key. All of it is one commit.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing, and a channel that does not exist.
+    pub async fn add_api_key_once(
+        &self,
+        new: ApiKey,
+        key: Option<IdempotencyKey>,
+        audit: AuditEntry,
+    ) -> Result<Option<Remembered>> {
+        let resource = new.id.clone();
+        let work = move |connection: &Connection| insert_key(connection, &new);
+        self.once(key, resource, audit, work).await
+    }
+
+    /// As [`Store::add_operator_key`], unless the key is in use: then for which operator key. All of it is one commit.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn add_operator_key_once(
+        &self,
+        new: OperatorKey,
+        key: Option<IdempotencyKey>,
+        audit: AuditEntry,
+    ) -> Result<Option<Remembered>> {
+        let resource = new.id.clone();
+        let work = move |connection: &Connection| operator_keys::insert(connection, &new);
+        self.once(key, resource, audit, work).await
+    }
+
+    /// Does `work`, which makes `resource`, and logs it, unless the key is in use: then what for. Work that fails uses no key.
+    async fn once(
+        &self,
+        key: Option<IdempotencyKey>,
+        resource: String,
+        audit: AuditEntry,
+        work: impl FnOnce(&Connection) -> Result<()> + Send + 'static,
+    ) -> Result<Option<Remembered>> {
+        let once = move |connection: &Connection| {
+            if let Some(key) = &key
+                && let Some(remembered) = remember(connection, key, &resource)?
+            {
+                return Ok(Some(remembered));
+            }
+            work(connection)?;
+            log(connection, &audit)?;
+            Ok(None)
+        };
+        self.database.write(once).await
     }
 
     /// Removes keys older than 24 hours, some at a time; returns how many, so that the caller can go on.

@@ -37,18 +37,7 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn add_operator_key(&self, key: OperatorKey, audit: AuditEntry) -> Result<()> {
         let add = move |connection: &Connection| {
-            let sql = "INSERT INTO operator_keys (id, name, role, hash, created_at, created_by, revoked_at)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-            let row = params![
-                key.id,
-                key.name,
-                key.role.as_str(),
-                key.hash.as_bytes(),
-                key.created_at,
-                key.created_by,
-                key.revoked_at,
-            ];
-            connection.prepare_cached(sql)?.execute(row)?;
+            insert(connection, &key)?;
             log(connection, &audit)
         };
         self.database.write(add).await
@@ -107,6 +96,22 @@ impl Store {
         };
         self.database.write(revoke).await
     }
+}
+
+pub(crate) fn insert(connection: &Connection, key: &OperatorKey) -> Result<()> {
+    let sql = "INSERT INTO operator_keys (id, name, role, hash, created_at, created_by, revoked_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let row = params![
+        key.id,
+        key.name,
+        key.role.as_str(),
+        key.hash.as_bytes(),
+        key.created_at,
+        key.created_by,
+        key.revoked_at,
+    ];
+    connection.prepare_cached(sql)?.execute(row)?;
+    Ok(())
 }
 
 fn operator_key(row: &Row<'_>) -> Result<OperatorKey> {

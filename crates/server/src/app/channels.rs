@@ -3,11 +3,11 @@
 use sealpost_contract::webhook::Secret;
 use sealpost_contract::{Schedule, UtcMillis};
 use sealpost_flow::Digest;
-use sealpost_store::{ApiKey, Channel, Pause, SealedSecret};
+use sealpost_store::{ApiKey, AuditEntry, Channel, IdempotencyKey, Pause, SealedSecret};
 
 use super::App;
 use super::callbacks::webhook_place;
-use super::flows::Caller;
+use super::flows::{Caller, check_same_request};
 use crate::problem::{Kind, Problem};
 use crate::secrets::{new_api_key, random, sha256};
 
@@ -142,26 +142,51 @@ impl App {
         Ok(secret.expose())
     }
 
+    /// As [`App::rotate_webhook_secret`], once for each idempotency key, with an entry of the audit log in the same commit.
+    /// `None`: the key has done so before, and a secret is told once.
+    pub(crate) async fn rotate_webhook_secret_once(
+        &self,
+        id: &str,
+        once: Option<IdempotencyKey>,
+        audit: AuditEntry,
+    ) -> Result<Option<String>, Problem> {
+        let now = self.now();
+        let (secret, sealed) = self.new_webhook_secret(id, now)?;
+        let retire_at = now + ROTATION_OVERLAP;
+        let rotated = self
+            .store()
+            .rotate_secret_once(id, sealed, retire_at, once.clone(), audit);
+        if let Some(remembered) = rotated.await? {
+            check_same_request(once.as_ref(), &remembered)?;
+            return Ok(None);
+        }
+        self.channel_changed(id);
+        Ok(Some(secret.expose()))
+    }
+
     /// Gives a channel another API key.
     pub async fn add_api_key(&self, channel_id: &str) -> Result<String, Problem> {
-        let new = self.keep_api_key(self.new_api_key(channel_id)?).await?;
-        Ok(new.secret)
-    }
-
-    /// An API key for a channel, not yet kept.
-    pub(crate) fn new_api_key(&self, channel_id: &str) -> Result<(ApiKey, String), Problem> {
-        let (api_key, key) = self.new_key(channel_id, self.now())?;
-        Ok((key, api_key))
-    }
-
-    /// Keeps a new API key: from now on it speaks for its channel.
-    pub(crate) async fn keep_api_key(
-        &self,
-        (key, secret): (ApiKey, String),
-    ) -> Result<NewKey, Problem> {
-        let id = key.id.clone();
+        let (secret, key) = self.new_key(channel_id, self.now())?;
         self.store().add_api_key(key).await?;
-        Ok(NewKey { id, secret })
+        Ok(secret)
+    }
+
+    /// As [`App::add_api_key`], once for each idempotency key, with an entry of the audit log in the same commit. `Err` inside:
+    /// the id of the one that the key has made before; a key is told once.
+    pub(crate) async fn add_api_key_once(
+        &self,
+        channel_id: &str,
+        once: Option<IdempotencyKey>,
+        audit: AuditEntry,
+    ) -> Result<Result<NewKey, String>, Problem> {
+        let (secret, key) = self.new_key(channel_id, self.now())?;
+        let id = key.id.clone();
+        let added = self.store().add_api_key_once(key, once.clone(), audit);
+        if let Some(remembered) = added.await? {
+            check_same_request(once.as_ref(), &remembered)?;
+            return Ok(Err(remembered.resource));
+        }
+        Ok(Ok(NewKey { id, secret }))
     }
 
     /// A channel's keys, the oldest first.

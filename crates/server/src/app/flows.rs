@@ -375,8 +375,8 @@ impl App {
         })
     }
 
-    /// Notes that the key is used for `resource`, unless it was used before: then what came of it. For work whose result
-    /// cannot be told again, such as a new key.
+    /// Notes that the key is used for `resource`, unless it was used before: then what came of it. For work that is done by then
+    /// and does no harm when it is done twice.
     pub(crate) async fn was_done_before(
         &self,
         key: Option<IdempotencyKey>,

@@ -2,10 +2,11 @@
 
 use sealpost_flow::{Digest, Operation};
 use sealpost_store::{
-    Committed, Created, IDEMPOTENCY_MILLIS, IdempotencyKey, Remembered, Store, StoredFlow,
+    AuditEntry, Committed, Created, IDEMPOTENCY_MILLIS, IdempotencyKey, Remembered, SealedSecret,
+    Store, StoredFlow,
 };
 
-use crate::world::{CHANNEL, NOW, World, commit_of, flow_id, initiator, new_flow};
+use crate::world::{CHANNEL, NOW, World, api_key, commit_of, flow_id, initiator, new_flow};
 
 fn key(at: i64, request: &str) -> IdempotencyKey {
     IdempotencyKey {
@@ -118,6 +119,43 @@ async fn one_key_for_two_changes_on_two_nodes_changes_one(world: World) {
     }
 }
 
+async fn what_tells_a_secret_and_its_key_are_one_commit(world: World) {
+    let entry = AuditEntry {
+        at: NOW,
+        operator: "boss".into(),
+        action: "channel.add_key".into(),
+        subject: Some(CHANNEL.into()),
+        detail: None,
+        address: None,
+    };
+    let once = Some(key(NOW, "a"));
+    // What cannot be done leaves neither a key nor an entry.
+    for _ in 0..2 {
+        let nobody = api_key("k9", "no such channel");
+        let failed = world.add_api_key_once(nobody, once.clone(), entry.clone());
+        assert!(failed.await.is_err());
+        let secret = SealedSecret {
+            created_at: NOW,
+            retires_at: None,
+            ciphertext: vec![1],
+        };
+        let failed =
+            world.rotate_secret_once("no such channel", secret, NOW, once.clone(), entry.clone());
+        assert!(failed.await.is_err());
+    }
+    assert_eq!(world.audit_log(None, 10).await.unwrap(), []);
+    let add = async |id: &str, once| {
+        let added = world.add_api_key_once(api_key(id, CHANNEL), once, entry.clone());
+        added.await.unwrap()
+    };
+    let before = world.api_keys(CHANNEL).await.unwrap().len();
+    assert_eq!(add("k7", once.clone()).await, None);
+    assert_eq!(add("k8", once).await, Some(remembered("a", "k7")));
+    assert_eq!(add("k8", None).await, None);
+    assert_eq!(world.api_keys(CHANNEL).await.unwrap().len(), before + 2);
+    assert_eq!(world.audit_log(None, 10).await.unwrap().len(), 2);
+}
+
 async fn keys_are_forgotten_after_a_day(world: World) {
     let forget = async |now| world.forget_idempotency_keys(now).await.unwrap();
     assert_eq!(
@@ -145,5 +183,6 @@ on_every_database! {
     a_repeated_change_changes_nothing,
     a_conflict_uses_no_key,
     one_key_for_two_changes_on_two_nodes_changes_one,
+    what_tells_a_secret_and_its_key_are_one_commit,
     keys_are_forgotten_after_a_day,
 }

@@ -1,7 +1,7 @@
 //! Channels: made and changed, their keys and secrets, paused and resumed, tried out.
 
 use sealpost_contract::Schedule;
-use sealpost_store::{Channel, ContractCheck, IdempotencyKey, Role};
+use sealpost_store::{AuditEntry, Channel, ContractCheck, IdempotencyKey, Role};
 
 use super::Operate;
 use crate::app::channels::{NewChannel, NewKey};
@@ -18,6 +18,11 @@ pub(crate) struct ChannelChange {
 }
 
 impl Operate<'_> {
+    /// An entry of the audit log, for what is logged in the commit that does it.
+    fn entry(&self, action: &str, subject: &str) -> AuditEntry {
+        self.by.entry(self.app.now(), action, Some(subject), None)
+    }
+
     /// Makes a channel with a key and a secret.
     pub(crate) async fn add_channel(
         &self,
@@ -55,6 +60,8 @@ impl Operate<'_> {
 
     /// Lets a channel's deliveries rest.
     pub(crate) async fn pause_channel(&self, id: &str, reason: &str) -> Result<(), Problem> {
+        self.by.permit(Role::Operator)?;
+        self.app.channel(id).await?;
         self.begin(Role::Operator, "channel.pause", Some(id), Some(reason))
             .await?;
         self.app.pause_channel(id, reason).await
@@ -62,6 +69,8 @@ impl Operate<'_> {
 
     /// Lets them run again.
     pub(crate) async fn resume_channel(&self, id: &str) -> Result<(), Problem> {
+        self.by.permit(Role::Operator)?;
+        self.app.channel(id).await?;
         self.begin(Role::Operator, "channel.resume", Some(id), None)
             .await?;
         self.app.resume_channel(id).await
@@ -75,12 +84,8 @@ impl Operate<'_> {
     ) -> Result<Option<String>, Problem> {
         self.by.permit(Role::Administrator)?;
         self.app.channel(id).await?;
-        self.begin(Role::Administrator, "channel.rotate_secret", Some(id), None)
-            .await?;
-        if self.app.was_done_before(key, id).await?.is_some() {
-            return Ok(None);
-        }
-        self.app.rotate_webhook_secret(id).await.map(Some)
+        let entry = self.entry("channel.rotate_secret", id);
+        self.app.rotate_webhook_secret_once(id, key, entry).await
     }
 
     /// Gives a channel another API key. `Err` inside: the id of the one that the idempotency key has made before; a key is
@@ -92,13 +97,8 @@ impl Operate<'_> {
     ) -> Result<Result<NewKey, String>, Problem> {
         self.by.permit(Role::Administrator)?;
         self.app.channel(channel).await?;
-        self.begin(Role::Administrator, "channel.add_key", Some(channel), None)
-            .await?;
-        let new = self.app.new_api_key(channel)?;
-        if let Some(before) = self.app.was_done_before(key, &new.0.id).await? {
-            return Ok(Err(before));
-        }
-        self.app.keep_api_key(new).await.map(Ok)
+        let entry = self.entry("channel.add_key", channel);
+        self.app.add_api_key_once(channel, key, entry).await
     }
 
     /// Revokes one of a channel's API keys.

@@ -1,10 +1,11 @@
 //! Operators and operator keys, and the audit log: for administrators, and for whoever owns the machine.
 
 use sealpost_flow::Digest;
-use sealpost_store::{AuditEntry, IdempotencyKey, Operator, OperatorKey, Role};
+use sealpost_store::{AuditEntry, IdempotencyKey, Operator, OperatorKey, Remembered, Role};
 
 use super::Operate;
 use crate::app::channels::NewKey;
+use crate::app::flows::check_same_request;
 use crate::app::{App, passwords};
 use crate::problem::{Kind, Problem};
 use crate::secrets::{SecretError, new_operator_key, random, sha256};
@@ -139,7 +140,8 @@ pub(crate) async fn add_operator_key(
     role: Role,
     by: AuditEntry,
 ) -> Result<NewKey, OperatorError> {
-    keep_operator_key(app, new_key(app, name, role, &by.operator)?, by).await
+    let new = new_key(app, name, role, &by.operator)?;
+    Ok(keep_operator_key(app, new, None, by).await?.0)
 }
 
 fn new_key(
@@ -164,11 +166,13 @@ fn new_key(
     Ok((key, secret))
 }
 
+/// Keeps a new operator key, unless the idempotency key was used before: then for what, and the new one is good for nothing.
 async fn keep_operator_key(
     app: &App,
     (key, secret): (OperatorKey, String),
+    once: Option<IdempotencyKey>,
     by: AuditEntry,
-) -> Result<NewKey, OperatorError> {
+) -> Result<(NewKey, Option<Remembered>), OperatorError> {
     let new = NewKey {
         id: key.id.clone(),
         secret,
@@ -178,8 +182,8 @@ async fn keep_operator_key(
         detail: Some(format!("{} {}", key.name, key.role)),
         ..by
     };
-    app.store().add_operator_key(key, entry).await?;
-    Ok(new)
+    let remembered = app.store().add_operator_key_once(key, once, entry).await?;
+    Ok((new, remembered))
 }
 
 fn is_name(name: &str) -> bool {
@@ -267,13 +271,15 @@ impl Operate<'_> {
     ) -> Result<Result<NewKey, String>, Problem> {
         self.by.permit(Role::Administrator)?;
         let new = new_key(self.app, name, role, &self.by.name)?;
-        if let Some(before) = self.app.was_done_before(key, &new.0.id).await? {
-            return Ok(Err(before));
-        }
         let entry = self
             .by
             .entry(self.app.now(), "operator_key.add", None, None);
-        Ok(Ok(keep_operator_key(self.app, new, entry).await?))
+        let (made, remembered) = keep_operator_key(self.app, new, key.clone(), entry).await?;
+        if let Some(remembered) = remembered {
+            check_same_request(key.as_ref(), &remembered)?;
+            return Ok(Err(remembered.resource));
+        }
+        Ok(Ok(made))
     }
 
     /// Revokes an operator key at once.
