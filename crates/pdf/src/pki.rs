@@ -10,6 +10,7 @@ mod hash;
 mod key;
 mod name;
 pub(crate) mod oid;
+mod pkcs12;
 mod profile;
 pub(crate) mod sm2;
 
@@ -21,6 +22,7 @@ pub use external::{ExternalKey, ExternalKeyError, ecdsa_signature};
 pub(crate) use hash::{Digest, Hash};
 pub(crate) use key::PrivateKey;
 pub(crate) use name::name_text;
+pub use pkcs12::Pkcs12;
 
 /// SHA-256 in lower-case hex.
 pub(crate) fn hex_sha256(data: &[u8]) -> String {

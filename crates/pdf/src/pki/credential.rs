@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use der::Decode as _;
-use p12_keystore::Pkcs12Archive;
 use x509_cert::Certificate;
 use zeroize::Zeroizing;
 
-use super::{ExternalKey, KeyAlgorithm, PrivateKey, Validity, authority::utc_millis, name_text};
+use super::{ExternalKey, KeyAlgorithm, Pkcs12, PrivateKey, Validity, authority::utc_millis, name_text};
 use crate::{sign::SignError, verify::algorithm};
 
 /// A private key and its certificate chain, leaf first: what signs a document.
@@ -21,8 +20,6 @@ pub struct Credential {
 
 /// The most certificates that a credential's chain may have.
 const MAX_CHAIN: usize = 10;
-/// The largest PKCS#12 file, in bytes.
-const MAX_PKCS12: usize = 1 << 20;
 
 impl Credential {
     /// A credential of an unencrypted PKCS#8 key and its chain in DER, leaf first.
@@ -37,23 +34,11 @@ impl Credential {
     /// certificate, and what of the chain the file holds.
     ///
     /// # Errors
-    /// When the password is wrong, the file damaged, protected in an unknown way or larger than 1 MiB, or when it does not hold
-    /// exactly one key with its certificate.
+    /// What [`Pkcs12::open`] says, or when the file holds no certificate for its key.
     pub fn from_pkcs12(file: &[u8], password: &str) -> Result<Self, SignError> {
-        if file.len() > MAX_PKCS12 {
-            return Err(SignError::TooLarge {
-                what: "the PKCS#12 file in bytes",
-                limit: MAX_PKCS12,
-            });
-        }
-        let archive = Pkcs12Archive::from_pkcs12(file, password).map_err(|_| SignError::Pkcs12)?;
-        let [bag] = &archive.keys[..] else {
-            return Err(SignError::Key(
-                "the PKCS#12 file does not hold exactly one key",
-            ));
-        };
-        let key = PrivateKey::from_pkcs8(bag.key.as_der())?;
-        let certificates = archive.certs.iter().map(|bag| bag.cert.as_der());
+        let opened = Pkcs12::open(file, password)?;
+        let key = PrivateKey::from_pkcs8(&opened.key)?;
+        let certificates = opened.certificates.iter().map(Vec::as_slice);
         let certificates: Vec<(&[u8], Certificate)> = certificates
             .filter_map(|der| Some((der, Certificate::from_der(der).ok()?)))
             .collect();

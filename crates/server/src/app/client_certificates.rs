@@ -3,12 +3,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use p12_keystore::Pkcs12Archive;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sealpost_contract::UtcMillis;
 use sealpost_delivery::client::{Identity, Trust, tls_config};
+use sealpost_pdf::SignError;
+use sealpost_pdf::pki::Pkcs12;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
@@ -17,6 +19,9 @@ use crate::problem::Problem;
 
 /// The most bytes of a file with a certificate or a key.
 pub(crate) const MAX_FILE: usize = 64 * 1024;
+
+/// PKCS#12 files are opened one at a time: how much work that is, their makers decide.
+static OPENING: Semaphore = Semaphore::const_new(1);
 
 /// As it is kept, encrypted.
 #[derive(Serialize, Deserialize)]
@@ -117,18 +122,31 @@ impl App {
 
 /// Certificates and key as PEM texts, from what somebody has uploaded: a PKCS#12 file with its password, a PEM file with both,
 /// or one PEM file for each.
-pub(crate) fn read_identity(
+pub(crate) async fn read_identity(
     certificates: &[u8],
     key: &[u8],
     password: &str,
 ) -> Result<(String, String), Problem> {
+    for (bytes, field) in [(certificates, "certificate"), (key, "key")] {
+        if bytes.len() > MAX_FILE {
+            return Err(Problem::field(
+                field,
+                "too_long",
+                "it is larger than 64 KiB",
+            ));
+        }
+    }
+    if certificates.first() == Some(&0x30) {
+        return open_pkcs12(certificates.to_vec(), password.to_owned()).await;
+    }
+    read_pem(certificates, key)
+}
+
+fn read_pem(certificates: &[u8], key: &[u8]) -> Result<(String, String), Problem> {
     let text = |bytes: &[u8], field: &str| {
         String::from_utf8(bytes.to_vec())
             .map_err(|_| Problem::field(field, "bad_format", "it is neither PEM nor PKCS#12"))
     };
-    if certificates.first() == Some(&0x30) {
-        return read_pkcs12(certificates, password);
-    }
     let certificates = text(certificates, "certificate")?;
     let key = if key.is_empty() {
         certificates.clone()
@@ -146,19 +164,30 @@ pub(crate) fn read_identity(
     Ok((certificates, key))
 }
 
+/// Opens a PKCS#12 file away from the async threads.
+async fn open_pkcs12(file: Vec<u8>, password: String) -> Result<(String, String), Problem> {
+    let permit = OPENING.acquire().await;
+    let permit = permit.map_err(|error| Problem::internal("the semaphore is closed", &error))?;
+    // The work goes on when whoever asked hangs up, and so it keeps its place until it is done.
+    let work = move || {
+        let _permit = permit;
+        read_pkcs12(&file, &password)
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Problem::internal("opening a PKCS#12 file panicked", &error))?
+}
+
 fn read_pkcs12(file: &[u8], password: &str) -> Result<(String, String), Problem> {
     let wrong = |message: &str| Problem::field("certificate", "bad_format", message);
-    let archive = Pkcs12Archive::from_pkcs12(file, password)
-        .map_err(|_| wrong("the password is wrong, or the PKCS#12 file is damaged"))?;
-    let [key] = &archive.keys[..] else {
-        return Err(wrong("the PKCS#12 file does not hold exactly one key"));
-    };
-    let key = pem("PRIVATE KEY", key.key.as_der());
-    let certificates: Vec<String> = archive
-        .certs
-        .iter()
-        .map(|bag| pem("CERTIFICATE", bag.cert.as_der()))
-        .collect();
+    let opened = Pkcs12::open(file, password).map_err(|error| match error {
+        SignError::Pkcs12 => wrong("the password is wrong, or the PKCS#12 file is damaged"),
+        SignError::Key(reason) => wrong(reason),
+        other => wrong(&other.to_string()),
+    })?;
+    let key = pem("PRIVATE KEY", &opened.key);
+    let certificates = opened.certificates.iter();
+    let certificates: Vec<String> = certificates.map(|der| pem("CERTIFICATE", der)).collect();
     // A PKCS#12 file lists its certificates in any order; the one for the key must come first.
     for leaf in 0..certificates.len() {
         let mut chain = certificates.clone();

@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{Method, header};
 use sealpost_server::http_client::Answer;
 use serde_json::{Value, json};
@@ -337,6 +339,24 @@ async fn channels_keys_secrets_certificates_and_trials() {
     let answer = put(json!({ "certificate": stranger, "key": key })).await;
     assert_eq!(answer.status, 422, "the key is of another certificate");
     assert_eq!(program.get(&at, "ClientCertificate").await, shown);
+    let (other_certificate, other_key) = self::certificate("sealpost in a PKCS#12 file");
+    let file = |iterations| STANDARD.encode(pkcs12(&other_certificate, &other_key, iterations));
+    for (file, password, says) in [
+        (file(2048), "open", None),
+        (file(2048), "close", Some("the password is wrong")),
+        (file(1_000_001), "open", Some("beyond its limit of 1000000")),
+        (STANDARD.encode(vec![0x30; 65_537]), "open", Some("65536")),
+    ] {
+        let answer = put(json!({ "pkcs12_base64": file, "password": password })).await;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        match says {
+            None => {
+                let shown = program.checked(&at, &answer, 200, "ClientCertificate");
+                assert_eq!(shown["subject"], "CN=sealpost in a PKCS#12 file");
+            }
+            Some(says) => assert!(answer.status == 422 && text.contains(says), "{text}"),
+        }
+    }
     assert_eq!(
         program.send(Method::DELETE, &at, None, None).await.status,
         204
@@ -504,7 +524,19 @@ async fn roles_keys_and_the_audit_log() {
         4
     );
 
-    // Everything that changed something is in the log, with the key's name, and no key is.
+    // Everything that changed something is in the log, with the key's name, and no key is; a repetition is not, nor what was
+    // meant for a channel that there is not.
+    for (path, body) in [
+        ("/channels/ch_none/pause", json!({ "reason": "维护" })),
+        ("/channels/ch_none/resume", json!({})),
+    ] {
+        assert_eq!(boss.refused(Method::POST, path, body).await.0, 404);
+    }
+    let rotate = format!("/channels/{}/rotate-secret", channel.id);
+    for _ in 0..2 {
+        let answer = boss.send(Method::POST, &rotate, Some("r"), None).await;
+        assert_eq!(answer.status, 200);
+    }
     let log = boss.get("/audit?limit=4", "AuditPage").await;
     let older = format!("/audit?cursor={}", log["next_cursor"].as_str().unwrap());
     let entries = format!("{log} {}", boss.get(&older, "AuditPage").await);
@@ -518,6 +550,8 @@ async fn roles_keys_and_the_audit_log() {
     ] {
         assert!(entries.contains(word), "{word}: {entries}");
     }
+    assert_eq!(entries.matches("channel.rotate_secret").count(), 1);
+    assert!(!entries.contains("channel.pause") && !entries.contains("channel.resume"));
     assert!(!entries.contains(made["operator_key"].as_str().unwrap()));
     app.stop().await;
 }
@@ -549,6 +583,25 @@ async fn wait_for(is_so: impl AsyncFn() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "it does not come");
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
+}
+
+/// A certificate and its key as a PKCS#12 file with the password `open`, made by OpenSSL.
+pub(crate) fn pkcs12(certificate: &str, key: &str, iterations: u32) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("both.pem");
+    let out = folder.path().join("both.p12");
+    std::fs::write(&input, format!("{certificate}\n{key}")).unwrap();
+    let made = Command::new("openssl")
+        .args(["pkcs12", "-export", "-passout", "pass:open", "-iter"])
+        .arg(iterations.to_string())
+        .arg("-in")
+        .arg(&input)
+        .arg("-out")
+        .arg(&out)
+        .output()
+        .unwrap_or_else(|error| panic!("openssl: {error}; `apt-get install openssl` installs it"));
+    assert!(made.status.success(), "{made:?}");
+    std::fs::read(out).unwrap()
 }
 
 fn certificate(name: &str) -> (String, String) {

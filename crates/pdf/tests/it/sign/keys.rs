@@ -188,6 +188,90 @@ fn openssl_understands_the_certificates() {
     assert!(fine, "{text}");
 }
 
+/// How much work it is to open a file, its maker decides; more than is decent is refused before it is done.
+#[test]
+fn a_pkcs12_file_that_asks_for_too_much_is_not_opened() {
+    const OPENSSL: &str = "apt-get install openssl";
+    let desk = Desk::new();
+    let key = desk.put("key.pem", "");
+    let file = desk.put("key.p12", "");
+    let (key, out) = (key.to_str().unwrap(), file.to_str().unwrap());
+    let openssl = |arguments: &[&str]| {
+        let (fine, text) = judges::run("openssl", arguments, OPENSSL);
+        assert!(fine, "{arguments:?}: {text}");
+    };
+    openssl(&[
+        "genpkey",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-out",
+        key,
+    ]);
+    let export = [
+        "pkcs12", "-export", "-nocerts", "-inkey", key, "-out", out, "-passout", "pass:x",
+    ];
+    let many = "1000001";
+    for (more, says) in [
+        // The key's own, the digest's alone, and those of the older way.
+        (&["-iter", many, "-nomac"][..], "iterations for one key"),
+        (
+            &["-maciter", "-iter", many, "-keypbe", "NONE"],
+            "iterations for one key",
+        ),
+        (
+            &[
+                "-iter",
+                many,
+                "-nomac",
+                "-legacy",
+                "-keypbe",
+                "PBE-SHA1-3DES",
+            ],
+            "iterations for one key",
+        ),
+    ] {
+        openssl(&[&export[..], more].concat());
+        let refused = Credential::from_pkcs12(&std::fs::read(&file).unwrap(), "x");
+        let error = refused
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        assert!(
+            error.contains(says) && error.contains("1000000"),
+            "{more:?}: {error}"
+        );
+    }
+    // Less than that is opened; and no certificate is in it.
+    openssl(&[&export[..], &["-iter", "100000"]].concat());
+    let opened = Credential::from_pkcs12(&std::fs::read(&file).unwrap(), "x");
+    assert!(matches!(opened, Err(SignError::Certificate(_))));
+    // scrypt takes memory: in the parameters of a file that OpenSSL wrote (N = 16384), N becomes 2^24.
+    openssl(&[
+        "pkcs8", "-topk8", "-in", key, "-out", out, "-outform", "DER", "-passout", "pass:x",
+        "-scrypt",
+    ]);
+    let mut shrouded = std::fs::read(&file).unwrap();
+    let at = shrouded
+        .windows(4)
+        .position(|octets| octets == [0x02, 0x02, 0x40, 0x00])
+        .unwrap();
+    shrouded[at..at + 4].copy_from_slice(&[0x02, 0x02, 0x7f, 0xff]);
+    let mut many = Vec::new();
+    for _ in 0..200 {
+        many.extend_from_slice(&shrouded);
+    }
+    let mut file = vec![0x30, 0x83, 0, 0, 0];
+    file[2..5].copy_from_slice(&u32::try_from(many.len()).unwrap().to_be_bytes()[1..]);
+    file.extend(many);
+    let refused = Credential::from_pkcs12(&file, "x")
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(refused.contains("for all keys"), "{refused}");
+}
+
 /// What certification authorities hand out, made by OpenSSL: with modern and with legacy protection, and every kind of key.
 #[test]
 fn keys_are_read_from_pkcs12_files() {

@@ -220,7 +220,7 @@ pub(crate) async fn set_client_certificate(
         (Some(file), _) => file,
         (None, text) => text.unwrap_or_default().into(),
     };
-    let identity = read_identity(&file, key.as_bytes(), &password)?;
+    let identity = read_identity(&file, key.as_bytes(), &password).await?;
     let operate = app.operate(&caller.principal);
     let kept = operate.set_client_certificate(&id, Some(identity)).await?;
     let kept = kept.ok_or_else(|| Problem::not_found("client certificate"))?;

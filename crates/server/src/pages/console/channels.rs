@@ -244,7 +244,8 @@ pub(crate) async fn set_client_certificate(
     signed.permit(Role::Administrator)?;
     let password = action.raw("password");
     let set = async {
-        let identity = read_identity(action.file("certificate"), action.file("key"), password)?;
+        let (certificate, key) = (action.file("certificate"), action.file("key"));
+        let identity = read_identity(certificate, key, password).await?;
         let operate = app.operate(&signed.principal);
         operate.set_client_certificate(&id, Some(identity)).await
     };
