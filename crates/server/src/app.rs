@@ -24,6 +24,7 @@ pub(crate) mod paper;
 pub(crate) mod passwords;
 pub(crate) mod preservation;
 pub(crate) mod rehearsal;
+pub mod renewal;
 pub(crate) mod revocation;
 pub(crate) mod sealing;
 pub(crate) mod seals;
@@ -81,6 +82,7 @@ struct Inner {
 pub(crate) struct Wake {
     pub(crate) sealing: Notify,
     pub(crate) expiry: Notify,
+    pub(crate) renewal: Notify,
 }
 
 /// Why the app cannot be opened.
@@ -276,6 +278,7 @@ impl App {
         self.0.clock.advance(millis);
         self.0.wake.expiry.notify_one();
         self.0.wake.sealing.notify_one();
+        self.0.wake.renewal.notify_one();
     }
 
     /// `sign_url` of a signer.

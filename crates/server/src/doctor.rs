@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::api::time;
 use crate::app::keys::expiry::SOON;
+use crate::app::renewal::COUNTED;
 use crate::app::{App, make_folder};
 use crate::cli::{master_secret, print_json, print_line};
 use crate::config::Config;
@@ -310,6 +311,45 @@ impl Examination {
         }
     }
 
+    /// Timestamps over completed documents that end soon, and whether somebody renews them.
+    async fn timestamps(&mut self, app: &App) {
+        let window = app.renewal_window();
+        let until = app.now().saturating_add(window.unwrap_or(SOON));
+        let due = async {
+            let first = app.store().flows_to_renew((i64::MIN, None), until, 1);
+            let first = first.await?.into_iter().next();
+            let count = app.store().count_flows_to_renew(until, COUNTED).await?;
+            Ok::<_, sealpost_store::Error>(first.map(|(at, _)| (at, count)))
+        };
+        let (at, count) = match due.await {
+            Err(error) => return self.bad("timestamps", Chain(&error).to_string()),
+            Ok(Some(due)) => due,
+            Ok(None) if window.is_some() => {
+                return self.good(
+                    "timestamps",
+                    "those over documents are renewed; none ends soon".to_owned(),
+                );
+            }
+            Ok(None) => return,
+        };
+        let more = if count == COUNTED { " or more" } else { "" };
+        let says = format!(
+            "those over {count}{more} documents end soon, the first on {}",
+            time(at)
+        );
+        match window {
+            None => self.bad(
+                "timestamps",
+                format!("{says}: nothing renews them; set signatures.level to b-lta with timestamps.authorities, or run sealpost archive"),
+            ),
+            Some(_) if at < app.now() + SOON => self.bad(
+                "timestamps",
+                format!("{says}: renewing them seems to fail; sealpost archive says why"),
+            ),
+            Some(_) => self.mind("timestamps", format!("{says}: the server renews them")),
+        }
+    }
+
     /// What is in the database: channels that cannot be told, work that is left lying.
     async fn kept(&mut self, app: &App) {
         match app.channels().await {
@@ -363,6 +403,7 @@ impl Examination {
                 format!("{} wait, none has failed", backlog.waiting),
             ),
         }
+        self.timestamps(app).await;
         match app.store().sealing_backlog().await {
             Err(error) => self.bad("sealing", Chain(&error).to_string()),
             Ok(backlog) if backlog.failing > 0 => self.mind(

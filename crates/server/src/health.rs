@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::time;
 use crate::app::App;
+use crate::app::renewal::COUNTED;
 use crate::metrics::{self, Snapshot, Stored};
 use crate::problem::Problem;
 
@@ -163,6 +164,14 @@ impl App {
     async fn stored(&self, now: UtcMillis) -> sealpost_store::Result<Stored> {
         let flows = self.store().flow_counts().await?;
         let sealing = self.store().sealing_backlog().await?;
+        let to_renew = match self.renewal_window() {
+            None => 0,
+            Some(window) => {
+                self.store()
+                    .count_flows_to_renew(now + window, COUNTED)
+                    .await?
+            }
+        };
         let unfinished = self.store().unfinished_redeliveries().await?;
         Ok(Stored {
             flows: flows
@@ -171,6 +180,7 @@ impl App {
                 .collect(),
             oldest_sealing_seconds: seconds(sealing.oldest_at, now),
             sealing_failing: sealing.failing,
+            to_renew: to_renew.into(),
             redeliveries: unfinished.len() as u64,
             redeliveries_remaining: unfinished
                 .iter()

@@ -29,11 +29,13 @@ pub struct Metrics {
     sealing_seconds: Histogram,
     sealing_failures: Counter,
     downgrades: Family<Label, Counter>,
+    renewals: Family<Label, Counter>,
     flows: Family<Label, Gauge>,
     deliveries: Family<Label, Gauge>,
     oldest_due: Gauge<f64, AtomicU64>,
     oldest_sealing: Gauge<f64, AtomicU64>,
     sealing_failing: Gauge,
+    to_renew: Gauge,
     dispatcher: Gauge<i64, AtomicI64>,
     database: Gauge,
     redeliveries_running: Gauge,
@@ -124,6 +126,8 @@ pub struct Stored {
     pub oldest_sealing_seconds: f64,
     /// Flows whose last attempt to seal failed.
     pub sealing_failing: u64,
+    /// Documents whose newest timestamp ends within the time in which it is renewed, up to some thousands.
+    pub to_renew: u64,
     /// Redeliveries of many that are not finished.
     pub redeliveries: u64,
     /// Callbacks that they have not come to yet.
@@ -178,6 +182,12 @@ impl Metrics {
             "Signatures that got a lower level than was wanted, by the level reached",
             downgrades.clone(),
         );
+        let renewals = Family::default();
+        registry.register(
+            "archive_renewals",
+            "Completed documents whose timestamp was to be renewed by itself, by outcome: renewed or failed",
+            renewals.clone(),
+        );
         let flows = Family::default();
         registry.register("flows", "Sign flows by state", flows.clone());
         let deliveries = Family::default();
@@ -205,6 +215,12 @@ impl Metrics {
             "sealing_failing",
             "Sign flows whose last attempt to seal failed",
             sealing_failing.clone(),
+        );
+        let to_renew = Gauge::default();
+        registry.register(
+            "archive_to_renew",
+            "Completed documents whose newest timestamp ends within signatures.renew_days, 10000 at most",
+            to_renew.clone(),
         );
         let database = Gauge::default();
         registry.register(
@@ -241,11 +257,13 @@ impl Metrics {
             sealing_seconds,
             sealing_failures,
             downgrades,
+            renewals,
             flows,
             deliveries,
             oldest_due,
             oldest_sealing,
             sealing_failing,
+            to_renew,
             dispatcher,
             database,
             redeliveries_running,
@@ -301,6 +319,13 @@ impl Metrics {
             .inc();
     }
 
+    /// The timestamp over a document was to be renewed by itself: `renewed` or `failed`.
+    pub fn count_renewal(&self, outcome: &'static str) {
+        self.renewals
+            .get_or_create(&Label("outcome", outcome.to_owned()))
+            .inc();
+    }
+
     /// Everything as OpenMetrics text.
     pub fn encode(&self, snapshot: &Snapshot) -> Result<String, fmt::Error> {
         // A scrape shows its own lanes, not those of another that is under way.
@@ -338,6 +363,7 @@ impl Metrics {
         }
         self.oldest_sealing.set(stored.oldest_sealing_seconds);
         self.sealing_failing.set(gauge(stored.sealing_failing));
+        self.to_renew.set(gauge(stored.to_renew));
         self.redeliveries_running.set(gauge(stored.redeliveries));
         self.redeliveries_remaining
             .set(gauge(stored.redeliveries_remaining));

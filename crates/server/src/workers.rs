@@ -1,10 +1,11 @@
-//! What runs beside requests: sealing, expiry, reminders, redeliveries, and the cleaning up of what nobody needs any more.
+//! What runs beside requests: sealing, expiry, reminders, redeliveries, the renewal of timestamps, and the cleaning up of what nobody needs any more.
 //!
 //! Each worker takes no input: it drains what the database says is due, so that a restart and a steady state are one path.
 
 mod expiry;
 mod redeliveries;
 mod reminders;
+mod renewal;
 mod sealing;
 
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub(crate) fn start(app: &App, stop: &CancellationToken) -> TaskTracker {
     workers.spawn(expiry::run(app.clone(), stop.clone()));
     workers.spawn(reminders::run(app.clone(), stop.clone()));
     workers.spawn(redeliveries::run(app.clone(), stop.clone()));
+    workers.spawn(renewal::run(app.clone(), stop.clone()));
     workers.spawn(clean(app.clone(), stop.clone()));
     workers.spawn(make_partitions(app.clone(), stop.clone()));
     workers.spawn(say_here(app.clone(), stop.clone()));

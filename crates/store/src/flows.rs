@@ -292,6 +292,19 @@ impl Store {
         self.flows_by_time(TO_RENEW, after, until, limit).await
     }
 
+    /// How many of [`Store::flows_to_renew`] there are by `until`, counted up to `at_most`.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn count_flows_to_renew(&self, until: UtcMillis, at_most: u32) -> Result<u32> {
+        let read = move |connection: &Connection| {
+            connection
+                .prepare_cached(COUNT_TO_RENEW)?
+                .query_row(params![until, at_most], |row| row.get(0))
+        };
+        self.database.read(read).await
+    }
+
     /// The page of flows of `sql`, a statement that orders them by a time of theirs, named `at`, and their id.
     async fn flows_by_time(
         &self,
@@ -395,6 +408,9 @@ const EXPIRING: &str = "
 const TO_RENEW: &str = "
     SELECT id, renew_by AS at FROM flows WHERE renew_by IS NOT NULL AND (renew_by, id) > (?1, ?2) AND renew_by <= ?3
     ORDER BY renew_by, id LIMIT ?4";
+
+const COUNT_TO_RENEW: &str = "
+    SELECT count(*) FROM (SELECT 1 FROM flows WHERE renew_by IS NOT NULL AND renew_by <= ?1 LIMIT ?2) AS due";
 
 fn claim_to_seal(skip_locked: &str) -> String {
     format!(

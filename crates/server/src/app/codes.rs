@@ -163,12 +163,12 @@ fn code_digest(secrets: &Secrets, (flow, signer): &CodeOwner, digits: &str) -> D
     )
 }
 
-fn keyed(secrets: &Secrets, purpose: &str, text: &str) -> Digest {
+pub(crate) fn keyed(secrets: &Secrets, purpose: &str, text: &str) -> Digest {
     Digest::from_bytes(secrets.mac(purpose, text.as_bytes()))
 }
 
 /// What one subscriber has: an IPv4 address, or the 64 bits in front of an IPv6 one, who can make up the others at will.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => {

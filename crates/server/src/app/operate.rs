@@ -24,7 +24,7 @@ pub(crate) use operators::{
 };
 
 /// What is kept of an audit entry's detail, in characters.
-const DETAIL_CHARS: usize = 300;
+pub(super) const DETAIL_CHARS: usize = 300;
 
 /// Someone who operates this installation: a person at the console, or a program with an operator key.
 #[derive(Debug, Clone)]

@@ -263,6 +263,8 @@ impl RawSignatures {
         Ok(Signatures {
             level,
             downgrade_after: within("signatures.downgrade_after", self.downgrade_after, 0..=100)?,
+            renew_within: within("signatures.renew_days", self.renew_days, 0..=7300)?
+                .map_or(Signatures::default().renew_within, days),
         })
     }
 }

@@ -106,6 +106,7 @@ pub(super) struct RawTimestamps {
 pub(super) struct RawSignatures {
     pub(super) level: Option<String>,
     pub(super) downgrade_after: Option<u32>,
+    pub(super) renew_days: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -292,6 +292,12 @@ pub const SETTINGS: &[Setting] = &[
         "failed attempts after which a lower level is made and recorded",
     ),
     setting(
+        "signatures.renew_days",
+        Integer,
+        "180",
+        "days before a timestamp over a completed document ends that it is renewed, with level b-lta; 0: only by sealpost archive",
+    ),
+    setting(
         "sms.url",
         Text,
         "none",

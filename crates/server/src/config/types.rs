@@ -123,12 +123,24 @@ pub struct Timestamps {
 }
 
 /// How long signatures can be checked, and what is done when that cannot be had at once.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Signatures {
     /// The level; `None`: [`Level::BT`] where there are timestamp authorities, else [`Level::BB`].
     pub level: Option<Level>,
     /// Failed attempts after which a lower level is made, which is recorded; `None`: never, the flow waits.
     pub downgrade_after: Option<u32>,
+    /// How long before a timestamp over a completed document ends it is renewed by itself; zero: never.
+    pub renew_within: Duration,
+}
+
+impl Default for Signatures {
+    fn default() -> Self {
+        Self {
+            level: None,
+            downgrade_after: None,
+            renew_within: days(180),
+        }
+    }
 }
 
 impl Config {

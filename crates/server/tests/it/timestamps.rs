@@ -4,11 +4,24 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
+use axum::Router;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http::StatusCode;
+use sealpost_flow::Level;
+use sealpost_pdf::{Authority as Root, KeyAlgorithm, Responder, Subject, Validity};
+use sealpost_server::app::App;
+use sealpost_server::app::renewal::{RenewalStep, RenewalWalk};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{Channel, PATIENCE, TestApp, receipt};
+
+const DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// `sealpost tsa` over a data folder, answering at an address.
 pub(crate) struct Authority(Child);
@@ -155,5 +168,230 @@ async fn an_authority_answers_timestamp_queries_alone() {
     assert_eq!(app.http.get(&url, None).await.unwrap().status, 405);
     let shown = json!(String::from_utf8_lossy(&rejected.body));
     assert!(shown.to_string().contains("the request cannot be read"));
+    app.stop().await;
+}
+
+/// A timestamp authority whose clock is the server's, which its own clock follows by hand, and whose certificate can be replaced.
+struct Stamps {
+    root: Root,
+    /// Absent while it is away.
+    responder: Mutex<Option<Responder>>,
+    clock: OnceLock<App>,
+    serial: AtomicU8,
+    address: SocketAddr,
+    began: i64,
+}
+
+impl Stamps {
+    async fn start() -> Arc<Self> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the server begins with the machine's clock"
+        )]
+        let began = jiff::Timestamp::now().as_millisecond();
+        let validity = Validity {
+            not_before: began - DAY,
+            not_after: began + 7300 * DAY,
+        };
+        let root = Root::generate("of timestamps", KeyAlgorithm::P256, validity).unwrap();
+        let stamps = Arc::new(Self {
+            root: root.with_crl_url(format!("http://{address}/root.crl")),
+            responder: Mutex::default(),
+            clock: OnceLock::new(),
+            serial: AtomicU8::new(1),
+            address,
+            began,
+        });
+        let (list, answer) = (Arc::clone(&stamps), Arc::clone(&stamps));
+        let router = Router::new()
+            .route("/root.crl", get(move || std::future::ready(list.list())))
+            .route(
+                "/",
+                post(move |question: Bytes| std::future::ready(answer.stamp(&question))),
+            );
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        stamps
+    }
+
+    /// From now on it stamps, with a certificate that ends so many days after the test began.
+    fn stamps_until(&self, days: i64) {
+        let subject = Subject::TimestampAuthority { name: "stamps" };
+        let validity = Validity {
+            not_before: self.began - DAY,
+            not_after: self.began + days * DAY,
+        };
+        let credential = self.root.issue(subject, KeyAlgorithm::P256, validity);
+        let responder = Responder::new(credential.unwrap(), "1.2.3.4").unwrap();
+        *self.responder.lock().unwrap() = Some(responder);
+    }
+
+    fn goes_away(&self) {
+        *self.responder.lock().unwrap() = None;
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.get().unwrap().now()
+    }
+
+    fn stamp(&self, question: &[u8]) -> Result<Vec<u8>, StatusCode> {
+        let responder = self.responder.lock().unwrap();
+        let responder = responder.as_ref().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+        let serial = [self.serial.fetch_add(1, Ordering::Relaxed); 16];
+        Ok(responder.respond(question, self.now(), serial).unwrap())
+    }
+
+    fn list(&self) -> Vec<u8> {
+        let now = self.now();
+        let validity = Validity {
+            not_before: now - 1000,
+            not_after: now + 7 * DAY,
+        };
+        let number = u64::try_from(now).unwrap();
+        self.root.revocation_list(&[], number, validity).unwrap()
+    }
+}
+
+async fn metrics(app: &TestApp) -> String {
+    String::from_utf8_lossy(&app.get("/metrics").await.body).into_owned()
+}
+
+/// Waits until the metrics have this line.
+async fn counted(app: &TestApp, line: &str) {
+    let begun = Instant::now();
+    loop {
+        let metrics = metrics(app).await;
+        if metrics.contains(line) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{line} is not in\n{metrics}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// The audit log, read by a program with a key.
+async fn audit_log(app: &TestApp) -> Value {
+    let made = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+        .args([
+            "operator",
+            "add-key",
+            "监控",
+            "--json",
+            "--role",
+            "administrator",
+        ])
+        .arg("--data")
+        .arg(app.data())
+        .output()
+        .unwrap();
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let url = format!("{}/v1/operator/audit", app.base());
+    let key = made["operator_key"].as_str();
+    app.http.get(&url, key).await.unwrap().json()
+}
+
+fn doctor(app: &TestApp, stamps: &Stamps) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+        .args(["doctor", "--data"])
+        .arg(app.data())
+        .env(
+            "SEALPOST_TIMESTAMPS_AUTHORITIES",
+            format!("http://{}/", stamps.address),
+        )
+        .env("SEALPOST_SIGNATURES_LEVEL", "b-lta")
+        .env("SEALPOST_SIGNATURES_RENEW_DAYS", "301")
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timestamp_over_a_document_is_renewed_by_itself_before_it_ages() {
+    let stamps = Stamps::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let roots = folder.path().join("roots.pem");
+    std::fs::write(&roots, stamps.root.certificate_pem()).unwrap();
+    let app = TestApp::start_with(|config| {
+        config.timestamps.authorities = vec![format!("http://{}/", stamps.address)];
+        config.timestamps.roots = Some(roots);
+        config.signatures.level = Some(Level::BLTA);
+    })
+    .await;
+    stamps.clock.get_or_init(|| app.app().clone());
+    stamps.stamps_until(300);
+    let channel = app.channel("lianjia").await;
+    let flow = channel.create_flow(receipt()).await;
+    app.signer("张三").signs().await;
+    let shown = channel.show_in(&flow, "completed").await;
+    assert_eq!(shown["signature_level"]["reached"], "B-LTA", "{shown:#}");
+    let path = format!("/v1/sign-flows/{}/file", flow.id);
+    let first = channel.get(&path).await.body;
+    let said = doctor(&app, &stamps);
+    assert!(said.contains("those over 1 documents end soon"), "{said}");
+
+    // It is renewed 180 days before its end, but not while more than half of its life is left.
+    let step = async || {
+        let mut walk = RenewalWalk::default();
+        let stop = CancellationToken::new();
+        let step = app.app().renew_due(&mut walk, &stop);
+        step.await.unwrap()
+    };
+    let nothing = RenewalStep {
+        is_last: true,
+        ..RenewalStep::default()
+    };
+    app.app().move_clock(149 * DAY);
+    assert_eq!(step().await, nothing);
+    assert!(metrics(&app).await.contains("sealpost_archive_to_renew 1"));
+
+    // While the authority is away it is tried once, and then left alone for six hours.
+    stamps.goes_away();
+    app.app().move_clock(2 * DAY);
+    counted(
+        &app,
+        "sealpost_archive_renewals_total{outcome=\"failed\"} 1",
+    )
+    .await;
+    assert_eq!(step().await, nothing);
+    stamps.stamps_until(3650);
+    app.app().move_clock(DAY / 4 - 60_000);
+    assert_eq!(step().await, nothing);
+    app.app().move_clock(120_000);
+    // However many look at once, one does it.
+    let (one, other) = tokio::join!(step(), step());
+    assert!(one.renewed + other.renewed <= 1 && !one.failed && !other.failed);
+    counted(
+        &app,
+        "sealpost_archive_renewals_total{outcome=\"renewed\"} 1",
+    )
+    .await;
+    assert!(metrics(&app).await.contains("sealpost_archive_to_renew 0"));
+    let renewed = channel.get(&path).await.body;
+    assert!(renewed.starts_with(&first) && renewed.len() > first.len());
+    let report = verified(&channel, &renewed).await;
+    assert_eq!(report["verdict"], "valid", "{report:#}");
+    let after = channel.show(&flow).await;
+    assert_eq!(after["document"]["sha256"], shown["document"]["sha256"]);
+    assert_eq!(after["document"]["archived_sha256"], report["file_sha256"]);
+    assert_eq!(channel.all_received().len(), 1);
+
+    // It is not touched again, and the audit log has both.
+    app.app().move_clock(DAY);
+    assert_eq!(step().await, nothing);
+    let log = audit_log(&app).await;
+    let entries = log["data"].as_array().unwrap().iter();
+    let entries: Vec<_> = entries
+        .map(|entry| (&entry["action"], &entry["subject"]))
+        .filter(|(action, _)| action.as_str().unwrap().starts_with("archive."))
+        .collect();
+    assert_eq!(
+        entries,
+        [
+            (&json!("archive.renewed"), &Value::Null),
+            (&json!("archive.failed"), &json!(flow.id)),
+        ],
+        "{log:#}"
+    );
     app.stop().await;
 }

@@ -44,6 +44,10 @@ async fn documents_are_due_in_the_order_of_their_timestamps(world: World) {
     );
     let after = (NOW + 20 * DAY, Some(flow_id(3)));
     assert_eq!(due(after, 30).await, [(NOW + 30 * DAY, flow_id(1))]);
+    for (days, at_most, counted) in [(9, 10, 0), (20, 10, 2), (30, 10, 3), (30, 2, 2)] {
+        let found = world.count_flows_to_renew(NOW + days * DAY, at_most).await;
+        assert_eq!(found.unwrap(), counted);
+    }
 }
 
 async fn a_certificate_is_revoked_once(world: World) {
