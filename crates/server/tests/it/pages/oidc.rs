@@ -1,6 +1,7 @@
 //! Signing in to the console at an OpenID provider: in a browser, and past one that lies.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use http::header::{COOKIE, LOCATION};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use super::accessibility;
 use super::browser::{Browser, DESK, PHONE};
 use super::provider::{CLIENT, Manner, Provider, SECRET, Signing};
-use crate::support::TestApp;
+use crate::support::{PATIENCE, TestApp};
 
 /// A server whose operators may sign in at this provider.
 async fn start(provider: &Provider, set: impl FnOnce(&mut Oidc)) -> TestApp {
@@ -324,5 +325,55 @@ async fn an_answer_that_is_not_to_be_believed_lets_nobody_in() {
     assert_eq!((status, begun), (403, false), "{text}");
     assert!(text.contains("属于另一个账号"), "{text}");
     refused("too late", &|_, _| app.app().move_clock(11 * 60 * 1000)).await;
+    app.stop().await;
+}
+
+/// A provider that hangs is asked once, however many wait for it, and holds up nobody who does not need it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_hangs_holds_up_nobody_else() {
+    let provider = Provider::start().await;
+    let app = start(&provider, by_groups).await;
+    let administrator = json!({ "preferred_username": "赵主任", "groups": ["运维"] });
+    provider.knows("zhao", administrator);
+    let honest = |_: &mut String, _: &mut String| ();
+    let asked = async |times| {
+        let begun = Instant::now();
+        while provider.asked() < times {
+            assert!(begun.elapsed() < PATIENCE, "the provider is not asked");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+
+    // Those who come at once wait for one answer.
+    provider.hangs(true);
+    let come = async || app.get("/console/oidc").await.status.as_u16();
+    let release = async {
+        asked(1).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        provider.hangs(false);
+    };
+    let (one, two, three, ()) = tokio::join!(come(), come(), come(), release);
+    assert_eq!([one, two, three], [303; 3]);
+    assert_eq!(provider.asked(), 1);
+
+    // One brings a token by a key that the provider is asked for, which hangs; others sign in meanwhile.
+    app.app().move_clock(31_000);
+    provider.hangs(true);
+    provider.behaves(Manner {
+        signing: Signing::UnknownKey,
+        ..Manner::honest()
+    });
+    let others = async {
+        asked(2).await;
+        provider.behaves(Manner::honest());
+        let begun = Instant::now();
+        let (status, text, _) = try_sign_in(&app, "zhao", honest).await;
+        assert_eq!(status, 200, "{text}");
+        assert!(begun.elapsed() < Duration::from_secs(8));
+    };
+    let (stuck, ()) = tokio::join!(try_sign_in(&app, "zhao", honest), others);
+    assert_eq!((stuck.0, stuck.2), (403, false), "{}", stuck.1);
+    assert_eq!(provider.asked(), 2);
+    provider.hangs(false);
     app.stop().await;
 }

@@ -2,6 +2,7 @@
 //! tokens signed with real keys. It can be made to lie, one lie at a time.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -18,6 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as BASE64};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 pub(crate) const CLIENT: &str = "sealpost";
 pub(crate) const SECRET: &str = "correct:horse+battery";
@@ -59,6 +61,9 @@ struct Inner {
     /// What each person's claims are, by the name they type.
     people: Mutex<HashMap<String, Value>>,
     codes: Mutex<HashMap<String, Fields>>,
+    /// Whether it answers no question about itself for now, and how many there were.
+    hangs: watch::Sender<bool>,
+    asked: AtomicUsize,
 }
 
 impl Provider {
@@ -71,6 +76,8 @@ impl Provider {
             manner: Mutex::new(Manner::honest()),
             people: Mutex::default(),
             codes: Mutex::default(),
+            hangs: watch::Sender::new(false),
+            asked: AtomicUsize::default(),
         }));
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(discovery))
@@ -94,6 +101,15 @@ impl Provider {
 
     pub(crate) fn behaves(&self, manner: Manner) {
         *self.0.manner.lock().unwrap() = manner;
+    }
+
+    pub(crate) fn hangs(&self, hangs: bool) {
+        self.0.hangs.send_replace(hangs);
+    }
+
+    /// How often it was asked what it says of itself.
+    pub(crate) fn asked(&self) -> usize {
+        self.0.asked.load(Ordering::SeqCst)
     }
 
     #[expect(
@@ -179,6 +195,9 @@ impl Manner {
 }
 
 async fn discovery(State(provider): State<Provider>) -> Json<Value> {
+    provider.0.asked.fetch_add(1, Ordering::SeqCst);
+    let mut hangs = provider.0.hangs.subscribe();
+    hangs.wait_for(|hangs| !hangs).await.unwrap();
     let base = &provider.0.base;
     Json(json!({
         "issuer": base,
