@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sealpost_contract::UtcMillis;
 use sealpost_flow::{Digest, Flow, Happening, Method, Party, Signer, Step};
-use sealpost_pdf::verify::{Clock, RevocationSource, RevocationStatus, SignatureReport};
+use sealpost_pdf::verify::{Clock, Finding, RevocationSource, RevocationStatus, SignatureReport};
 use sealpost_pdf::{FactGroup, FactSection, FactSheet, Report, Verdict, draw_facts};
 use sealpost_store::{StoredEvent, StoredFlow};
 
@@ -16,6 +16,10 @@ use crate::problem::Problem;
 
 /// How long a report is handed out again, in milliseconds: making one may take a timestamp.
 const KEPT: i64 = 10 * 60 * 1000;
+
+/// Findings that are shown of each signature, and characters of what others have written.
+const MAX_FINDINGS: usize = 20;
+const MAX_CHARACTERS: usize = 300;
 
 /// The evidence of a flow as a sealed report.
 pub(crate) async fn report(app: &App, stored: &StoredFlow, lang: Lang) -> Result<Bytes, Problem> {
@@ -52,6 +56,14 @@ pub(crate) async fn report(app: &App, stored: &StoredFlow, lang: Lang) -> Result
     .await
 }
 
+/// As much of a text as one fact shows, which others have written.
+fn brief(text: &str) -> String {
+    match text.char_indices().nth(MAX_CHARACTERS) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
 struct Words {
     lang: Lang,
     zone: TimeZone,
@@ -60,6 +72,21 @@ struct Words {
 impl Words {
     fn say(&self, zh: &'static str, en: &'static str) -> &'static str {
         self.lang.say(zh, en)
+    }
+
+    /// What was found about a signature. Of a document that somebody made for it there may be thousands: the worst come first.
+    fn findings(&self, findings: &[Finding], facts: &mut Facts) {
+        let mut findings: Vec<&Finding> = findings.iter().collect();
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        let (shown, more) = findings.split_at(findings.len().min(MAX_FINDINGS));
+        for finding in shown {
+            facts.put(self.say("说明", "Finding"), brief(&finding.detail));
+        }
+        if !more.is_empty() {
+            let (before, after) = (self.say("另有 ", "and "), self.say(" 条", " more"));
+            let more = format!("{before}{}{after}", more.len());
+            facts.put(self.say("说明", "Finding"), more);
+        }
     }
 
     /// To the millisecond, with the offset from UTC.
@@ -362,8 +389,8 @@ impl Paper<'_> {
         };
         facts.put(self.say("结论", "Verdict"), verdict);
         if let Some(signer) = &signature.signer {
-            facts.put(self.say("签名证书", "Certificate"), signer.subject.as_str());
-            facts.put(self.say("颁发者", "Issuer"), signer.issuer.as_str());
+            facts.put(self.say("签名证书", "Certificate"), brief(&signer.subject));
+            facts.put(self.say("颁发者", "Issuer"), brief(&signer.issuer));
             facts.put(self.say("序列号", "Serial"), signer.serial.as_str());
             facts.put(
                 self.say("证书有效期", "Valid"),
@@ -387,7 +414,7 @@ impl Paper<'_> {
         let stamped = signature.timestamp_authority.as_ref();
         facts.put_some(
             self.say("时间戳机构", "Timestamp authority"),
-            stamped.map(|party| party.subject.as_str()),
+            stamped.map(|party| brief(&party.subject)),
         );
         let level = signature
             .level
@@ -421,9 +448,7 @@ impl Paper<'_> {
             self.say("签名时的吊销状态", "Revocation when signed"),
             format!("{status}{source}{}", as_of.unwrap_or_default()),
         );
-        for finding in &signature.findings {
-            facts.put(self.say("说明", "Finding"), finding.detail.as_str());
-        }
+        self.words.findings(&signature.findings, &mut facts);
         facts.group(Some(signature.field.clone()))
     }
 
@@ -485,6 +510,41 @@ impl Paper<'_> {
                 self.stored.chain_head
             )),
             groups: self.events.iter().map(group).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sealpost_pdf::verify::{Code, Severity};
+
+    use super::*;
+
+    #[test]
+    fn of_thousands_of_findings_the_worst_are_shown_and_the_rest_counted() {
+        let finding = |severity, detail: String| Finding {
+            severity,
+            code: Code::Modified,
+            detail,
+        };
+        let mut findings: Vec<Finding> = (0..5000)
+            .map(|n| finding(Severity::Note, format!("note {n}")))
+            .collect();
+        findings.push(finding(Severity::Failure, "坏".repeat(70_000)));
+        for (lang, says) in [(Lang::Zh, "另有 4981 条"), (Lang::En, "and 4981 more")] {
+            let words = Words {
+                lang,
+                zone: TimeZone::UTC,
+            };
+            let mut facts = Facts::default();
+            words.findings(&findings, &mut facts);
+            let shown: Vec<&str> = facts.0.iter().map(|(_, value)| value.as_str()).collect();
+            assert_eq!(shown.len(), 21);
+            assert_eq!(shown[0], format!("{}…", "坏".repeat(300)));
+            assert_eq!((shown[1], shown[20]), ("note 0", says));
+            let mut facts = Facts::default();
+            words.findings(&findings[..20], &mut facts);
+            assert_eq!(facts.0.len(), 20);
         }
     }
 }
