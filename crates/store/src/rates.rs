@@ -61,6 +61,17 @@ impl Store {
             .await
     }
 
+    /// Takes one count back, for what was counted before it was known whether it counts.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn count_back(&self, key: &Digest) -> Result<()> {
+        let key = *key;
+        self.database
+            .write(move |connection| take_back(connection, &key))
+            .await
+    }
+
     /// Removes windows that have ended, some at a time; returns how many, so that the caller can go on.
     ///
     /// # Errors

@@ -131,6 +131,8 @@ async fn nodes_count_together(world: World) {
     };
     let (first, second) = tokio::join!(count(&one), count(&other));
     assert_eq!(first + second, 7);
+    other.count_back(&key("sign-in")).await.unwrap();
+    assert_eq!(count(&one).await, 1, "one was taken back");
     assert_eq!(
         one.count_within(&key("sign-in"), MINUTE, 7, NOW + MINUTE)
             .await

@@ -5,12 +5,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{StatusCode, header};
-use sealpost_store::{AuditEntry, Operator};
+use sealpost_store::{AuditEntry, Counted, Operator};
 
 use super::session::{self, Action, Signed};
 use super::view::{AccountPage, Section, SessionRow, SignInPage, TotpPage};
 use super::{Words, totp};
 use crate::app::App;
+use crate::app::codes::{keyed, network};
 use crate::app::passwords;
 use crate::app::view::Origin;
 use crate::pages::reader::Reader;
@@ -21,6 +22,10 @@ use crate::web;
 /// Sign-ins in a row that may fail before the operator is locked, and for how long.
 const FAILURES: u32 = 8;
 const LOCK: i64 = 15 * 60 * 1000;
+
+/// Sign-ins that may fail from one address, whatever names they give, and within which time.
+const FAILURES_FROM: u32 = 30;
+const WINDOW: i64 = 15 * 60 * 1000;
 
 /// Where the second factor's secret is encrypted for.
 fn totp_place(operator: &Operator) -> String {
@@ -101,7 +106,7 @@ pub(crate) async fn sign_in(
     let next = field("next");
     let password = form.raw("password").to_owned();
     match try_sign_in(&app, &field("name"), password, &field("code"), &origin).await {
-        Ok(Some(cookie)) => {
+        Ok(Tried::Right(cookie)) => {
             let to = if is_console_page(&next) {
                 next
             } else {
@@ -109,12 +114,61 @@ pub(crate) async fn sign_in(
             };
             ([(header::SET_COOKIE, cookie)], Redirect::to(&to)).into_response()
         }
-        Ok(None) => sign_in_page(&app, reader, next, StatusCode::UNAUTHORIZED, true, None).await,
+        Ok(Tried::Wrong) => {
+            sign_in_page(&app, reader, next, StatusCode::UNAUTHORIZED, true, None).await
+        }
+        Ok(Tried::TooOften { seconds }) => {
+            let why = reader.lang.say(
+                "从您的网络地址登录失败的次数过多，请 15 分钟后再试。",
+                "Too many sign-ins from your address have failed. Try again in 15 minutes.",
+            );
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let page = sign_in_page(&app, reader, next, status, false, Some(why)).await;
+            ([(header::RETRY_AFTER, seconds)], page).into_response()
+        }
         Err(problem) => reader.trouble(&problem),
     }
 }
 
+/// What became of a sign-in.
+enum Tried {
+    /// The new session's cookie.
+    Right(header::HeaderValue),
+    Wrong,
+    /// Nothing was looked at, and nothing will be for so long.
+    TooOften {
+        seconds: u32,
+    },
+}
+
+/// Looks at a sign-in, unless too many from its address have failed lately. It counts for the address before it is looked at, and
+/// only while it fails.
 async fn try_sign_in(
+    app: &App,
+    name: &str,
+    password: String,
+    code: &str,
+    origin: &Origin,
+) -> Result<Tried, Problem> {
+    let now = app.now();
+    let subscriber = network(origin.address).to_string();
+    let from = keyed(app.secrets(), "sign-ins from an address", &subscriber);
+    let counted = app.store().count_within(&from, WINDOW, FAILURES_FROM, now);
+    if let Counted::Beyond { until } = counted.await? {
+        tracing::warn!(address = %origin.address, "too many sign-ins fail from an address");
+        let seconds = Problem::seconds_until(until, now);
+        return Ok(Tried::TooOften { seconds });
+    }
+    let cookie = find_operator(app, name, password, code, origin).await?;
+    let Some(cookie) = cookie else {
+        return Ok(Tried::Wrong);
+    };
+    app.store().count_back(&from).await?;
+    Ok(Tried::Right(cookie))
+}
+
+/// Signs in whose name, password and code these are; `None`: nobody's.
+async fn find_operator(
     app: &App,
     name: &str,
     password: String,
