@@ -1,5 +1,7 @@
 //! The contract check of a channel's endpoint: begun, watched while it runs, and its last result.
 
+mod chinese;
+
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
@@ -11,6 +13,7 @@ use super::session::{Action, Signed};
 use super::view::{Badge, CheckPage, CheckSummary, FindingRow, Section};
 use crate::app::App;
 use crate::app::contract_check::{CheckState, ShownCheck};
+use crate::pages::lang::Lang;
 use crate::problem::Problem;
 
 /// `GET /console/channels/{id}/check`: the last check.
@@ -97,7 +100,7 @@ pub(super) fn summary(words: &Words<'_>, check: &ShownCheck) -> CheckSummary {
     }
 }
 
-/// One finding. What was sent and came is the same in both languages.
+/// One finding. What was sent and came, byte by byte, is the same in both languages.
 fn row(words: &Words<'_>, case: &Value) -> FindingRow {
     let text = |name: &str| case[name].as_str().unwrap_or_default().to_owned();
     let (class, verdict) = match case["verdict"].as_str() {
@@ -120,12 +123,26 @@ fn row(words: &Words<'_>, case: &Value) -> FindingRow {
             class,
             text: verdict,
         },
+        about: told_in(words, text("about"), |about| {
+            chinese::about(&text("rule"), about)
+        }),
+        contract: told_in(words, text("contract"), chinese::contract),
         rule: text("rule"),
-        about: text("about"),
-        contract: text("contract"),
         came: told,
         answer: came["body"].as_str().unwrap_or_default().to_owned(),
         sent: text("sent"),
-        remark: text("remark"),
+        remark: told_in(words, text("remark"), chinese::remark),
+    }
+}
+
+/// The words of a check in the reader's language; where there are none in Chinese, as they are.
+fn told_in(
+    words: &Words<'_>,
+    english: String,
+    chinese: impl FnOnce(&str) -> Option<String>,
+) -> String {
+    match words.lang {
+        Lang::Zh => chinese(&english).unwrap_or(english),
+        Lang::En => english,
     }
 }
