@@ -1,10 +1,13 @@
 //! Lists in pages.
 
 use sealpost_flow::{Operation, Status};
-use sealpost_store::{Cursor, FlowFilter, PAGE_LIMIT};
+use sealpost_store::{
+    CallbackFilter, CallbackId, CallbackState, Cursor, FlowFilter, NewCallback, PAGE_LIMIT,
+};
 
 use crate::world::{
-    CHANNEL, NOW, World, advance, api_key, buyer, channel, flow_id, initiator, keep, new_flow, sign,
+    CHANNEL, NOW, World, advance, api_key, buyer, callback, channel, flow_id, initiator, keep,
+    new_flow, sign,
 };
 
 /// The references on all pages of a list, a page per inner list.
@@ -163,8 +166,143 @@ async fn a_page_has_a_limit(world: World) {
     assert_eq!((page.items.len(), page.next), (1, None));
 }
 
+/// Keeps a callback of another channel, which is made if there is none yet.
+async fn keep_callback_of(world: &World, channel_id: &str, number: u32, at: i64) {
+    let known = world.find_channel(channel_id).await.unwrap().is_some();
+    if !known {
+        let key = api_key(&format!("key of {channel_id}"), channel_id);
+        let made = world.create_channel(channel(channel_id, channel_id), key);
+        assert!(made.await.unwrap());
+    }
+    let new = NewCallback {
+        channel_id: channel_id.into(),
+        ..callback(&flow_id(number), "2", at)
+    };
+    world.accept_callback(new).await.unwrap();
+}
+
+async fn callbacks_of_all_channels_in_a_state_are_one_list(world: World) {
+    for number in 0..60 {
+        let channel_id = format!("ch-{}", number * number % 7);
+        keep_callback_of(&world, &channel_id, number, NOW + i64::from(number)).await;
+    }
+    // Of one channel all have failed, of another all wait; of the rest a third each.
+    world
+        .tamper(&format!(
+            "UPDATE callbacks SET state = (due_at - {NOW}) % 3, ended_at = due_at;
+             UPDATE callbacks SET state = 2 WHERE channel_lane = (SELECT id FROM lanes WHERE channel_id = 'ch-1');
+             UPDATE callbacks SET state = 0 WHERE channel_lane = (SELECT id FROM lanes WHERE channel_id = 'ch-2')"
+        ))
+        .unwrap();
+    let everything = CallbackFilter::default();
+    let all = world
+        .callbacks(everything.clone(), None, 100)
+        .await
+        .unwrap();
+    assert_eq!(all.len(), 60);
+    for state in [
+        CallbackState::Waiting,
+        CallbackState::Acknowledged,
+        CallbackState::Failed,
+    ] {
+        for (since, until) in [(None, None), (Some(NOW + 10), Some(NOW + 47))] {
+            let within = |at: i64| {
+                since.is_none_or(|since| since <= at) && until.is_none_or(|until| at < until)
+            };
+            let expected: Vec<CallbackId> = all
+                .iter()
+                .filter(|callback| callback.state == state && within(callback.created_at))
+                .map(|callback| callback.id)
+                .collect();
+            assert!(!expected.is_empty());
+            let filter = CallbackFilter {
+                state: Some(state),
+                since,
+                until,
+                ..everything.clone()
+            };
+            for limit in [1, 4, 60] {
+                let (mut before, mut listed) = (None, Vec::new());
+                loop {
+                    let page = world
+                        .callbacks(filter.clone(), before, limit)
+                        .await
+                        .unwrap();
+                    assert!(page.iter().all(|callback| callback.state == state));
+                    listed.extend(page.iter().map(|callback| callback.id));
+                    before = listed.last().copied();
+                    if page.len() < limit {
+                        break;
+                    }
+                }
+                assert_eq!(listed, expected, "{filter:?} by {limit}");
+            }
+        }
+    }
+}
+
+/// Of the channel with the newest callbacks all are acknowledged. Of another, 20,000 older ones wait, and 100 still older ones
+/// have failed. Then the planner is told.
+const GROW: &str = "
+    INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, body, state, round, attempts, due_at, fence, ended_at)
+    SELECT (due_at + n) * 4194304, channel_lane, lane_id, 'new' || n, body, 1, 1, 1, due_at + n, 1, due_at + n
+    FROM callbacks JOIN lanes ON lanes.id = lane_id, generate_series(1, 20000) AS n WHERE channel_id = 'ch-new';
+    INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, body, state, round, attempts, due_at, fence, ended_at)
+    SELECT (due_at - n) * 4194304, channel_lane, lane_id, 'old' || n, body, CASE WHEN n <= 20000 THEN 0 ELSE 2 END, 1, 1, due_at - n, 1, due_at - n
+    FROM callbacks JOIN lanes ON lanes.id = lane_id, generate_series(1, 20100) AS n WHERE channel_id = 'ch-old';
+    ANALYZE";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_postgresql_a_list_of_callbacks_reads_little_more_than_it_shows() {
+    let world = World::postgres().await;
+    keep_callback_of(&world, "ch-old", 1, NOW).await;
+    keep_callback_of(&world, "ch-new", 2, NOW).await;
+    world.tamper(GROW).unwrap();
+    // Sessions report what they have read when they end, and these are waited for.
+    let read = || {
+        world.lose_sessions();
+        let read = world.ask(
+            "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes
+             WHERE schemaname = current_schema() AND relname = 'callbacks'
+             UNION ALL
+             SELECT seq_tup_read FROM pg_stat_user_tables
+             WHERE schemaname = current_schema() AND relname = 'callbacks'",
+        );
+        read.iter()
+            .map(|row| row[0].parse::<u64>().unwrap())
+            .sum::<u64>()
+    };
+    let (waiting, failed) = (CallbackState::Waiting, CallbackState::Failed);
+    for (channel_id, state, shown) in [
+        (None, None, 20),
+        (None, Some(waiting), 20),
+        (None, Some(CallbackState::Acknowledged), 20),
+        (None, Some(failed), 20),
+        (Some("ch-old"), None, 20),
+        (Some("ch-old"), Some(waiting), 20),
+        (Some("ch-old"), Some(failed), 20),
+        (Some("ch-new"), Some(waiting), 1),
+        (Some("ch-new"), Some(failed), 0),
+    ] {
+        let filter = CallbackFilter {
+            channel_id: channel_id.map(str::to_owned),
+            state,
+            ..CallbackFilter::default()
+        };
+        let before = read();
+        let page = world.another().callbacks(filter.clone(), None, 20).await;
+        assert_eq!(page.unwrap().len(), shown, "{filter:?}");
+        let read = read() - before;
+        assert!(
+            (shown as u64..500).contains(&read),
+            "{filter:?} read {read}"
+        );
+    }
+}
+
 on_every_database! {
     pages_are_newest_first_and_neither_repeat_nor_skip,
     filters_combine,
     a_page_has_a_limit,
+    callbacks_of_all_channels_in_a_state_are_one_list,
 }
