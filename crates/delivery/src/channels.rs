@@ -1,6 +1,7 @@
-//! What is known of channels: address, secrets, schedule, pause; read from the store and kept for a moment.
+//! What is known of channels: address, secrets, schedule, pause, certificate; read from the store and kept until they change.
 //!
-//! A change made by another process is seen when the moment has passed; the server tells of its own changes at once.
+//! The store counts the changes, whoever makes them, and the engine reads that count as often as it polls; where it has not
+//! been read lately, what is known is believed for a moment only. The server tells of its own changes at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,12 +13,12 @@ use sealpost_store::{LaneId, Store};
 
 use crate::attempt::Endpoint;
 use crate::client::{Client, Identity, Trust};
-use crate::connector::Resolver;
+use crate::connector::{Open, Resolver};
 use crate::engine::{FindIdentity, OpenSecret};
 use crate::error::Error;
 use crate::guard::{Policy, Refused};
 
-/// How long what was read is believed.
+/// How long what was read is believed without a word from the store, and how old such a word may be.
 const FRESH: Duration = Duration::from_secs(2);
 
 /// Channels remembered at most; beyond, all are forgotten and read anew.
@@ -37,6 +38,20 @@ pub(crate) struct Known {
     endpoint: Option<LaneEndpoint>,
     channel_id: Arc<str>,
     read_at: Instant,
+    /// The store's count of changes before it was read, if that was known.
+    revision: Option<i64>,
+    /// When the first of the secrets retires.
+    until: Option<UtcMillis>,
+}
+
+impl Known {
+    fn holds(&self, revision: Option<i64>, now: UtcMillis) -> bool {
+        let unchanged = match (self.revision, revision) {
+            (Some(then), Some(now)) => then == now,
+            _ => self.read_at.elapsed() < FRESH,
+        };
+        unchanged && self.until.is_none_or(|until| now < until)
+    }
 }
 
 pub(crate) struct Channels {
@@ -50,6 +65,8 @@ pub(crate) struct Channels {
 /// The HTTP clients: one for all channels, and one for each that wants to see a certificate of ours.
 pub(crate) struct Clients {
     shared: Client,
+    /// What all of them have open together.
+    open: Open,
     policy: Arc<Policy>,
     resolver: Resolver,
     trust: Trust,
@@ -64,10 +81,19 @@ impl Clients {
         resolver: Resolver,
         trust: Trust,
         find_identity: Option<FindIdentity>,
+        connections_kept: usize,
     ) -> Result<Self, Error> {
-        let shared = Client::new(Arc::clone(&policy), resolver.clone(), &trust, None)?;
+        let open = Open::new(connections_kept);
+        let shared = Client::counting(
+            Arc::clone(&policy),
+            resolver.clone(),
+            &trust,
+            None,
+            open.clone(),
+        )?;
         Ok(Self {
             shared,
+            open,
             policy,
             resolver,
             trust,
@@ -90,11 +116,12 @@ impl Clients {
         {
             return client.clone();
         }
-        match Client::new(
+        match Client::counting(
             Arc::clone(&self.policy),
             self.resolver.clone(),
             &self.trust,
             Some(&identity),
+            self.open.clone(),
         ) {
             Ok(client) => {
                 if own.len() >= MOST {
@@ -120,7 +147,7 @@ impl Channels {
         url: Option<&str>,
         now: UtcMillis,
     ) -> Result<Option<LaneEndpoint>, sealpost_store::Error> {
-        let known = self.remembered(lane);
+        let known = self.remembered(lane, now);
         let endpoint = match known {
             Some(endpoint) => endpoint,
             None => self.read(lane, now).await?,
@@ -149,11 +176,12 @@ impl Channels {
         known.retain(|_, known| *known.channel_id != *channel_id);
     }
 
-    fn remembered(&self, lane: LaneId) -> Option<Option<LaneEndpoint>> {
+    fn remembered(&self, lane: LaneId, now: UtcMillis) -> Option<Option<LaneEndpoint>> {
+        let revision = self.store.channel_revision(FRESH);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known
             .get(&lane)
-            .filter(|known| known.read_at.elapsed() < FRESH)
+            .filter(|known| known.holds(revision, now))
             .map(|known| known.endpoint.clone())
     }
 
@@ -162,6 +190,7 @@ impl Channels {
         lane: LaneId,
         now: UtcMillis,
     ) -> Result<Option<LaneEndpoint>, sealpost_store::Error> {
+        let (read_at, revision) = (Instant::now(), self.store.channel_revision(FRESH));
         let Some(channel_id) = self.store.find_lane_channel(lane).await? else {
             return Ok(None);
         };
@@ -170,11 +199,13 @@ impl Channels {
         };
         let channel_id: Arc<str> = channel_id.into();
         let client = self.clients.client(&channel_id).await;
+        let signing = || {
+            let secrets = channel.secrets.iter();
+            secrets.filter(|secret| secret.retires_at.is_none_or(|at| at > now))
+        };
+        let until = signing().filter_map(|secret| secret.retires_at).min();
         let endpoint = channel.paused.is_none().then(|| {
-            let secrets = channel
-                .secrets
-                .iter()
-                .filter(|secret| secret.retires_at.is_none_or(|at| at > now))
+            let secrets = signing()
                 .filter_map(|secret| (self.open_secret)(&channel_id, &secret.ciphertext))
                 .collect();
             let url = channel
@@ -201,7 +232,9 @@ impl Channels {
             Known {
                 endpoint: endpoint.clone(),
                 channel_id,
-                read_at: Instant::now(),
+                read_at,
+                revision,
+                until,
             },
         );
         Ok(endpoint)

@@ -20,7 +20,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::connector::{ConnectError, GuardedConnector, Resolver};
+use crate::connector::{ConnectError, GuardedConnector, Open, Resolver};
 use crate::error::Error;
 use crate::guard::Policy;
 use crate::reason::Reason;
@@ -40,6 +40,10 @@ const TO_READ: Duration = Duration::from_secs(1);
 
 /// Unused connections kept for one endpoint.
 const IDLE_PER_HOST: usize = 128;
+
+/// Connections open at once, over all endpoints, up to which they are kept after use. While there are more, a request asks that
+/// its connection be closed after the answer. Each takes a file descriptor and some 25 kB.
+pub(crate) const KEPT: usize = 1024;
 
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("sealpost/", env!("CARGO_PKG_VERSION")));
@@ -187,6 +191,7 @@ impl Failure {
 pub struct Client {
     inner: legacy::Client<HttpsConnector<GuardedConnector>, Full<Bytes>>,
     policy: Arc<Policy>,
+    open: Open,
 }
 
 impl Client {
@@ -200,18 +205,37 @@ impl Client {
         trust: &Trust,
         identity: Option<&Identity>,
     ) -> Result<Self, Error> {
+        Self::counting(policy, resolver, trust, identity, Open::new(KEPT))
+    }
+
+    /// As [`Client::new`], sharing the bound of open connections with others that count in `open`.
+    pub(crate) fn counting(
+        policy: Arc<Policy>,
+        resolver: Resolver,
+        trust: &Trust,
+        identity: Option<&Identity>,
+        open: Open,
+    ) -> Result<Self, Error> {
         let tls = tls_config(trust, identity)?;
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(GuardedConnector::new(Arc::clone(&policy), resolver));
+            .wrap_connector(GuardedConnector::new(
+                Arc::clone(&policy),
+                resolver,
+                open.clone(),
+            ));
         let inner = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .build(connector);
-        Ok(Self { inner, policy })
+        Ok(Self {
+            inner,
+            policy,
+            open,
+        })
     }
 
     /// What the client may call.
@@ -269,6 +293,10 @@ impl Client {
             .headers_mut()
             .entry(header::USER_AGENT)
             .or_insert(USER_AGENT);
+        if self.open.too_many() {
+            let close = HeaderValue::from_static("close");
+            request.headers_mut().insert(header::CONNECTION, close);
+        }
 
         let mut status = None;
         let exchange = async {

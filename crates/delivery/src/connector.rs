@@ -8,10 +8,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use http::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::guard::{Policy, Refused};
@@ -80,20 +83,115 @@ pub enum ConnectError {
     NoHost,
 }
 
+/// How many connections are open, in use or kept, and up to how many they are kept after use.
+#[derive(Debug, Clone)]
+pub(crate) struct Open {
+    count: Arc<AtomicUsize>,
+    keep: usize,
+}
+
+impl Open {
+    pub(crate) fn new(keep: usize) -> Self {
+        Self {
+            count: Arc::default(),
+            keep,
+        }
+    }
+
+    /// Whether there are more than are to be kept.
+    pub(crate) fn too_many(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > self.keep
+    }
+}
+
+/// A TCP connection that is counted as long as it is open.
+#[derive(Debug)]
+pub struct CountedStream {
+    stream: TcpStream,
+    open: Open,
+}
+
+impl CountedStream {
+    fn new(stream: TcpStream, open: &Open) -> Self {
+        open.count.fetch_add(1, Ordering::Relaxed);
+        Self {
+            stream,
+            open: open.clone(),
+        }
+    }
+}
+
+impl Drop for CountedStream {
+    fn drop(&mut self) {
+        self.open.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connection for CountedStream {
+    fn connected(&self) -> Connected {
+        self.stream.connected()
+    }
+}
+
+impl AsyncRead for CountedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for CountedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
 /// The connector under the HTTP client.
 #[derive(Debug, Clone)]
 pub struct GuardedConnector {
     policy: Arc<Policy>,
     resolver: Resolver,
+    open: Open,
 }
 
 impl GuardedConnector {
-    /// Connects where `policy` permits.
-    pub fn new(policy: Arc<Policy>, resolver: Resolver) -> Self {
-        Self { policy, resolver }
+    /// Connects where `policy` permits, and counts what is open in `open`.
+    pub(crate) fn new(policy: Arc<Policy>, resolver: Resolver, open: Open) -> Self {
+        Self {
+            policy,
+            resolver,
+            open,
+        }
     }
 
-    async fn connect(self, uri: Uri) -> Result<TcpStream, ConnectError> {
+    async fn connect(self, uri: Uri) -> Result<CountedStream, ConnectError> {
         let host = uri.host().ok_or(ConnectError::NoHost)?;
         let port = uri
             .port_u16()
@@ -125,7 +223,7 @@ impl GuardedConnector {
                 Ok(stream) => {
                     // A callback is one small write; waiting to fill a segment would only delay it.
                     let _ = stream.set_nodelay(true);
-                    return Ok(stream);
+                    return Ok(CountedStream::new(stream, &self.open));
                 }
                 Err(source) => last = ConnectError::Tcp { address, source },
             }
@@ -135,7 +233,7 @@ impl GuardedConnector {
 }
 
 impl tower::Service<Uri> for GuardedConnector {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<CountedStream>;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
 

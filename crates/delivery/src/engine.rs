@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::alerts::Alerts;
 use crate::channels::{Channels, Clients};
-use crate::client::{Client, Identity, Trust};
+use crate::client::{Client, Identity, KEPT, Trust};
 use crate::connector::Resolver;
 use crate::error::Error;
 use crate::guard::{Policy, Target};
@@ -47,8 +47,8 @@ pub type Clock = Arc<dyn Fn() -> UtcMillis + Send + Sync>;
 /// opened, which leaves that secret out of the signature.
 pub type OpenSecret = Arc<dyn Fn(&str, &[u8]) -> Option<Secret> + Send + Sync>;
 
-/// Finds the certificate that a channel wants to see of us (mTLS), given the channel's id; asked every other second while the
-/// channel is being delivered to.
+/// Finds the certificate that a channel wants to see of us (mTLS), given the channel's id; asked when the channel is first
+/// delivered to, and again when channels or credentials have changed.
 pub type FindIdentity =
     Arc<dyn Fn(&str) -> Pin<Box<dyn Future<Output = Option<Identity>> + Send>> + Send + Sync>;
 
@@ -71,6 +71,9 @@ pub struct Config {
     pub attempts_per_lane: usize,
     /// Callbacks held in memory.
     pub held: usize,
+    /// Connections open at once, over all endpoints, up to which they are kept after use, for four seconds at most. While there are
+    /// more, a request asks that its connection be closed after the answer. Each takes a file descriptor and some 25 kB.
+    pub connections_kept: usize,
     /// How often the database is asked for what other processes put there.
     pub poll: Duration,
     /// Finds a channel's client certificate; `None`: no channel has one.
@@ -90,6 +93,7 @@ impl fmt::Debug for Config {
             .field("attempts", &self.attempts)
             .field("attempts_per_lane", &self.attempts_per_lane)
             .field("held", &self.held)
+            .field("connections_kept", &self.connections_kept)
             .field("poll", &self.poll)
             .field("sole", &self.sole)
             .finish_non_exhaustive()
@@ -108,6 +112,7 @@ impl Config {
             attempts: 512,
             attempts_per_lane: 128,
             held: 8192,
+            connections_kept: KEPT,
             poll: Duration::from_millis(500),
             find_identity: None,
             alert_url: None,
@@ -180,6 +185,7 @@ impl Engine {
             config.resolver.clone(),
             config.trust.clone(),
             config.find_identity.clone(),
+            config.connections_kept,
         )?;
         let holder = Holder(i64::from_ne_bytes(mix(seed).to_ne_bytes()));
         if config.sole {

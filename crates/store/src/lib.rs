@@ -29,6 +29,7 @@ mod partitions;
 mod plans;
 mod postgres;
 mod rates;
+mod revisions;
 mod revocations;
 mod rows;
 mod seals;
@@ -86,6 +87,7 @@ pub struct Store {
     database: Arc<Database>,
     accepting: Arc<Batches<NewCallback, Accepted>>,
     documents: Arc<Documents>,
+    seen: Arc<revisions::Seen>,
 }
 
 impl Store {
@@ -129,6 +131,7 @@ impl Store {
             database: Arc::new(database),
             accepting: Arc::default(),
             documents: Arc::new(documents),
+            seen: Arc::default(),
         })
     }
 }

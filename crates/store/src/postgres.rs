@@ -8,19 +8,18 @@
 
 pub(crate) mod batch;
 mod bell;
+mod connector;
 mod session;
 
 use std::path::PathBuf;
-use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sealpost_tls::{Address, ServerConnection, Tls};
 use tokio::sync::{Semaphore, oneshot};
-use tokio_postgres::Config;
 
 use self::bell::Bell;
+use self::connector::Connector;
 pub(crate) use self::session::{Prepared, Session, value};
 use crate::database::{Bound, Connection};
 use crate::error::{Error, Result};
@@ -40,7 +39,12 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/postgres/0009_nodes.sql"),
     include_str!("../migrations/postgres/0010_partitions.sql"),
     include_str!("../migrations/postgres/0011_tallies.sql"),
+    include_str!("../migrations/postgres/0012_revisions.sql"),
 ];
+
+/// A program that knows the schema up to here can go on over the newest one: it does not miss what was added since then. Raised
+/// by a step that takes away something that such a program needs.
+const OLDEST: i64 = 11;
 
 /// Taken while migrating, so that of several nodes that start at once one migrates.
 const MIGRATION_LOCK: i64 = 0x5EA1_9057;
@@ -61,7 +65,7 @@ pub struct PostgresOptions {
     pub sessions: usize,
     /// How long a statement may take, waiting for locks included.
     pub statement_timeout: Duration,
-    /// How long connecting may take.
+    /// How long connecting may take, to each of the hosts where the URL names several.
     pub connect_timeout: Duration,
 }
 
@@ -106,16 +110,13 @@ impl Postgres {
         let migrating =
             std::thread::scope(|scope| scope.spawn(|| migrate(&connector, MIGRATIONS)).join());
         migrating.map_err(|_| Error::Stopped)??;
-        let start = |name, begin| {
+        let start = |purpose| {
             let failed = |error| Error::file("start a thread for", "PostgreSQL".as_ref(), error);
-            Pool::start(name, begin, options.sessions, &connector).map_err(failed)
+            Pool::start(purpose, options.sessions, &connector).map_err(failed)
         };
         Ok(Postgres {
-            writing: start("sealpost-write", "BEGIN")?,
-            reading: start(
-                "sealpost-read",
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            )?,
+            writing: start(&WRITING)?,
+            reading: start(&READING)?,
             bell: Bell::new(connector),
         })
     }
@@ -142,6 +143,32 @@ impl Postgres {
     }
 }
 
+/// What a pool's sessions are for.
+struct Purpose {
+    /// The threads' name.
+    name: &'static str,
+    /// How a transaction begins.
+    begin: &'static str,
+    /// Settings of a session.
+    ///
+    /// Tables of a queue grow from nothing to millions and shrink again faster than statistics are gathered, and a plan that is
+    /// kept for a prepared statement while a table is small is a disaster when it is large: one that reads all of it. All our
+    /// statements have an index to go by, so they always go by it. Nothing of ours is worth compiling.
+    set_up: &'static str,
+}
+
+const WRITING: Purpose = Purpose {
+    name: "sealpost-write",
+    begin: "BEGIN",
+    set_up: "SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off",
+};
+
+const READING: Purpose = Purpose {
+    name: "sealpost-read",
+    begin: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    set_up: "SET jit = off; SET enable_seqscan = off",
+};
+
 /// Threads that each own a session and take operations from one queue. They end, after finishing what waits, when the pool
 /// is dropped.
 #[derive(Debug)]
@@ -156,8 +183,7 @@ type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
 impl Pool {
     fn start(
-        name: &str,
-        begin: &'static str,
+        purpose: &'static Purpose,
         sessions: usize,
         connector: &Arc<Connector>,
     ) -> std::io::Result<Pool> {
@@ -168,13 +194,13 @@ impl Pool {
             let work = move || {
                 Worker {
                     connector,
-                    begin,
+                    purpose,
                     connection: None,
                 }
                 .work_until_closed(&waiting)
             };
             std::thread::Builder::new()
-                .name(name.to_owned())
+                .name(purpose.name.to_owned())
                 .spawn(work)
         };
         let threads = (0..sessions.max(1))
@@ -220,7 +246,7 @@ impl Drop for Pool {
 /// A thread's side of a session, which it makes when it is first needed and anew when it is lost.
 struct Worker {
     connector: Arc<Connector>,
-    begin: &'static str,
+    purpose: &'static Purpose,
     connection: Option<Connection>,
 }
 
@@ -255,75 +281,20 @@ impl Worker {
         }
     }
 
-    /// A connection with a transaction begun. One that was lost while it was idle is noticed here and replaced.
+    /// A connection with a transaction begun. One that was lost while it was idle, or whose server was replaced as the primary,
+    /// is noticed here and replaced.
     fn begin(&mut self) -> Result<Connection> {
         if let Some(connection) = self.connection.take()
             && let Connection::Postgres(session) = &connection
-            && session.batch(self.begin).is_ok()
+            && !self.connector.is_replaced(session.timeline())
+            && session.batch(self.purpose.begin).is_ok()
         {
             return Ok(connection);
         }
         let session = self.connector.connect()?;
-        session.batch(self.begin)?;
+        session.batch(self.purpose.set_up)?;
+        session.batch(self.purpose.begin)?;
         Ok(Connection::Postgres(Box::new(session)))
-    }
-}
-
-/// Makes sessions.
-struct Connector {
-    config: Config,
-    tls: Tls,
-    /// How long an answer is waited for.
-    patience: Duration,
-    set_up: String,
-}
-
-impl Connector {
-    fn new(options: &PostgresOptions) -> Result<Connector> {
-        let address = Address::parse(&options.url);
-        let mut config = Config::from_str(&address.connection)?;
-        config.connect_timeout(options.connect_timeout);
-        if config.get_application_name().is_none() {
-            config.application_name("sealpost");
-        }
-        // A host that vanishes without a word is noticed in seconds, not hours.
-        config.keepalives_idle(Duration::from_secs(10));
-        config.tcp_user_timeout(options.statement_timeout);
-        Ok(Connector {
-            config,
-            tls: Tls::new(&address, options.ca_file.as_deref())?,
-            patience: options.statement_timeout + Duration::from_secs(5),
-            set_up: format!(
-                "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = '60s'",
-                options.statement_timeout.as_millis()
-            ),
-        })
-    }
-
-    fn connect(&self) -> Result<Session> {
-        let failed = |error| Error::file("start a runtime for", "PostgreSQL".as_ref(), error);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(failed)?;
-        let (client, connection) = runtime.block_on(self.open())?;
-        runtime.spawn(async move {
-            // Its end is noticed by the next statement, which says why.
-            let _ = connection.await;
-        });
-        let session = Session::new(client, runtime, self.patience);
-        session.batch(&self.set_up)?;
-        Ok(session)
-    }
-
-    /// A connection as it comes, for the caller's runtime to drive.
-    async fn open(&self) -> Result<(tokio_postgres::Client, ServerConnection)> {
-        let connecting = self.config.connect(self.tls.clone());
-        // Each of several hosts has its own time to connect; a server that has stopped takes connections and says nothing.
-        match tokio::time::timeout(self.patience, connecting).await {
-            Ok(connected) => Ok(connected?),
-            Err(elapsed) => Err(Error::Unreachable(Arc::new(elapsed))),
-        }
     }
 }
 
@@ -333,12 +304,17 @@ fn migrate(connector: &Connector, steps: &[&str]) -> Result<()> {
     let session = connector.connect()?;
     session.batch(&format!(
         "BEGIN; SELECT pg_advisory_xact_lock({MIGRATION_LOCK});
-         CREATE TABLE IF NOT EXISTS sealpost_schema (version BIGINT NOT NULL)"
+         CREATE TABLE IF NOT EXISTS sealpost_schema (version BIGINT NOT NULL);
+         ALTER TABLE sealpost_schema ADD COLUMN IF NOT EXISTS oldest BIGINT"
     ))?;
-    let version = session.prepare("SELECT coalesce(max(version), 0) FROM sealpost_schema")?;
-    let rows = session.query(&version, Bound::Positional(&[]))?;
-    let found: i64 = rows.first().map_or(0, |row| row.get(0));
-    if found > known {
+    // Where a step does not say which programs bear it, only those do that know it.
+    let asked = session.prepare(
+        "SELECT coalesce(max(version), 0), coalesce(max(coalesce(oldest, version)), 0) FROM sealpost_schema",
+    )?;
+    let rows = session.query(&asked, Bound::Positional(&[]))?;
+    let (found, oldest): (i64, i64) = rows.first().map_or((0, 0), |row| (row.get(0), row.get(1)));
+    // A newer program is at work beside this one, or was: as long as it has only added, this one goes on.
+    if oldest > known {
         return Err(Error::TooNew { found, known });
     }
     for (version, step) in (1..)
@@ -346,7 +322,10 @@ fn migrate(connector: &Connector, steps: &[&str]) -> Result<()> {
         .skip_while(|(version, _)| *version <= found)
     {
         session.batch(step)?;
-        session.batch(&format!("INSERT INTO sealpost_schema VALUES ({version})"))?;
+        let oldest = OLDEST.min(version);
+        session.batch(&format!(
+            "INSERT INTO sealpost_schema (version, oldest) VALUES ({version}, {oldest})"
+        ))?;
     }
     session.batch("COMMIT")?;
     // What cannot be made now (a busy table, a role that may make none) is tried again every day.

@@ -40,6 +40,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0009_nodes.sql"),
     include_str!("../migrations/sqlite/0010_partitions.sql"),
     include_str!("../migrations/sqlite/0011_tallies.sql"),
+    include_str!("../migrations/sqlite/0012_revisions.sql"),
 ];
 
 /// One open SQLite database.

@@ -66,7 +66,8 @@ async fn pause(inner: &Inner, wait: Duration) {
 
 /// Learns from the database which lanes have something waiting. Answers whether that worked.
 async fn poll(inner: &Inner) -> bool {
-    let due = match inner.store.due_lanes().await {
+    let revised = inner.store.read_channel_revision().await;
+    let due = match revised.and(inner.store.due_lanes().await) {
         Ok(due) => due,
         Err(error) => {
             inner.pulse.store_failed(&error);

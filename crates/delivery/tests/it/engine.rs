@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sealpost_contract::webhook::{self, Headers};
+use sealpost_delivery::Engine;
 use sealpost_store::{
     Accepted, CallbackId, CallbackState, FailedSince, Holder, Lease, NewCallback, Redelivered,
 };
@@ -502,4 +503,52 @@ async fn what_needs_a_person_is_told() {
             .any(|id| alert["callback_id"] == id.to_string().as_str())
     );
     engine.shut_down(LIMIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_those_to_keep_are_closed_after_use() {
+    let test = TestStore::new();
+    let endpoints = [
+        TestEndpoint::start(|_| ok()).await,
+        TestEndpoint::start(|_| ok()).await,
+    ];
+    let mut channels = Vec::new();
+    for (name, endpoint) in ["one", "two"].iter().zip(&endpoints) {
+        channels.push(test.channel(name, Some(&endpoint.url()), "3m,30m,8h").await);
+    }
+    let closing = |endpoint: &TestEndpoint| {
+        let received = endpoint.received();
+        received
+            .iter()
+            .filter(|request| request.header("connection") == Some("close"))
+            .count()
+    };
+    let mut flow = 0;
+    let mut deliver = async |engine: &Engine, channel: &str| {
+        flow += 1;
+        let accepted = engine.accept(channel, None, &callback(flow)).await.unwrap();
+        test.until(new_id(accepted), CallbackState::Acknowledged)
+            .await;
+    };
+
+    let engine = test.engine(|_| ()).await;
+    for channel in channels.iter().cycle().take(6) {
+        deliver(&engine, channel).await;
+    }
+    assert_eq!(endpoints.iter().map(closing).sum::<usize>(), 0);
+    engine.shut_down(Duration::from_secs(10)).await;
+
+    let engine = test.engine(|config| config.connections_kept = 0).await;
+    // As long as the other endpoint's connection is kept (that of its first delivery), this one's is one too many.
+    eventually("a connection is closed after use", async || {
+        for channel in &channels {
+            deliver(&engine, channel).await;
+        }
+        endpoints
+            .iter()
+            .any(|endpoint| closing(endpoint) > 0)
+            .then_some(())
+    })
+    .await;
+    engine.shut_down(Duration::from_secs(10)).await;
 }

@@ -227,6 +227,8 @@ pub(super) fn finish_all(
         .iter()
         .map(|attempt| attempt.and_then(kept_answer))
         .collect();
+    // Whoever is leased waits; `state < 1` says so without `state = 0`, which would let the planner go through all that wait, by
+    // their index, in search of the holder.
     let changed = session.query_arrays(
         "WITH outcome AS MATERIALIZED (
              SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
@@ -236,7 +238,7 @@ pub(super) fn finish_all(
              UPDATE callbacks SET state = outcome.state, due_at = coalesce(outcome.due_at, callbacks.due_at),
                  ended_at = outcome.ended_at, attempts = callbacks.attempts + outcome.counted, holder = NULL
              FROM outcome
-             WHERE callbacks.id = outcome.id AND callbacks.fence = outcome.fence AND callbacks.holder = $13 AND callbacks.state = 0
+             WHERE callbacks.id = outcome.id AND callbacks.fence = outcome.fence AND callbacks.holder = $13 AND callbacks.state < 1
              RETURNING callbacks.id, callbacks.fence, round, attempts),
          attempted AS (
              INSERT INTO attempts (callback_id, round, number, at, duration_ms, http_status, reason, detail, answer)

@@ -1,5 +1,7 @@
 //! Channels, secrets, API keys, credentials.
 
+use std::time::Duration;
+
 use sealpost_flow::Digest;
 use sealpost_store::{Pause, SealedSecret};
 
@@ -170,6 +172,57 @@ async fn of_two_who_make_a_credential_both_use_the_first(world: World) {
     );
 }
 
+async fn the_revision_grows_with_whatever_is_remembered(world: World) {
+    let whatever = Duration::from_secs(3600);
+    assert_eq!(world.channel_revision(whatever), None);
+    let mut last = world.read_channel_revision().await.unwrap();
+    let mut grown = async |what: &str, expected: bool| {
+        // Read by another, to whom this store tells nothing.
+        let now = world.another().read_channel_revision().await.unwrap();
+        assert_eq!(now > last, expected, "{what}: {last}, then {now}");
+        last = now;
+    };
+    grown("nothing", false).await;
+    let keep = world.keep(1, NOW);
+    keep.await;
+    grown("a flow", false).await;
+    let schedule = "1s,2s,3s".parse().unwrap();
+    let set = world.set_channel_delivery(CHANNEL, None, schedule);
+    set.await.unwrap();
+    grown("an address", true).await;
+    let pause = Pause {
+        at: NOW,
+        reason: "for a test".into(),
+    };
+    world.pause_channel(CHANNEL, pause).await.unwrap();
+    grown("a pause", true).await;
+    world.resume_channel(CHANNEL).await.unwrap();
+    grown("its end", true).await;
+    let secret = SealedSecret {
+        created_at: NOW + 1,
+        retires_at: None,
+        ciphertext: b"new".into(),
+    };
+    let rotate = world.rotate_secret(CHANNEL, secret, NOW + DAY);
+    assert!(rotate.await.unwrap());
+    grown("a secret", true).await;
+    let key = api_key("k2", CHANNEL);
+    world.add_api_key(key).await.unwrap();
+    grown("a key", true).await;
+    assert!(world.revoke_api_key("k2", NOW).await.unwrap());
+    grown("its end", true).await;
+    let credential = world.replace_credential("channel/x", b"one".to_vec(), NOW);
+    credential.await.unwrap();
+    grown("a credential", true).await;
+    let name_taken = world.create_channel(channel("ch-2", "链家"), api_key("k3", "ch-2"));
+    assert!(!name_taken.await.unwrap());
+    grown("nothing again", false).await;
+
+    let read = world.read_channel_revision().await.unwrap();
+    assert_eq!(world.channel_revision(whatever), Some(read));
+    assert_eq!(world.channel_revision(Duration::ZERO), None);
+}
+
 #[test]
 fn a_sealed_secret_is_not_printed() {
     let secret = SealedSecret {
@@ -191,4 +244,5 @@ on_every_database! {
     a_pause_keeps_its_first_reason,
     keys_are_found_by_their_digest_also_when_revoked,
     of_two_who_make_a_credential_both_use_the_first,
+    the_revision_grows_with_whatever_is_remembered,
 }

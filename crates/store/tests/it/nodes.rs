@@ -1,7 +1,9 @@
 //! What only PostgreSQL has: several nodes that start at once, sessions that are lost, a planner.
 
+use std::time::{Duration, Instant};
+
 use sealpost_flow::Status;
-use sealpost_store::{Error, PostgresOptions, Store};
+use sealpost_store::{Accepted, Error, Holder, Lease, Next, Outcome, PostgresOptions, Store};
 
 use crate::questions::ask_everything;
 use crate::world::{NOW, Schema, World, callback, flow_id};
@@ -85,4 +87,74 @@ async fn no_question_reads_a_whole_table() {
     // Its sessions report what they read when they end.
     drop(node);
     assert_eq!(world.ask(scans), before);
+}
+
+/// Statistics come late, plans are kept: what was planned over an empty table must be right over a full one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_that_no_statistics_know_of_costs_nothing() {
+    const BACKLOG: u64 = 2000;
+    let world = World::postgres().await;
+    world.keep(1, NOW).await;
+    world
+        .tamper("ALTER TABLE callbacks SET (autovacuum_enabled = off)")
+        .unwrap();
+    let lease = Lease {
+        holder: Holder(7),
+        until: NOW + 60_000,
+    };
+    let accept = async |node: &Store, number: u64, lease: Option<Lease>| {
+        let mut new = callback(&flow_id(number as u32), "2", NOW);
+        new.lease = lease;
+        let Accepted::New(placed) = node.accept_callback(new).await.unwrap() else {
+            panic!("it is kept already");
+        };
+        placed
+    };
+    let deliver = async |node: &Store, number: u64| {
+        let placed = accept(node, number, Some(lease)).await;
+        let outcome = Outcome {
+            id: placed.id,
+            fence: placed.fence,
+            attempt: None,
+            next: Next::Due(NOW + 3_600_000),
+        };
+        let counted = node.finish(lease.holder, [outcome].into()).await.unwrap();
+        assert_eq!(counted, [true]);
+        let ask = vec![(placed.lane, 1)];
+        node.claim_due(ask, lease, NOW).await.unwrap();
+    };
+    let rows = "SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes
+        WHERE schemaname = current_schema() AND relname = 'callbacks'";
+    let read = || -> u64 { world.ask(rows)[0][0].parse().unwrap() };
+    // One session, so that all plans are made before there is a backlog.
+    let mut options = world.postgres_options();
+    options.sessions = 1;
+    let node = Store::open_postgres(options, world.folder()).unwrap();
+    for number in 100..110 {
+        deliver(&node, number).await;
+    }
+    for number in 0..BACKLOG {
+        accept(&node, 1000 + number, Some(lease)).await;
+    }
+    for number in 200..220 {
+        deliver(&node, number).await;
+    }
+    // Its session reports what it read when it ends.
+    drop(node);
+    let began = Instant::now();
+    let total = loop {
+        let total = read();
+        if total > 0 {
+            break total;
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "nothing reported"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(
+        total < BACKLOG,
+        "{total} entries of indexes read for 30 callbacks"
+    );
 }

@@ -106,6 +106,11 @@ impl World {
         self.schema.as_ref().unwrap().ask(sql).unwrap()
     }
 
+    /// How to reach its database; only over PostgreSQL.
+    pub(crate) fn postgres_options(&self) -> PostgresOptions {
+        self.schema.as_ref().unwrap().options()
+    }
+
     /// The schema that it is in; only over PostgreSQL.
     pub(crate) fn schema_name(&self) -> &str {
         self.schema.as_ref().unwrap().name()

@@ -1,0 +1,316 @@
+//! Making connections: to whichever of the hosts serves, and never to a primary that another has replaced.
+//!
+//! Where a standby is promoted, the old primary may still be there, or come back: it stood still, or was cut off, and does not
+//! know. Whoever promotes should keep it from coming back (fencing). We do our part: PostgreSQL begins a new timeline, whose
+//! number is higher, with each promotion. So each connection is asked for its timeline, and once this process has seen a newer
+//! one of the same cluster, connections to an older one are neither made nor used any more.
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sealpost_tls::{Address, ServerConnection, Tls};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_postgres::config::Host;
+use tokio_postgres::{Client, Config, SimpleQueryMessage};
+
+use super::{PostgresOptions, Session};
+use crate::error::{Error, Result};
+
+/// The cluster that a server is of, and its timeline's number in hexadecimal.
+const ASK_TIMELINE: &str = "SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()";
+
+/// Which history of a cluster a server goes on with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Timeline {
+    cluster: String,
+    number: u32,
+}
+
+impl Timeline {
+    /// Whether a standby with this one's history was promoted to begin `other`.
+    fn is_before(&self, other: &Timeline) -> bool {
+        self.cluster == other.cluster && self.number < other.number
+    }
+}
+
+/// The server is a primary that a promoted standby has replaced.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "this server was the primary before another was promoted, and should not be running as one"
+)]
+struct Replaced;
+
+/// Makes connections and sessions.
+pub(super) struct Connector {
+    /// The settings for each host, as the URL names them.
+    hosts: Vec<Config>,
+    /// Where a connection was made last. It is asked first: one that stands still takes its time to be noticed.
+    last: AtomicUsize,
+    /// The newest timeline that was seen.
+    newest: watch::Sender<Option<Timeline>>,
+    tls: Tls,
+    /// How long connecting to one of several hosts may take.
+    connect_timeout: Duration,
+    /// How long an answer is waited for.
+    patience: Duration,
+    set_up: String,
+}
+
+/// A connection as it comes, for the caller's runtime to drive.
+pub(super) struct Opened {
+    pub(super) client: Client,
+    pub(super) connection: ServerConnection,
+    /// `None`: the server is of a kind that does not say.
+    pub(super) timeline: Option<Timeline>,
+}
+
+impl Connector {
+    pub(super) fn new(options: &PostgresOptions) -> Result<Connector> {
+        let address = Address::parse(&options.url);
+        let mut config = Config::from_str(&address.connection)?;
+        config.connect_timeout(options.connect_timeout);
+        if config.get_application_name().is_none() {
+            config.application_name("sealpost");
+        }
+        // A host that vanishes without a word is noticed in seconds, not hours.
+        config.keepalives_idle(Duration::from_secs(10));
+        config.tcp_user_timeout(options.statement_timeout);
+        Ok(Connector {
+            hosts: one_by_one(&config),
+            last: AtomicUsize::new(0),
+            newest: watch::Sender::new(None),
+            tls: Tls::new(&address, options.ca_file.as_deref())?,
+            connect_timeout: options.connect_timeout,
+            patience: options.statement_timeout + Duration::from_secs(5),
+            set_up: format!(
+                "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = '60s'",
+                options.statement_timeout.as_millis()
+            ),
+        })
+    }
+
+    /// A session, for the thread that asks.
+    pub(super) fn connect(&self) -> Result<Session> {
+        let failed = |error| Error::file("start a runtime for", "PostgreSQL".as_ref(), error);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let opened = runtime.block_on(self.open())?;
+        let connection = opened.connection;
+        runtime.spawn(async move {
+            // Its end is noticed by the next statement, which says why.
+            let _ = connection.await;
+        });
+        let session = Session::new(opened.client, runtime, self.patience, opened.timeline);
+        session.batch(&self.set_up)?;
+        Ok(session)
+    }
+
+    /// A connection to the first host that serves, that of the last time first.
+    pub(super) async fn open(&self) -> Result<Opened> {
+        let (first, count) = (self.last.load(Ordering::Relaxed), self.hosts.len());
+        // A server that stands still takes connections and says nothing, and must not keep us from the next.
+        let limit = match count {
+            1 => self.patience,
+            _ => self.connect_timeout,
+        };
+        let mut failure = Error::Stopped;
+        for turn in 0..count {
+            let index = (first + turn) % count;
+            match timeout(limit, self.open_at(&self.hosts[index])).await {
+                Ok(Ok(opened)) => {
+                    self.last.store(index, Ordering::Relaxed);
+                    return Ok(opened);
+                }
+                Ok(Err(error)) => failure = error,
+                Err(elapsed) => failure = Error::Unreachable(Arc::new(elapsed)),
+            }
+        }
+        Err(failure)
+    }
+
+    async fn open_at(&self, host: &Config) -> Result<Opened> {
+        let (client, mut connection) = host.connect(self.tls.clone()).await?;
+        let asked = tokio::select! {
+            asked = client.simple_query(ASK_TIMELINE) => asked,
+            // It ends only by failing; then so does what comes next.
+            _ = &mut connection => return Err(Error::Stopped),
+        };
+        let timeline = asked.ok().and_then(|answer| read_timeline(&answer));
+        if self.is_replaced(timeline.as_ref()) {
+            return Err(Error::Unreachable(Arc::new(Replaced)));
+        }
+        if let Some(timeline) = &timeline {
+            self.newest.send_if_modified(|newest| {
+                let is_newer = newest.as_ref() != Some(timeline);
+                if is_newer {
+                    *newest = Some(timeline.clone());
+                }
+                is_newer
+            });
+        }
+        Ok(Opened {
+            client,
+            connection,
+            timeline,
+        })
+    }
+
+    /// Whether a newer timeline than this one has been seen.
+    pub(super) fn is_replaced(&self, timeline: Option<&Timeline>) -> bool {
+        is_replaced(timeline, self.newest.borrow().as_ref())
+    }
+
+    /// Waits until a newer timeline than this one is seen.
+    pub(super) async fn replaced(&self, timeline: Option<&Timeline>) {
+        let mut newest = self.newest.subscribe();
+        // The sender is ours, and there.
+        let _ = newest
+            .wait_for(|newest| is_replaced(timeline, newest.as_ref()))
+            .await;
+    }
+}
+
+fn is_replaced(timeline: Option<&Timeline>, newest: Option<&Timeline>) -> bool {
+    match (timeline, newest) {
+        (Some(timeline), Some(newest)) => timeline.is_before(newest),
+        _ => false,
+    }
+}
+
+fn read_timeline(answer: &[SimpleQueryMessage]) -> Option<Timeline> {
+    let row = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    })?;
+    Some(Timeline {
+        cluster: row.get(0)?.to_owned(),
+        number: u32::from_str_radix(row.get(1)?, 16).ok()?,
+    })
+}
+
+/// The same settings for each of the hosts alone. Where their numbers do not fit together, connecting says so.
+fn one_by_one(all: &Config) -> Vec<Config> {
+    let (hosts, addresses) = (all.get_hosts(), all.get_hostaddrs());
+    let count = hosts.len().max(addresses.len());
+    let fits = |length: usize| length <= 1 || length == count;
+    if count <= 1 || !(fits(all.get_ports().len()) && fits(hosts.len()) && fits(addresses.len())) {
+        return vec![all.clone()];
+    }
+    (0..count).map(|index| alone(all, index)).collect()
+}
+
+fn alone(all: &Config, index: usize) -> Config {
+    let mut one = Config::new();
+    match all.get_hosts().get(index) {
+        Some(Host::Tcp(name)) => one.host(name),
+        Some(Host::Unix(path)) => one.host_path(path),
+        None => &mut one,
+    };
+    if let Some(address) = all.get_hostaddrs().get(index) {
+        one.hostaddr(*address);
+    }
+    let ports = all.get_ports();
+    if let Some(port) = ports.get(index).or(ports.first()) {
+        one.port(*port);
+    }
+    if let Some(user) = all.get_user() {
+        one.user(user);
+    }
+    if let Some(password) = all.get_password() {
+        one.password(password);
+    }
+    if let Some(name) = all.get_dbname() {
+        one.dbname(name);
+    }
+    if let Some(options) = all.get_options() {
+        one.options(options);
+    }
+    if let Some(name) = all.get_application_name() {
+        one.application_name(name);
+    }
+    if let Some(limit) = all.get_connect_timeout() {
+        one.connect_timeout(*limit);
+    }
+    if let Some(limit) = all.get_tcp_user_timeout() {
+        one.tcp_user_timeout(*limit);
+    }
+    if let Some(interval) = all.get_keepalives_interval() {
+        one.keepalives_interval(interval);
+    }
+    if let Some(retries) = all.get_keepalives_retries() {
+        one.keepalives_retries(retries);
+    }
+    one.keepalives(all.get_keepalives())
+        .keepalives_idle(all.get_keepalives_idle())
+        .ssl_mode(all.get_ssl_mode())
+        .ssl_negotiation(all.get_ssl_negotiation())
+        .channel_binding(all.get_channel_binding())
+        .target_session_attrs(all.get_target_session_attrs())
+        .load_balance_hosts(all.get_load_balance_hosts());
+    one
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr as _;
+
+    use tokio_postgres::Config;
+
+    use super::{Timeline, is_replaced, one_by_one};
+
+    #[test]
+    fn each_host_has_its_port_and_all_that_they_have_in_common() {
+        let check = |url: &str, expected: &[&str]| {
+            let one = |url: &&str| Config::from_str(url).unwrap();
+            let expected: Vec<Config> = expected.iter().map(one).collect();
+            assert_eq!(one_by_one(&Config::from_str(url).unwrap()), expected);
+        };
+        check("postgres://a:b@one/c", &["postgres://a:b@one/c"]);
+        let all = "connect_timeout=3&tcp_user_timeout=4&keepalives_idle=5&keepalives_interval=6&keepalives_retries=7&options=-cx%3D1\
+                   &application_name=d&sslmode=require&channel_binding=disable&target_session_attrs=read-write";
+        check(
+            &format!("postgres://a:b@one:1,two:2/c?{all}"),
+            &[
+                &format!("postgres://a:b@one:1/c?{all}"),
+                &format!("postgres://a:b@two:2/c?{all}"),
+            ],
+        );
+        check(
+            "host=one,/two port=7 user=a",
+            &["host=one port=7 user=a", "host=/two port=7 user=a"],
+        );
+        check(
+            "host=one,two port=1,2,3 user=a",
+            &["host=one,two port=1,2,3 user=a"],
+        );
+    }
+
+    #[test]
+    fn only_the_same_cluster_is_replaced() {
+        let timeline = |cluster: &str, number| {
+            Some(Timeline {
+                cluster: cluster.into(),
+                number,
+            })
+        };
+        let (old, new, other) = (timeline("a", 9), timeline("a", 10), timeline("b", 1));
+        let check = |this: &Option<Timeline>, newest: &Option<Timeline>| {
+            is_replaced(this.as_ref(), newest.as_ref())
+        };
+        assert!(check(&old, &new));
+        for (this, newest) in [
+            (&new, &old),
+            (&new, &new),
+            (&other, &new),
+            (&None, &new),
+            (&old, &None),
+        ] {
+            assert!(!check(this, newest), "{this:?} after {newest:?}");
+        }
+    }
+}
