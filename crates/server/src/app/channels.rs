@@ -1,5 +1,7 @@
 //! Channel participants (渠道参与方): made by an operator, known by their API keys.
 
+use std::time::Instant;
+
 use sealpost_contract::webhook::Secret;
 use sealpost_contract::{Schedule, UtcMillis};
 use sealpost_flow::Digest;
@@ -7,6 +9,7 @@ use sealpost_store::{ApiKey, AuditEntry, Channel, IdempotencyKey, Pause, SealedS
 
 use super::App;
 use super::callbacks::webhook_place;
+use super::callers::FRESH;
 use super::flows::{Caller, check_same_request};
 use crate::problem::{Kind, Problem};
 use crate::secrets::{new_api_key, random, sha256};
@@ -225,9 +228,11 @@ impl App {
     /// one comparison; and get the same answer.
     pub(crate) async fn find_caller(&self, key: &str) -> Result<Option<Caller>, Problem> {
         let hash = Digest::from_bytes(sha256(key.as_bytes()));
-        if let Some(caller) = self.0.callers.find(&hash) {
+        let revision = self.store().channel_revision(FRESH);
+        if let Some(caller) = self.0.callers.find(&hash, revision) {
             return Ok(Some(caller));
         }
+        let read_at = Instant::now();
         let found = self.store().find_api_key(&hash).await?;
         let valid = found.filter(|key| key.revoked_at.is_none());
         Ok(valid.map(|key| {
@@ -235,7 +240,8 @@ impl App {
                 channel_id: key.channel_id,
                 key_id: key.id,
             };
-            self.0.callers.keep(hash, caller.clone());
+            self.0.callers
+                .keep(hash, caller.clone(), read_at, revision);
             caller
         }))
     }
