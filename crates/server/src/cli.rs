@@ -100,7 +100,7 @@ enum Command {
     Listen(channel_side::listen::Args),
     /// Check the signatures of a PDF
     Verify(verify::VerifyArgs),
-    /// Move an installation to another database
+    /// Move an installation to another database, and its documents to another place
     Migrate(migrate::MigrateArgs),
     /// Renew the timestamps over completed documents before they age
     Archive(archive::ArchiveArgs),
@@ -167,6 +167,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             runtime.block_on(verify::run(args, &config))
         }
         Command::Migrate(args) => {
+            let mut settings = settings;
+            // The bucket that is named is reached as the settings say.
+            if let Some(bucket) = args.bucket() {
+                settings.documents = Some(bucket.to_owned());
+            }
             let config = settings.load()?;
             start_log(settings.log_filter.as_deref().unwrap_or("warn"), false)?;
             runtime.block_on(migrate::run(args, &config))

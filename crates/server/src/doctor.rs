@@ -14,6 +14,7 @@ use crate::api::time;
 use crate::app::keys::expiry::SOON;
 use crate::app::renewal::COUNTED;
 use crate::app::{App, make_folder};
+use crate::bucket;
 use crate::cli::{master_secret, print_json, print_line};
 use crate::config::Config;
 use crate::problem::Chain;
@@ -263,7 +264,16 @@ impl Examination {
             Some(bucket) => bucket.to_string(),
         };
         match app.store().prove_documents().await {
+            Ok(()) if app.store().documents_are_put_unconditionally() => self.good(
+                "documents",
+                format!("{place} keeps and gives, but knows no If-None-Match: each document is looked for before it is put"),
+            ),
             Ok(()) => self.good("documents", format!("{place} keeps and gives")),
+            // The storage's own words say no more, and repeat what was signed.
+            Err(error @ sealpost_store::Error::BucketRefused { .. }) => {
+                let advice = bucket::advice(error.refused_for());
+                self.bad("documents", format!("{place}: {error}; {advice}"));
+            }
             Err(error) => self.bad("documents", format!("{place}: {}", Chain(&error))),
         }
         if config.documents.is_none() && config.database.is_some() {

@@ -147,6 +147,8 @@ impl App {
                 health.as_ref().and_then(|health| health.oldest_due_at),
                 now,
             ),
+            documents: self.store().document_totals(),
+            draining: self.is_stopping(),
             dispatcher_alive: health.as_ref().is_some_and(|health| health.alive),
             engine: health,
             lanes: engine
@@ -172,6 +174,11 @@ impl App {
                     .await?
             }
         };
+        // Over SQLite there is one.
+        let nodes = match self.node_id() {
+            None => 1,
+            Some(_) => self.store().nodes(now).await?.len() as u64,
+        };
         let unfinished = self.store().unfinished_redeliveries().await?;
         Ok(Stored {
             flows: flows
@@ -181,6 +188,7 @@ impl App {
             oldest_sealing_seconds: seconds(sealing.oldest_at, now),
             sealing_failing: sealing.failing,
             to_renew: to_renew.into(),
+            nodes,
             redeliveries: unfinished.len() as u64,
             redeliveries_remaining: unfinished
                 .iter()

@@ -5,6 +5,7 @@
 
 mod api;
 pub mod app;
+mod bucket;
 pub mod channel_side;
 pub mod cli;
 mod clock;

@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use sealpost_contract::UtcMillis;
 use sealpost_delivery::breaker::BreakerState;
 use sealpost_delivery::lanes::LaneReport;
+use sealpost_store::DocumentTotals;
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -40,10 +41,21 @@ pub struct Metrics {
     database: Gauge,
     redeliveries_running: Gauge,
     redeliveries_remaining: Gauge,
+    nodes: Gauge,
+    draining: Gauge,
+    documents: DocumentMetrics,
     engine: EngineMetrics,
     lanes: LaneMetrics,
     certificates: Family<Label, Gauge>,
     encoding: Mutex<()>,
+}
+
+/// What was asked of the place of documents: a folder or a bucket. The store counts; here it is only copied.
+#[derive(Default)]
+struct DocumentMetrics {
+    operations: Family<Label, Counter>,
+    failed: Family<Label, Counter>,
+    seconds: Family<Label, Counter<f64, AtomicU64>>,
 }
 
 /// What the delivery engine says of itself. Its totals are its own; here they are only copied.
@@ -105,6 +117,10 @@ pub struct Snapshot {
     pub deliveries: Vec<(&'static str, u64)>,
     /// Seconds since the oldest callback that is due has been due.
     pub oldest_due_seconds: f64,
+    /// What was asked of the place of documents.
+    pub documents: DocumentTotals,
+    /// Whether this node is about to stop.
+    pub draining: bool,
     /// Whether the dispatcher works.
     pub dispatcher_alive: bool,
     /// What the delivery engine says of itself.
@@ -128,6 +144,8 @@ pub struct Stored {
     pub sealing_failing: u64,
     /// Documents whose newest timestamp ends within the time in which it is renewed, up to some thousands.
     pub to_renew: u64,
+    /// Nodes that are there, this one included.
+    pub nodes: u64,
     /// Redeliveries of many that are not finished.
     pub redeliveries: u64,
     /// Callbacks that they have not come to yet.
@@ -246,6 +264,19 @@ impl Metrics {
             "Days until a certificate that signs expires; negative when it has",
             certificates.clone(),
         );
+        let nodes = Gauge::default();
+        registry.register(
+            "nodes",
+            "Nodes that serve the database and were heard of lately, this one included",
+            nodes.clone(),
+        );
+        let draining = Gauge::default();
+        registry.register(
+            "draining",
+            "1 once this node is told to stop",
+            draining.clone(),
+        );
+        let documents = DocumentMetrics::register(&mut registry);
         let engine = EngineMetrics::register(&mut registry);
         let lanes = LaneMetrics::register(&mut registry);
         Self {
@@ -268,6 +299,9 @@ impl Metrics {
             database,
             redeliveries_running,
             redeliveries_remaining,
+            nodes,
+            draining,
+            documents,
             engine,
             lanes,
             certificates,
@@ -341,6 +375,8 @@ impl Metrics {
         }
         self.oldest_due.set(snapshot.oldest_due_seconds);
         self.dispatcher.set(snapshot.dispatcher_alive.into());
+        self.draining.set(snapshot.draining.into());
+        self.documents.copy(&snapshot.documents);
         if let Some(health) = &snapshot.engine {
             self.engine.copy(health);
         }
@@ -364,9 +400,47 @@ impl Metrics {
         self.oldest_sealing.set(stored.oldest_sealing_seconds);
         self.sealing_failing.set(gauge(stored.sealing_failing));
         self.to_renew.set(gauge(stored.to_renew));
+        self.nodes.set(gauge(stored.nodes));
         self.redeliveries_running.set(gauge(stored.redeliveries));
         self.redeliveries_remaining
             .set(gauge(stored.redeliveries_remaining));
+    }
+}
+
+impl DocumentMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let own = Self::default();
+        registry.register(
+            "document_operations",
+            "Documents put or read, whether it succeeded or failed",
+            own.operations.clone(),
+        );
+        registry.register(
+            "document_failures",
+            "Documents that could not be put or read",
+            own.failed.clone(),
+        );
+        registry.register(
+            "document_seconds",
+            "Time that putting or reading documents took in all",
+            own.seconds.clone(),
+        );
+        own
+    }
+
+    fn copy(&self, totals: &DocumentTotals) {
+        for (operation, totals) in [("put", totals.put), ("read", totals.read)] {
+            let label = Label("operation", operation.to_owned());
+            let set = |family: &Family<Label, Counter>, total| {
+                let counter = family.get_or_create(&label);
+                counter.inner().store(total, Ordering::Relaxed);
+            };
+            set(&self.operations, totals.operations);
+            set(&self.failed, totals.failed);
+            let seconds = self.seconds.get_or_create(&label);
+            let took = totals.took.as_secs_f64().to_bits();
+            seconds.inner().store(took, Ordering::Relaxed);
+        }
     }
 }
 

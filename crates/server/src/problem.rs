@@ -387,7 +387,7 @@ impl From<sealpost_store::Error> for Problem {
                 )
                 .retry_after(5)
             }
-            Error::Bucket { .. } => {
+            Error::Bucket { .. } | Error::BucketRefused { .. } => {
                 tracing::error!(error = %Chain(&error), "the bucket of documents does not answer");
                 Self::new(
                     Kind::Unavailable,

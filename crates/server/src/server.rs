@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::{App, OpenError};
 use crate::config::Config;
 use crate::router::router;
-use crate::{web, workers};
+use crate::{bucket, web, workers};
 
 /// How long attempts under way may take once the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -46,6 +46,9 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The bucket of documents does not take the key, or is not there.
+    #[error("documents cannot be kept: {0}; {advice}", advice = bucket::advice(.0.refused_for()))]
+    Documents(sealpost_store::Error),
     /// Callbacks cannot be delivered.
     #[error("delivery cannot be started")]
     Delivery(#[from] sealpost_delivery::Error),
@@ -81,6 +84,11 @@ impl Server {
             None => Some(lock(&app.config().data)?),
             Some(_) => None,
         };
+        if app.config().documents.is_some() {
+            bucket::prove(app.store())
+                .await
+                .map_err(StartError::Documents)?;
+        }
         app.join().await?;
         app.open_operator_keys().await.map_err(OpenError::from)?;
         app.make_spare_key();

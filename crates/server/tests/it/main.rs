@@ -9,6 +9,9 @@ mod channel_side;
 mod delivery_faults;
 mod delivery_process;
 mod demo;
+mod documents;
+#[path = "../../../store/tests/it/front.rs"]
+mod front;
 mod keys;
 mod kill;
 mod lanes;
@@ -25,5 +28,7 @@ mod postgresql;
 mod seals;
 #[path = "../../../store/tests/it/storage.rs"]
 mod storage;
+#[path = "../../../store/tests/it/strict_storage.rs"]
+mod strict_storage;
 mod support;
 mod timestamps;

@@ -133,18 +133,20 @@ async fn to_a_bucket_with_a_break_and_back() {
     let mut options = storage.options();
     let bucket = DocumentsAt::Bucket(options.clone());
     options.endpoint = Some(format!("http://{}", front.address));
-    options.patience = Duration::from_secs(1);
+    options.patience = Duration::from_secs(6);
     let broken = DocumentsAt::Bucket(options);
 
     let error = world.move_documents(&folder, &broken, |_| ()).await;
     assert!(matches!(error, Err(Error::Bucket { .. })), "{error:?}");
-    // Those that were under way may have arrived, too.
-    let put = front.put() as u64;
-    assert!(put >= 7 && put < count, "{put}");
+    assert!(front.put() >= 7);
 
     let rest = moved(&world, &folder, &bucket).await;
-    assert_eq!((rest.there, rest.copied), (put, count - put));
-    assert_eq!((rest.flows, rest.lost), (5, 0));
+    // Those that were under way may have arrived, too.
+    assert!((7..count).contains(&rest.there), "{rest:?}");
+    assert_eq!(
+        (rest.there + rest.copied, rest.flows, rest.lost),
+        (count, 5, 0)
+    );
     for digest in &documents {
         assert_eq!(Digest::of(&storage.object(digest).await.unwrap()), *digest);
     }
