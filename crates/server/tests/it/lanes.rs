@@ -127,3 +127,57 @@ async fn a_redelivery_that_somebody_left_is_finished_and_can_be_watched() {
     }
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redelivery_that_fails_keeps_no_other_waiting() {
+    let app = TestApp::start().await;
+    let channel = app
+        .channel_with("lianjia", Schedule::new([10, 10, 10]).unwrap())
+        .await;
+    hand_over_in_vain(&channel, 3).await;
+    let failed = async || channel.get("/v1/callbacks?state=failed").await.json();
+    let all = |page: &Value| page["data"].as_array().is_some_and(|data| data.len() == 3);
+    until("three fail", failed, all).await;
+
+    // As processes that died after they had begun. No step of the first can be kept.
+    let other = Store::open(&app.data()).unwrap();
+    let database = rusqlite::Connection::open(app.data().join("sealpost.sqlite")).unwrap();
+    database
+        .execute_batch(
+            "CREATE TRIGGER the_first_fails BEFORE UPDATE ON redeliveries WHEN OLD.id = 1
+             BEGIN SELECT RAISE (ABORT, 'for the test'); END",
+        )
+        .unwrap();
+    let all_failed = |channel_id: Option<&str>| FailedSince {
+        channel_id: channel_id.map(str::to_owned),
+        since: 0,
+        until: i64::MAX,
+    };
+    // Of a channel that has none, so that whichever step comes first leaves the second one all three.
+    let first = other.start_redelivery(all_failed(Some("nobody")), 1).await;
+    let first = first.unwrap().id;
+    let second = other
+        .start_redelivery(all_failed(Some(&channel.id)), 1)
+        .await;
+    let path = format!("/v1/callbacks/redeliveries/{}", second.unwrap().id);
+    let shown = async || channel.get(&path).await.json();
+    let finished = |shown: &Value| shown["state"] == "finished";
+    let end = until("the second is finished", shown, finished).await;
+    assert_eq!(end["redelivered"], 3);
+    let kept = other.find_redelivery(first).await.unwrap().unwrap();
+    assert_eq!((kept.stepped_at, kept.finished_at), (1, None));
+
+    database
+        .execute_batch("DROP TRIGGER the_first_fails")
+        .unwrap();
+    until(
+        "the first is finished when it can be",
+        async || {
+            let kept = other.find_redelivery(first).await.unwrap().unwrap();
+            json!(kept.finished_at)
+        },
+        |finished_at| !finished_at.is_null(),
+    )
+    .await;
+    app.stop().await;
+}
