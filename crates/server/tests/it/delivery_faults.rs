@@ -1,21 +1,24 @@
-//! Delivery while the system refuses the server something: file descriptors, room in a file, room on the disk.
+//! Delivery while the system refuses the server something (file descriptors, room in a file, room on the disk), and while
+//! endpoints do their worst.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sealpost_contract::Callback;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::delivery_process::{
-    add_channel, get, get_whatever, hand_over, post_callback, read_message, shell, start_server_by,
+    add_channel, add_channel_by, get, get_whatever, hand_over, post_callback, read_message,
+    sealpost, shell, start_command, start_server_by,
 };
 
 /// How long to wait for what must come.
@@ -272,4 +275,181 @@ async fn on_a_full_disk_new_callbacks_are_refused_and_none_is_lost() {
     .await;
     disk.free();
     world.end().await;
+}
+
+/// What an endpoint does with whoever connects.
+#[derive(Clone, Copy)]
+enum Worst {
+    /// Promises an answer and sends a byte of it each second.
+    Drips,
+    /// Accepts, and neither reads nor writes.
+    NeverReads,
+    /// Answers with gigabytes.
+    Floods,
+}
+
+/// Starts an endpoint that does its worst; counts the most bytes of answer that one connection took.
+async fn start_worst(worst: Worst, taken: Arc<AtomicU64>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let taken = Arc::clone(&taken);
+            tokio::spawn(async move {
+                let (head, piece, pause): (&[u8], Vec<u8>, _) = match worst {
+                    Worst::NeverReads => return std::future::pending().await,
+                    Worst::Drips => (
+                        b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n",
+                        b" ".to_vec(),
+                        Duration::from_secs(1),
+                    ),
+                    Worst::Floods => (
+                        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+                        [b"10000\r\n".to_vec(), vec![b' '; 0x10000], b"\r\n".to_vec()].concat(),
+                        Duration::ZERO,
+                    ),
+                };
+                let _ = stream.read(&mut [0; 4096]).await;
+                let mut sent = 0;
+                let mut next = stream.write_all(head).await;
+                while next.is_ok() {
+                    tokio::time::sleep(pause).await;
+                    next = stream.write_all(&piece).await;
+                    sent += piece.len() as u64;
+                    taken.fetch_max(sent, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    address
+}
+
+/// The most memory that a process has had at once, in bytes.
+fn peak_memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.unwrap().trim().strip_suffix(" kB").unwrap();
+    1024 * kilobytes.parse::<u64>().unwrap()
+}
+
+fn open_files(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd"))
+        .unwrap()
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_at_their_worst_cost_neither_memory_nor_the_others_their_turn() {
+    /// For each of the bad endpoints.
+    const BACKLOG: u64 = 500;
+    let folder = tempfile::tempdir().unwrap();
+    let (receiver, ledger) = start_receiver(Duration::ZERO).await;
+    let healthy = add_channel(&folder, receiver);
+    let mut bad = Vec::new();
+    for (name, worst, reason) in [
+        ("drips", Worst::Drips, "timeout"),
+        ("never reads", Worst::NeverReads, "timeout"),
+        ("floods", Worst::Floods, "answer_too_large"),
+    ] {
+        let taken = Arc::default();
+        let address = start_worst(worst, Arc::clone(&taken)).await;
+        let key = add_channel_by(sealpost(folder.path()), name, address);
+        bad.push((key, reason, taken));
+    }
+    let mut program = sealpost(folder.path());
+    program.env("SEALPOST_DELIVERY_ATTEMPT_SECONDS", "8");
+    let (server, address) = start_command(program).await;
+    let server = Dying(server);
+    let process = server.0.id();
+    let (memory, files) = (peak_memory(process), open_files(process));
+    let mut firsts = Vec::new();
+    for (client, (key, _, _)) in bad.iter().enumerate() {
+        let client = 1000 + client as u64;
+        let accepted = hand_over(address, key.clone(), client, BACKLOG).await;
+        assert_eq!(accepted.len() as u64, BACKLOG);
+        firsts.push(accepted[0].clone());
+    }
+
+    // One after the other, until each bad endpoint has been found out.
+    let mut slowest = Duration::ZERO;
+    let mut number = 0;
+    let began = Instant::now();
+    loop {
+        let accepted = hand_over(address, healthy.clone(), number, 1).await;
+        let accepted_at = Instant::now();
+        until("a healthy channel's callback arrives", async || {
+            ledger.lock().unwrap().contains_key(&accepted[0])
+        })
+        .await;
+        slowest = slowest.max(accepted_at.elapsed());
+        number += 1;
+        let mut found_out = 0;
+        for ((key, reason, _), first) in bad.iter().zip(&firsts) {
+            let found = first_reason(address, key, first).await;
+            found_out += usize::from(found.is_some());
+            assert!(
+                found.as_deref().is_none_or(|found| found == *reason),
+                "{found:?}"
+            );
+        }
+        if found_out == bad.len() && number >= 50 {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "only {found_out} are found out");
+    }
+    // A turn that had to wait for a bad endpoint's would take its 8 seconds.
+    assert!(slowest < Duration::from_secs(4), "{slowest:?}");
+    let grown = peak_memory(process) - memory;
+    assert!(grown < 64 << 20, "{} MiB more", grown >> 20);
+    // At most 8 attempts at once where nothing is known of an endpoint, and fewer once it has failed.
+    let more_files = open_files(process).saturating_sub(files);
+    assert!(more_files < 100, "{more_files} more descriptors");
+    let most = bad
+        .iter()
+        .map(|(_, _, taken)| taken.load(Ordering::Relaxed));
+    let most = most.max().unwrap();
+    // What the system buffers on the way, and no more.
+    assert!(
+        most < 32 << 20,
+        "{} MiB of an answer were taken",
+        most >> 20
+    );
+    for (key, _, _) in &bad {
+        for state in ["acknowledged", "failed"] {
+            let page = get(
+                address,
+                key,
+                &format!("/v1/callbacks?state={state}&limit=1"),
+            )
+            .await;
+            assert_eq!(page.unwrap()["data"], json!([]), "{state}");
+        }
+    }
+    println!(
+        "{number} callbacks of the healthy channel, the slowest after {slowest:?}; {} KiB more memory, {more_files} more \
+         descriptors, {} KiB taken of an answer",
+        grown >> 10,
+        most >> 10
+    );
+}
+
+/// What the first attempt for a flow has failed of, if it has.
+async fn first_reason(address: SocketAddr, key: &str, flow: &str) -> Option<String> {
+    let path = format!("/v1/callbacks?sign_flow_id={flow}");
+    let page = get(address, key, &path).await.unwrap();
+    let path = format!("/v1/callbacks/{}", page["data"][0]["id"].as_str().unwrap());
+    let callback = get(address, key, &path).await.unwrap();
+    callback["attempts"][0]["reason"]
+        .as_str()
+        .map(str::to_owned)
+}
+
+/// A server that does not outlive its test.
+struct Dying(Child);
+
+impl Drop for Dying {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

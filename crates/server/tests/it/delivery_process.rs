@@ -25,11 +25,16 @@ pub(crate) fn sealpost(folder: &Path) -> Command {
 
 /// Adds a channel that is called at `receiver`; answers its API key.
 pub(crate) fn add_channel(folder: &TempDir, receiver: SocketAddr) -> String {
-    let output = sealpost(folder.path())
+    add_channel_by(sealpost(folder.path()), "链家", receiver)
+}
+
+/// As [`add_channel`], by this form of the program and with this name.
+pub(crate) fn add_channel_by(mut sealpost: Command, name: &str, receiver: SocketAddr) -> String {
+    let output = sealpost
         .args([
             "channel",
             "add",
-            "链家",
+            name,
             "--json",
             "--callback-url",
             &format!("http://{receiver}/callback"),
@@ -45,12 +50,7 @@ pub(crate) fn add_channel(folder: &TempDir, receiver: SocketAddr) -> String {
     channel["api_key"].as_str().unwrap().to_owned()
 }
 
-/// Starts the server and reads from its log where it listens.
-pub(crate) async fn start_server(folder: &Path) -> (Child, SocketAddr) {
-    start_command(sealpost(folder)).await
-}
-
-/// As [`start_server`], by way of `wrapper`, which takes a program and its arguments and becomes it.
+/// As [`start_command`] with [`sealpost`], by way of `wrapper`, which takes a program and its arguments and becomes it.
 pub(crate) async fn start_server_by(mut wrapper: Command, folder: &Path) -> (Child, SocketAddr) {
     let direct = sealpost(folder);
     wrapper.arg(direct.get_program()).args(direct.get_args());
@@ -68,9 +68,14 @@ pub(crate) fn shell(first: &str) -> Command {
 }
 
 /// Starts the program as a server and reads from its log where it listens.
-pub(crate) async fn start_command(mut command: Command) -> (Child, SocketAddr) {
+pub(crate) async fn start_command(command: Command) -> (Child, SocketAddr) {
+    start_at(command, "127.0.0.1:0").await
+}
+
+/// As [`start_command`], for a server that is to listen at `listen`.
+pub(crate) async fn start_at(mut command: Command, listen: &str) -> (Child, SocketAddr) {
     let mut server = command
-        .args(["--listen", "127.0.0.1:0", "serve"])
+        .args(["--listen", listen, "serve"])
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
