@@ -82,8 +82,12 @@ impl Operator {
 
     /// The key in a PKCS#12 file, `seal.p12`, and its password, in `password`.
     fn make_pkcs12(&self) {
+        self.make_pkcs12_with("seal.p12", "2048");
+    }
+
+    fn make_pkcs12_with(&self, name: &str, iterations: &str) {
         let text = |name: &str| self.path(name).to_str().unwrap().to_owned();
-        let (key, chain, out) = (text("key.pem"), text("chain.pem"), text("seal.p12"));
+        let (key, chain, out) = (text("key.pem"), text("chain.pem"), text(name));
         let arguments = [
             "pkcs12",
             "-export",
@@ -95,6 +99,8 @@ impl Operator {
             &out,
             "-passout",
             "pass:开门",
+            "-iter",
+            iterations,
         ];
         tool("openssl", &arguments, "openssl", &[]);
         self.put("password", "开门\n");
@@ -291,12 +297,8 @@ impl Token {
         let token = Self {
             configuration: operator.put("softhsm2.conf", text),
         };
-        let key = operator.path("key.pem");
         let leaf = operator.put("leaf.der", &operator.credential.chain()[0]);
-        let utility = |arguments: &[&str]| {
-            tool("softhsm2-util", arguments, "softhsm2", &token.variables());
-        };
-        utility(&[
+        token.utility(&[
             "--init-token",
             "--free",
             "--label",
@@ -306,23 +308,8 @@ impl Token {
             "--pin",
             "123456",
         ]);
-        utility(&[
-            "--import",
-            key.to_str().unwrap(),
-            "--token",
-            "sealpost",
-            "--label",
-            "seal",
-            "--id",
-            "0a01",
-            "--pin",
-            "123456",
-        ]);
-        let arguments = [
-            "--module",
-            SOFTHSM,
-            "--token-label",
-            "sealpost",
+        token.import(operator, "123456");
+        token.tool(&[
             "--login",
             "--pin",
             "123456",
@@ -334,10 +321,38 @@ impl Token {
             "0a01",
             "--label",
             "seal",
-        ];
-        tool("pkcs11-tool", &arguments, "opensc", &token.variables());
+        ]);
         operator.put("pin", "123456\n");
         token
+    }
+
+    /// Puts the operator's key into the token.
+    fn import(&self, operator: &Operator, pin: &str) {
+        let key = operator.path("key.pem");
+        self.utility(&[
+            "--import",
+            key.to_str().unwrap(),
+            "--token",
+            "sealpost",
+            "--label",
+            "seal",
+            "--id",
+            "0a01",
+            "--pin",
+            pin,
+        ]);
+    }
+
+    fn utility(&self, arguments: &[&str]) {
+        tool("softhsm2-util", arguments, "softhsm2", &self.variables());
+    }
+
+    /// What `pkcs11-tool` says of the token, or when it does something with it.
+    fn tool(&self, arguments: &[&str]) -> String {
+        let of_token = ["--module", SOFTHSM, "--token-label", "sealpost"];
+        let arguments = [&of_token[..], arguments].concat();
+        let output = tool("pkcs11-tool", &arguments, "opensc", &self.variables());
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     fn variables(&self) -> [(&'static str, &Path); 1] {
@@ -406,6 +421,67 @@ async fn a_key_in_a_hardware_module_seals() {
     operator.is_signer_of(&serde_json::to_value(&report).unwrap());
 }
 
+/// A token is not locked by a server whose PIN is wrong from some time on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pin_that_a_token_refused_is_tried_once() {
+    let operator = Operator::new(KeyAlgorithm::P256);
+    let token = Token::new(&operator);
+    let list = operator.list(&format!(
+        "pkcs11 = '{SOFTHSM}'\ntoken = 'sealpost'\nkey = 'seal'\npin_file = 'pin'\ncertificates = 'chain.pem'"
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let key = add_channel(&folder, ([127, 0, 0, 1], 9).into());
+    let mut wrapper = Command::new("env");
+    wrapper.arg(format!("SOFTHSM2_CONF={}", token.configuration.display()));
+    wrapper.arg(format!("SEALPOST_KEYS_SEALS={}", list.display()));
+    let (mut server, address) = start_server_by(wrapper, folder.path()).await;
+    let http = HttpClient::default();
+    // A new flow, once it is shown as `says`.
+    let flow = async |says: &str| {
+        let url = format!("http://{address}/v1/sign-flows");
+        let created = http.post(&url, Some(&key), &sealed_receipt()).await;
+        let flow = created.unwrap().json()["sign_flow_id"].clone();
+        let url = format!("{url}/{}", flow.as_str().unwrap());
+        let begun = Instant::now();
+        loop {
+            let shown = http.get(&url, Some(&key)).await.unwrap().json();
+            if shown.to_string().contains(says) {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{shown:#}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    flow("completed").await;
+
+    // The session breaks, for its key is gone, and the PIN that it is made anew with is wrong.
+    operator.put("pin", "000000\n");
+    let login = ["--login", "--pin", "123456"];
+    let delete = ["--delete-object", "--type", "privkey", "--id", "0a01"];
+    token.tool(&[&login[..], &delete].concat());
+    flow("refused the PIN").await;
+    let is_counting = || {
+        let said = token.tool(&["--list-token-slots"]);
+        assert!(said.contains("token initialized"), "{said}");
+        said.contains("user PIN count low")
+    };
+    assert!(is_counting(), "the wrong PIN was tried");
+
+    // The right one, given by somebody else, has the token count anew; it sees no wrong one any more.
+    token.tool(&[&login[..], &["--list-objects"]].concat());
+    assert!(!is_counting());
+    flow("refused the PIN").await;
+    flow("refused the PIN").await;
+    assert!(!is_counting(), "the wrong PIN was tried again");
+
+    // What is put right works without a new start.
+    token.import(&operator, "123456");
+    operator.put("pin", "123456\n");
+    flow("completed").await;
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
 #[test]
 fn a_key_that_cannot_be_opened_stops_the_start() {
     let operator = Operator::new(KeyAlgorithm::P256);
@@ -440,6 +516,7 @@ fn doctor_says_what_is_wrong_with_a_key_and_when_it_ends() {
     let operator = Operator::new(KeyAlgorithm::P256);
     let token = Token::new(&operator);
     operator.make_pkcs12();
+    operator.make_pkcs12_with("slow.p12", "1000001");
     operator.put("wrong", "000000");
     let folder = tempfile::tempdir().unwrap();
     let module = format!("pkcs11 = '{SOFTHSM}'\ntoken = 'sealpost'\n");
@@ -464,6 +541,10 @@ fn doctor_says_what_is_wrong_with_a_key_and_when_it_ends() {
         (
             "pkcs12 = 'seal.p12'\npassword_file = 'wrong'",
             "password is wrong",
+        ),
+        (
+            "pkcs12 = 'slow.p12'\npassword_file = 'password'",
+            "beyond its limit of 1000000",
         ),
         ("pkcs12 = 'seal.p12'\npassword_env = 'NO_SUCH'", "NO_SUCH"),
         (

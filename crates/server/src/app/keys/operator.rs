@@ -146,6 +146,7 @@ enum Place {
 }
 
 /// Where a secret is.
+#[derive(Clone)]
 enum Hidden {
     File(PathBuf),
     Variable(String),
@@ -324,7 +325,7 @@ impl OperatorKey {
                     token: token.clone(),
                     label: label.clone(),
                     id: id.clone(),
-                    pin: self.secret(pin)?.into(),
+                    pin: self.pin(pin),
                 };
                 let key = ModuleKey::open(wanted).map_err(refused)?;
                 let chain = match certificates {
@@ -354,10 +355,7 @@ impl OperatorKey {
     }
 
     fn wrong(&self, reason: String) -> OperatorKeyError {
-        OperatorKeyError::Entry {
-            whose: self.whose(),
-            reason,
-        }
+        wrong(&self.whose(), reason)
     }
 
     fn unavailable(
@@ -371,16 +369,17 @@ impl OperatorKey {
     }
 
     fn secret(&self, hidden: &Hidden) -> Result<String, OperatorKeyError> {
-        match hidden {
-            Hidden::File(path) => {
-                let text = String::from_utf8(self.read(path)?);
-                let text =
-                    text.map_err(|_| self.wrong(format!("{} holds no text", path.display())))?;
-                Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-            }
-            Hidden::Variable(name) => std::env::var(name)
-                .map_err(|_| self.wrong(format!("the variable {name} is not set"))),
-        }
+        self.surroundings.secret(&self.whose(), hidden)
+    }
+
+    /// Reads a PIN whenever it is needed: one that was put right need not wait for the next start.
+    fn pin(&self, hidden: &Hidden) -> Box<dyn Fn() -> Result<String, ModuleError> + Send + Sync> {
+        let (whose, hidden) = (self.whose(), hidden.clone());
+        let surroundings = Arc::clone(&self.surroundings);
+        Box::new(move || {
+            let pin = surroundings.secret(&whose, &hidden);
+            pin.map_err(|error| ModuleError::Pin(Box::new(error)))
+        })
     }
 
     fn certificates(&self, path: &Path) -> Result<Vec<Vec<u8>>, OperatorKeyError> {
@@ -397,17 +396,46 @@ impl OperatorKey {
     }
 
     fn read(&self, path: &Path) -> Result<Vec<u8>, OperatorKeyError> {
-        let path = self.surroundings.folder.join(path);
+        self.surroundings.read(&self.whose(), path)
+    }
+}
+
+impl Surroundings {
+    fn secret(&self, whose: &str, hidden: &Hidden) -> Result<String, OperatorKeyError> {
+        match hidden {
+            Hidden::File(path) => {
+                let text = String::from_utf8(self.read(whose, path)?);
+                let text =
+                    text.map_err(|_| wrong(whose, format!("{} holds no text", path.display())))?;
+                Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+            }
+            Hidden::Variable(name) => std::env::var(name)
+                .map_err(|_| wrong(whose, format!("the variable {name} is not set"))),
+        }
+    }
+
+    fn read(&self, whose: &str, path: &Path) -> Result<Vec<u8>, OperatorKeyError> {
+        let path = self.folder.join(path);
         let failed = |source| OperatorKeyError::File {
-            whose: self.whose(),
+            whose: whose.to_owned(),
             path: path.display().to_string(),
             source,
         };
         let length = std::fs::metadata(&path).map_err(failed)?.len();
         if length > MAX_FILE {
-            return Err(self.wrong(format!("{} is larger than 1 MiB", path.display())));
+            return Err(wrong(
+                whose,
+                format!("{} is larger than 1 MiB", path.display()),
+            ));
         }
         std::fs::read(&path).map_err(failed)
+    }
+}
+
+fn wrong(whose: &str, reason: String) -> OperatorKeyError {
+    OperatorKeyError::Entry {
+        whose: whose.to_owned(),
+        reason,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, SHA384, digest};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -22,6 +22,14 @@ pub(crate) enum ModuleError {
     /// The library cannot be loaded, or refused an operation.
     #[error("the PKCS#11 module refused or cannot be loaded")]
     Module(#[from] Error),
+    /// The PIN cannot be read.
+    #[error("the PIN cannot be read")]
+    Pin(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The token refused the PIN, now or before.
+    #[error(
+        "the token {0:?} refused the PIN, which is not tried again until it is changed or the server starts anew: a token locks itself"
+    )]
+    PinRefused(String),
     /// No token has the label.
     #[error("no token is labelled {0:?}")]
     NoToken(String),
@@ -51,8 +59,8 @@ pub(crate) struct Wanted {
     pub(crate) label: Option<String>,
     /// The key's id (`CKA_ID`).
     pub(crate) id: Option<Vec<u8>>,
-    /// The user's PIN.
-    pub(crate) pin: AuthPin,
+    /// Reads the user's PIN, before each login.
+    pub(crate) pin: Box<dyn Fn() -> Result<String, ModuleError> + Send + Sync>,
 }
 
 /// A key of a token, and the session in which it signs.
@@ -156,11 +164,7 @@ impl Open {
         }
         let token = token.ok_or_else(|| ModuleError::NoToken(wanted.token.clone()))?;
         let session = module.open_ro_session(token)?;
-        match session.login(UserType::User, Some(&wanted.pin)) {
-            // Logging in is for all of a process's sessions with a token at once.
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
-            Err(error) => return Err(error.into()),
-        }
+        log_in(&session, wanted)?;
         let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY)];
         let label = wanted.label.as_ref();
         template.extend(label.map(|label| Attribute::Label(label.clone().into_bytes())));
@@ -168,6 +172,42 @@ impl Open {
         let key = only(&session, &template, "private keys")?;
         Ok(Self { session, key })
     }
+}
+
+/// Logs in, unless the token has refused this PIN before: a few more of them, and it would lock itself.
+fn log_in(session: &Session, wanted: &Wanted) -> Result<(), ModuleError> {
+    let pin = (wanted.pin)()?;
+    let given = digest(&SHA256, pin.as_bytes()).as_ref().to_vec();
+    let gate = gate(wanted);
+    // Held while the token is asked: of two sessions that begin at once, the second must know what the first has met.
+    let mut refused = gate.lock().unwrap_or_else(PoisonError::into_inner);
+    let refusal = || ModuleError::PinRefused(wanted.token.clone());
+    if refused.as_ref() == Some(&given) {
+        return Err(refusal());
+    }
+    match session.login(UserType::User, Some(&AuthPin::from(pin))) {
+        // Logging in is for all of a process's sessions with a token at once.
+        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+        Err(Error::Pkcs11(
+            RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange,
+            _,
+        )) => {
+            *refused = Some(given);
+            Err(refusal())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The digest of the PIN that a token has refused.
+type Gate = Arc<Mutex<Option<Vec<u8>>>>;
+
+/// The gate of a token, which all keys of it share.
+fn gate(wanted: &Wanted) -> Gate {
+    static GATES: Mutex<BTreeMap<(PathBuf, String), Gate>> = Mutex::new(BTreeMap::new());
+    let mut gates = GATES.lock().unwrap_or_else(PoisonError::into_inner);
+    let token = (wanted.module.clone(), wanted.token.clone());
+    Arc::clone(gates.entry(token).or_default())
 }
 
 /// The one object that fits.
