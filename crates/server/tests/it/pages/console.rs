@@ -2,10 +2,13 @@
 
 use std::process::{Command, Stdio};
 
+use http::Method;
+use http::header::CONTENT_TYPE;
 use serde_json::json;
 
 use super::accessibility;
 use super::browser::{Browser, DESK, PHONE};
+use crate::operator_api::pkcs12;
 use crate::support::{Channel, TestApp, receipt, receipt_for};
 
 const PASSWORD: &str = "correct horse battery";
@@ -297,7 +300,16 @@ async fn an_administrator_tries_an_endpoint_out() {
         channel.will_answer(200, "{\"response_code\":\"000\"}");
     }
     desk.click("form[action$='/check'] button.primary").await;
-    desk.reads("main", "不符合约定").await;
+    let text = desk.reads("main", "不符合约定").await;
+    for told in [
+        "没有签名",
+        "512 KiB 的请求体",
+        "缺少 sign_flow_id",
+        "确认了必须拒绝的请求",
+        "不得为 000，应为 400",
+    ] {
+        assert!(text.contains(told), "{told} is not in {text}");
+    }
     desk.open(&page).await;
     assert!(desk.text("main").await.contains("不符合约定"));
 
@@ -327,6 +339,22 @@ async fn an_administrator_tries_an_endpoint_out() {
     desk.picture("console-channel").await;
     accessibility::check(&desk, "a channel with a client certificate").await;
 
+    // And from one PKCS#12 file with its password.
+    let (certificate, key) = self::certificate("sealpost in one file");
+    let path = folder.path().join("both.p12");
+    std::fs::write(&path, pkcs12(&certificate, &key, 2048)).unwrap();
+    for (password, says) in [
+        ("close", "password is wrong"),
+        ("open", "CN=sealpost in one file"),
+    ] {
+        desk.open(&page).await;
+        desk.click(&unfold).await;
+        desk.choose_file("#certificate", &path).await;
+        desk.type_into("#password", password).await;
+        desk.click(&format!("{upload} button")).await;
+        desk.reads("main", says).await;
+    }
+
     // An operator key works as long as it is not revoked.
     desk.open(&format!("{}/console/operators", app.base()))
         .await;
@@ -344,7 +372,7 @@ async fn an_administrator_tries_an_endpoint_out() {
     desk.reads("main", "密钥已吊销").await;
     let asked = app.http.get(&overview, Some(&key)).await.unwrap();
     assert_eq!(asked.status, 401);
-    assert_eq!(desk.complaints().await.len(), 1, "the refused upload");
+    assert_eq!(desk.complaints().await.len(), 2, "the refused uploads");
     desk.close().await;
     app.stop().await;
 }
@@ -381,6 +409,50 @@ async fn the_list_of_callbacks_lives_and_many_are_sent_again() {
     phone.see("progress").await;
     assert_eq!(phone.complaints().await, Vec::<String>::new());
     phone.close().await;
+    app.stop().await;
+}
+
+/// One address cannot try a thousand names; others sign in meanwhile, and so does whoever is behind it after a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_from_which_too_many_sign_ins_fail_has_to_wait() {
+    let proxy = "127.0.0.1".parse().unwrap();
+    let app = TestApp::start_with(|config| config.trusted_proxies = vec![proxy]).await;
+    add_operator(&app, "老板", "administrator");
+    let url = format!("{}/console/sign-in", app.base());
+    let sign_in = async |from: &str, name: &str, password: &str| {
+        let headers = [
+            (CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned()),
+            ("x-forwarded-for".parse().unwrap(), from.to_owned()),
+        ];
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("name", name)
+            .append_pair("password", password);
+        let answer = app.http.send(Method::POST, &url, &headers, form.finish());
+        answer.await.unwrap()
+    };
+    // Who gets in does not count.
+    for _ in 0..2 {
+        assert_eq!(sign_in("2001:db8::1", "老板", PASSWORD).await.status, 303);
+    }
+    // The addresses of one subscriber are as good as one.
+    for n in 0..30 {
+        let from = format!("2001:db8::{n:x}");
+        // Most of them nobody can have, so that no password is hashed for them: 65 characters.
+        let name = match n % 10 {
+            0 => format!("name {n}"),
+            _ => format!("name {n:060}"),
+        };
+        let answer = sign_in(&from, &name, "wrong horse battery").await;
+        assert_eq!(answer.status, 401, "{n}");
+    }
+    let refused = sign_in("2001:db8::ffff", "老板", PASSWORD).await;
+    assert_eq!(refused.status, 429);
+    assert!(String::from_utf8_lossy(&refused.body).contains("15 分钟"));
+    let wait: i64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=900).contains(&wait), "{wait}");
+    assert_eq!(sign_in("192.0.2.7", "老板", PASSWORD).await.status, 303);
+    app.app().move_clock(wait * 1000);
+    assert_eq!(sign_in("2001:db8::1", "老板", PASSWORD).await.status, 303);
     app.stop().await;
 }
 
