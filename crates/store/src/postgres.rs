@@ -270,6 +270,7 @@ impl Worker {
             return Err(Error::Stopped);
         };
         let ended = session.batch(if result.is_ok() { "COMMIT" } else { "ROLLBACK" });
+        self.avoid_if_lost(session);
         if ended.is_ok() {
             self.connection = Some(connection);
         }
@@ -281,15 +282,25 @@ impl Worker {
         }
     }
 
+    fn avoid_if_lost(&self, session: &Session) {
+        if session.is_lost() {
+            self.connector.avoid(session.origin());
+        }
+    }
+
     /// A connection with a transaction begun. One that was lost while it was idle, or whose server was replaced as the primary,
     /// is noticed here and replaced.
     fn begin(&mut self) -> Result<Connection> {
         if let Some(connection) = self.connection.take()
             && let Connection::Postgres(session) = &connection
-            && !self.connector.is_replaced(session.timeline())
-            && session.batch(self.purpose.begin).is_ok()
+            && !self
+                .connector
+                .is_replaced(session.origin().timeline.as_ref())
         {
-            return Ok(connection);
+            if session.batch(self.purpose.begin).is_ok() {
+                return Ok(connection);
+            }
+            self.avoid_if_lost(session);
         }
         let session = self.connector.connect()?;
         session.batch(self.purpose.set_up)?;
@@ -301,6 +312,7 @@ impl Worker {
 /// Takes the steps that the database lacks, in one transaction and under a lock.
 fn migrate(connector: &Connector, steps: &[&str]) -> Result<()> {
     let known = steps.len() as i64;
+    connector.ask_all()?;
     let session = connector.connect()?;
     session.batch(&format!(
         "BEGIN; SELECT pg_advisory_xact_lock({MIGRATION_LOCK});

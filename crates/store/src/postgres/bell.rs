@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_postgres::AsyncMessage;
 
-use super::Connector;
+use super::connector::Connector;
 use crate::error::Result;
 
 /// The shortest time between two notifications of one node.
@@ -130,7 +130,8 @@ async fn session(
     heard: &Arc<watch::Sender<u64>>,
     untold: &mut bool,
 ) -> Result<()> {
-    let (client, mut connection) = connector.open().await?;
+    let opened = connector.open().await?;
+    let (client, mut connection) = (opened.client, opened.connection);
     let own = Arc::new(AtomicI32::new(0));
     let (heard_here, own_here) = (Arc::clone(heard), Arc::clone(&own));
     let mut listening = tokio::spawn(async move {
@@ -164,6 +165,8 @@ async fn session(
                 None => return Ok(()),
             },
             _ = &mut listening => return Err(crate::Error::Stopped),
+            // Nobody rings there any more.
+            () = connector.replaced(opened.origin.timeline.as_ref()) => return Err(crate::Error::Stopped),
         }
     }
 }

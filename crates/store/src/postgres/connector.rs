@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sealpost_tls::{Address, ServerConnection, Tls};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::config::Host;
@@ -36,6 +37,15 @@ impl Timeline {
     }
 }
 
+/// Where a connection leads.
+#[derive(Debug)]
+pub(super) struct Origin {
+    /// Its place among the hosts.
+    host: usize,
+    /// `None`: the server is of a kind that does not say.
+    pub(super) timeline: Option<Timeline>,
+}
+
 /// The server is a primary that a promoted standby has replaced.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -47,8 +57,8 @@ struct Replaced;
 pub(super) struct Connector {
     /// The settings for each host, as the URL names them.
     hosts: Vec<Config>,
-    /// Where a connection was made last. It is asked first: one that stands still takes its time to be noticed.
-    last: AtomicUsize,
+    /// Which is asked first: where a connection was made last, and the one after it when answers did not come from there.
+    first: AtomicUsize,
     /// The newest timeline that was seen.
     newest: watch::Sender<Option<Timeline>>,
     tls: Tls,
@@ -63,8 +73,7 @@ pub(super) struct Connector {
 pub(super) struct Opened {
     pub(super) client: Client,
     pub(super) connection: ServerConnection,
-    /// `None`: the server is of a kind that does not say.
-    pub(super) timeline: Option<Timeline>,
+    pub(super) origin: Origin,
 }
 
 impl Connector {
@@ -80,7 +89,7 @@ impl Connector {
         config.tcp_user_timeout(options.statement_timeout);
         Ok(Connector {
             hosts: one_by_one(&config),
-            last: AtomicUsize::new(0),
+            first: AtomicUsize::new(0),
             newest: watch::Sender::new(None),
             tls: Tls::new(&address, options.ca_file.as_deref())?,
             connect_timeout: options.connect_timeout,
@@ -94,47 +103,63 @@ impl Connector {
 
     /// A session, for the thread that asks.
     pub(super) fn connect(&self) -> Result<Session> {
-        let failed = |error| Error::file("start a runtime for", "PostgreSQL".as_ref(), error);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(failed)?;
+        let runtime = runtime()?;
         let opened = runtime.block_on(self.open())?;
         let connection = opened.connection;
         runtime.spawn(async move {
             // Its end is noticed by the next statement, which says why.
             let _ = connection.await;
         });
-        let session = Session::new(opened.client, runtime, self.patience, opened.timeline);
+        let session = Session::new(opened.client, runtime, self.patience, opened.origin);
         session.batch(&self.set_up)?;
         Ok(session)
     }
 
-    /// A connection to the first host that serves, that of the last time first.
+    /// A connection to the first host that serves.
     pub(super) async fn open(&self) -> Result<Opened> {
-        let (first, count) = (self.last.load(Ordering::Relaxed), self.hosts.len());
-        // A server that stands still takes connections and says nothing, and must not keep us from the next.
-        let limit = match count {
-            1 => self.patience,
-            _ => self.connect_timeout,
-        };
+        let (first, count) = (self.first.load(Ordering::Relaxed), self.hosts.len());
         let mut failure = Error::Stopped;
         for turn in 0..count {
-            let index = (first + turn) % count;
-            match timeout(limit, self.open_at(&self.hosts[index])).await {
-                Ok(Ok(opened)) => {
-                    self.last.store(index, Ordering::Relaxed);
+            let host = (first + turn) % count;
+            match self.open_in_time(host).await {
+                Ok(opened) => {
+                    self.first.store(host, Ordering::Relaxed);
                     return Ok(opened);
                 }
-                Ok(Err(error)) => failure = error,
-                Err(elapsed) => failure = Error::Unreachable(Arc::new(elapsed)),
+                Err(error) => failure = error,
             }
         }
         Err(failure)
     }
 
-    async fn open_at(&self, host: &Config) -> Result<Opened> {
-        let (client, mut connection) = host.connect(self.tls.clone()).await?;
+    /// Asks every host once, so that of two primaries the newer one is known.
+    pub(super) fn ask_all(&self) -> Result<()> {
+        if self.hosts.len() == 1 {
+            return Ok(());
+        }
+        runtime()?.block_on(async {
+            for host in 0..self.hosts.len() {
+                // Whether one serves is not asked here.
+                let _ = self.open_in_time(host).await;
+            }
+        });
+        Ok(())
+    }
+
+    async fn open_in_time(&self, host: usize) -> Result<Opened> {
+        // A server that stands still takes connections and says nothing, and must not keep us from the next.
+        let limit = match self.hosts.len() {
+            1 => self.patience,
+            _ => self.connect_timeout,
+        };
+        match timeout(limit, self.open_at(host)).await {
+            Ok(opened) => opened,
+            Err(elapsed) => Err(Error::Unreachable(Arc::new(elapsed))),
+        }
+    }
+
+    async fn open_at(&self, host: usize) -> Result<Opened> {
+        let (client, mut connection) = self.hosts[host].connect(self.tls.clone()).await?;
         let asked = tokio::select! {
             asked = client.simple_query(ASK_TIMELINE) => asked,
             // It ends only by failing; then so does what comes next.
@@ -156,8 +181,18 @@ impl Connector {
         Ok(Opened {
             client,
             connection,
-            timeline,
+            origin: Origin { host, timeline },
         })
+    }
+
+    /// Has another host asked first, since from this one an answer did not come: it stands still, or is cut off from its standby,
+    /// and another may be the primary by now.
+    pub(super) fn avoid(&self, origin: &Origin) {
+        let next = (origin.host + 1) % self.hosts.len();
+        // Several sessions are lost at once; it is left once.
+        let _ =
+            self.first
+                .compare_exchange(origin.host, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Whether a newer timeline than this one has been seen.
@@ -173,6 +208,12 @@ impl Connector {
             .wait_for(|newest| is_replaced(timeline, newest.as_ref()))
             .await;
     }
+}
+
+fn runtime() -> Result<Runtime> {
+    let failed = |error| Error::file("start a runtime for", "PostgreSQL".as_ref(), error);
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().map_err(failed)
 }
 
 fn is_replaced(timeline: Option<&Timeline>, newest: Option<&Timeline>) -> bool {

@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 use tokio_postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 
+use super::connector::Origin;
 use crate::database::Bound;
 use crate::error::{Error, Result};
 
@@ -24,6 +25,7 @@ pub(crate) struct Session {
     patience: Duration,
     /// Whether an answer did not come in time; what might come now belongs to nobody.
     lost: Cell<bool>,
+    origin: Origin,
 }
 
 impl std::fmt::Debug for Session {
@@ -41,14 +43,29 @@ pub(crate) struct Prepared {
 
 impl Session {
     /// A session over a client whose connection `runtime` drives.
-    pub(super) fn new(client: Client, runtime: Runtime, patience: Duration) -> Session {
+    pub(super) fn new(
+        client: Client,
+        runtime: Runtime,
+        patience: Duration,
+        origin: Origin,
+    ) -> Session {
         Session {
             client,
             runtime,
             statements: RefCell::default(),
             patience,
             lost: Cell::new(false),
+            origin,
         }
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Whether an answer did not come in time.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.get()
     }
 
     pub(crate) fn prepare(&self, sql: &str) -> Result<Prepared> {
@@ -56,7 +73,11 @@ impl Session {
             return Ok(prepared.clone());
         }
         let (translated, names) = translate(sql);
-        let statement = self.wait(self.client.prepare(&translated))?;
+        let mut statement = self.wait(self.client.prepare(&translated))?;
+        let columns: Vec<&str> = statement.columns().iter().map(|each| each.name()).collect();
+        if let Some(named) = name_columns(&translated, &columns) {
+            statement = self.wait(self.client.prepare(&named))?;
+        }
         let prepared = Prepared {
             statement,
             names: names.into(),
@@ -181,6 +202,20 @@ fn translate(sql: &str) -> (String, Vec<String>) {
     (translated, names)
 }
 
+/// Writes the columns that there are now for the `*` of a statement that asks for all. When a newer version of the program adds one,
+/// PostgreSQL refuses a prepared `*` from then on, since its answer would have another form.
+fn name_columns(sql: &str, columns: &[&str]) -> Option<String> {
+    if columns.is_empty() {
+        return None;
+    }
+    let names = || columns.join(", ");
+    if let Some(rest) = sql.trim_start().strip_prefix("SELECT * FROM ") {
+        return Some(format!("SELECT {} FROM {rest}", names()));
+    }
+    let changing = sql.trim_end().strip_suffix("RETURNING *")?;
+    Some(format!("{changing}RETURNING {}", names()))
+}
+
 /// A value on its way to the server, in whichever type the server wants it.
 #[derive(Debug)]
 struct Parameter(Value);
@@ -240,7 +275,7 @@ pub(crate) fn value(row: &tokio_postgres::Row, index: usize) -> rusqlite::Result
 
 #[cfg(test)]
 mod tests {
-    use super::translate;
+    use super::{name_columns, translate};
 
     #[test]
     fn parameters_are_rewritten() {
@@ -267,5 +302,23 @@ mod tests {
         );
         check("?1::text", "$1::text", &[]);
         check("a = ?1", "a = $1", &[]);
+    }
+    #[test]
+    fn the_columns_of_a_star_are_named() {
+        let check = |sql: &str, expected: Option<&str>| {
+            assert_eq!(name_columns(sql, &["a", "b"]).as_deref(), expected);
+        };
+        check(
+            "SELECT * FROM t WHERE a = $1",
+            Some("SELECT a, b FROM t WHERE a = $1"),
+        );
+        check(
+            "UPDATE t SET a = 1 RETURNING *",
+            Some("UPDATE t SET a = 1 RETURNING a, b"),
+        );
+        check("SELECT a, b FROM t", None);
+        check("SELECT a, count(*) FROM t", None);
+        let inserting = "INSERT INTO t SELECT * FROM unnest($1)";
+        assert_eq!(name_columns(inserting, &[]), None);
     }
 }
