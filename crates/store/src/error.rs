@@ -83,12 +83,10 @@ pub enum Error {
     },
     /// The bucket of documents does not take the key, or is not there. Trying again does not help before somebody has done
     /// something; nothing was kept.
-    #[error("cannot {action} the bucket of documents: it refuses ({reason})")]
+    #[error("the bucket of documents refuses ({reason})")]
     BucketRefused {
-        /// What was attempted: "read from", "write to".
-        action: &'static str,
         /// S3's code for it, such as `SignatureDoesNotMatch`, `AccessDenied` or `NoSuchBucket`.
-        reason: String,
+        reason: Box<str>,
         /// What came back.
         #[source]
         source: Source,

@@ -281,8 +281,7 @@ fn failed(action: &'static str, error: object_store::Error) -> Error {
         object_store::Error::PermissionDenied { .. }
         | object_store::Error::Unauthenticated { .. }
         | object_store::Error::NotFound { .. } => Error::BucketRefused {
-            action,
-            reason: code(&error.to_string()).unwrap_or_else(|| "no reason given".to_owned()),
+            reason: code(&error.to_string()).unwrap_or_else(|| "no reason given".into()),
             source: Arc::new(error),
         },
         error => Error::bucket(action, error),
@@ -290,11 +289,11 @@ fn failed(action: &'static str, error: object_store::Error) -> Error {
 }
 
 /// S3's code for what went wrong, such as `SignatureDoesNotMatch`, out of an error's text.
-fn code(text: &str) -> Option<String> {
+fn code(text: &str) -> Option<Box<str>> {
     let (_, rest) = text.split_once("<Code>")?;
     let (code, _) = rest.split_once("</Code>")?;
     let is_code = (1..=64).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric());
-    is_code.then(|| code.to_owned())
+    is_code.then(|| code.into())
 }
 
 fn is_not_implemented(error: &object_store::Error) -> bool {

@@ -80,7 +80,7 @@ async fn a_missing_document_and_a_missing_bucket_are_errors() {
     let (lost, _folder) = store(&options);
     let error = lost.prove_documents().await.unwrap_err();
     assert!(
-        matches!(&error, Error::BucketRefused { reason, .. } if reason == "NoSuchBucket"),
+        matches!(&error, Error::BucketRefused { reason, .. } if **reason == *"NoSuchBucket"),
         "{error}"
     );
 }

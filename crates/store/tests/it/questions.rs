@@ -47,6 +47,7 @@ async fn flows(store: &Store) {
     store.flows_due_to_expire(NOW, 10).await.unwrap();
     store.flows_expiring(soon.clone(), NOW, 10).await.unwrap();
     store.flows_to_renew(soon, NOW, 10).await.unwrap();
+    store.count_flows_to_renew(NOW, 10).await.unwrap();
     store.sealing_backlog().await.unwrap();
     store.flow_counts().await.unwrap();
     store.flows_by_day(NOW, 0).await.unwrap();
@@ -167,6 +168,7 @@ async fn redeliveries(store: &Store) {
 }
 
 async fn channels(store: &Store) {
+    store.read_channel_revision().await.unwrap();
     store.channels().await.unwrap();
     let channel = store.find_channel(CHANNEL).await.unwrap().unwrap();
     store.find_channel_by_name(&channel.name).await.unwrap();
