@@ -52,6 +52,11 @@ const TOOLS: &[Tool] = &[
         &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"],
         "postgresql",
     ),
+    // Faults of a network: namespaces whose packets get lost.
+    tool(
+        &["sh", "-c", "command -v ip || test -x /usr/sbin/ip"],
+        "iproute2",
+    ),
     // The receivers under examples/ are run as they stand.
     tool(&["node", "--version"], "nodejs"),
     tool(&["javac", "-version"], "default-jdk-headless"),

@@ -16,7 +16,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     })
 }
 
-/// `cargo xtask faults`: one of the tests, for longer, and with what it prints.
+/// `cargo xtask faults`: the tests of faults one after the other, the first for longer, and with what they print.
 pub(crate) fn faults(rounds: u32) -> Result<()> {
     with_servers(|test| {
         test.args([
@@ -27,6 +27,7 @@ pub(crate) fn faults(rounds: u32) -> Result<()> {
             "nodes::faults",
             "--",
             "--nocapture",
+            "--test-threads=1",
         ])
         .env("TEST_FAULTS_ROUNDS", rounds.to_string());
     })

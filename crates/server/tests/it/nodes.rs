@@ -6,6 +6,8 @@ mod pair;
 mod races;
 mod rolling;
 mod storage_faults;
+mod takeover;
+mod versions;
 
 use sealpost_server::config::Config;
 use sealpost_store::PostgresOptions;

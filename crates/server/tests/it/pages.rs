@@ -3,7 +3,7 @@
 mod accessibility;
 mod browser;
 mod buyer;
-mod code;
+pub(crate) mod code;
 mod console;
 mod cut;
 mod document;

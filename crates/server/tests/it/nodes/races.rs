@@ -1,8 +1,10 @@
 //! What is done to one flow on different nodes at one moment ends it once, and tells of one end.
 
-use std::time::Instant;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::Shared;
 use crate::support::{Channel, Flow, PATIENCE, TestApp, receipt, receipt_for, signature};
@@ -22,7 +24,7 @@ async fn ended(channel: &Channel, nodes: &[TestApp], flow: &Flow) -> String {
             break shown;
         }
         assert!(begun.elapsed() < PATIENCE, "it does not end: {shown}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     };
     for node in nodes {
         let there = channel.through(node).show(flow).await;
@@ -77,6 +79,106 @@ async fn sign_revoke_and_reject_at_one_moment() {
         ends.push(ended(&channel, &nodes, &flow).await);
     }
     println!("ended as {ends:?}");
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+/// Numbers that look random, and are the same for the same seed (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}
+
+/// Signing, revoking, rejecting and the deadline strike many flows around one moment, each on a node by chance.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_four_at_one_moment() {
+    const BATCHES: usize = 3;
+    const FLOWS: usize = 8;
+    let seed = std::env::var("TEST_SEED").map_or_else(
+        |_| u64::from(std::process::id()) ^ std::time::UNIX_EPOCH.elapsed().unwrap().as_secs(),
+        |seed| seed.parse().unwrap(),
+    );
+    println!("TEST_SEED={seed}");
+    let mut dice = Dice(seed);
+    let shared = Shared::start("four").await;
+    let nodes: [TestApp; 3] = shared.nodes().await;
+    let channel = nodes[0].channel("lianjia").await;
+    let png = signature();
+    // How long before the deadline the first act is, in milliseconds; the last is as long after it.
+    let mut lead = 300;
+    let mut ends: HashMap<String, usize> = HashMap::new();
+    for batch in 0..BATCHES {
+        // The deadline is a day away, and the clocks are moved to just before it.
+        let deadline = nodes[0].app().now() + 24 * 3_600_000;
+        let mut flows = Vec::new();
+        for _ in 0..FLOWS {
+            let mut request = receipt_for(&["张三"]);
+            let expires_at = jiff::Timestamp::from_millisecond(deadline).unwrap();
+            request["expires_at"] = expires_at.to_string().into();
+            let flow = channel.create_flow(request).await;
+            flows.push((flow, nodes[0].signer("张三")));
+        }
+        for node in &nodes {
+            node.app().move_clock(deadline - lead - node.app().now());
+        }
+        let wait = |dice: &mut Dice| Duration::from_millis(dice.below(2 * lead as u64));
+        let mut acts = JoinSet::new();
+        for (flow, signer) in &flows {
+            let at = [(); 3].map(|()| dice.below(3) as usize);
+            let (signing, rejecting) =
+                (signer.through(&nodes[at[0]]), signer.through(&nodes[at[1]]));
+            let revoking = channel.through(&nodes[at[2]]);
+            let path = format!("/v1/sign-flows/{}/revoke", flow.id);
+            let (first, second, third) = (wait(&mut dice), wait(&mut dice), wait(&mut dice));
+            let png = png.clone();
+            acts.spawn(async move {
+                tokio::time::sleep(first).await;
+                signing.tries_to_sign(&png).await.status
+            });
+            acts.spawn(async move {
+                tokio::time::sleep(second).await;
+                rejecting.tries_to_reject("金额不对").await.status
+            });
+            acts.spawn(async move {
+                tokio::time::sleep(third).await;
+                revoking
+                    .post(&path, &json!({ "reason": "重开" }))
+                    .await
+                    .status
+            });
+        }
+        while let Some(status) = acts.join_next().await {
+            let status = status.unwrap().as_u16();
+            // Whoever comes too late is told so, and nobody of a fault.
+            assert!(
+                [200, 409, 410].contains(&status),
+                "{status}; TEST_SEED={seed}"
+            );
+        }
+        let before = ends.get("5").copied().unwrap_or_default();
+        for (flow, _) in &flows {
+            *ends.entry(ended(&channel, &nodes, flow).await).or_default() += 1;
+        }
+        if ends.get("5").copied().unwrap_or_default() - before == FLOWS && batch + 1 < BATCHES {
+            // The machine is so busy that nobody was in time.
+            lead *= 4;
+        }
+    }
+    println!("ended as {ends:?}");
+    let told: HashSet<_> = channel
+        .all_received()
+        .iter()
+        .map(|told| told.sign_flow_id.to_string())
+        .collect();
+    assert_eq!(told.len(), BATCHES * FLOWS);
     for node in nodes {
         node.stop().await;
     }

@@ -1,0 +1,23 @@
+//! A primary that stands still and keeps its connections, and wakes up when another has taken its place.
+
+use super::cluster::Cluster;
+use super::load::pause;
+use crate::storage::Storage;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_wakes_up_after_the_promotion_is_not_used() {
+    let bucket = Storage::start("stopped").await;
+    let cluster = Cluster::behind_proxies(bucket, 2).await;
+    let mut load = cluster.under_load().await;
+    load.goes_on().await;
+    pause(1).await;
+    load.begins("the primary stands still, and the standby is promoted");
+    cluster.pair.stop_primary();
+    cluster.pair.promote();
+    load.goes_on().await;
+    load.begins("the old primary wakes up, and believes that it is one");
+    cluster.pair.wake_primary();
+    cluster.pair.nobody_uses_the_old_primary().await;
+    load.goes_on().await;
+    load.settle().await;
+}
