@@ -5,6 +5,7 @@
 
 mod client;
 mod cluster;
+mod dying;
 mod engine;
 mod guard;
 #[path = "../../../store/tests/it/cluster.rs"]

@@ -38,7 +38,7 @@ impl World<'_> {
         }
         let accepted = self.store.accept_callback(new.clone()).await.unwrap();
         // The node may die, or the answer get lost, between the commit and whatever follows it.
-        let dies = !self.healed && self.faults.crashes && self.random.one_in(20);
+        let dies = self.dies(20);
         if let Accepted::New(placed) = accepted {
             self.channel_of.insert(placed.lane, channel);
             self.newest_fence.insert(placed.id, placed.fence);
@@ -78,30 +78,40 @@ impl World<'_> {
         self.drive(node);
     }
 
+    /// Whether a node dies now, between two of its steps.
+    fn dies(&mut self, chances: u64) -> bool {
+        !self.healed && self.faults.crashes && self.random.one_in(chances)
+    }
+
     pub(super) fn crash(&mut self, node: usize) {
         let life = &mut self.nodes[node];
         life.up = false;
         life.life += 1;
-        let recorded = life
-            .recorded
-            .take()
-            .map(|(batch, _)| batch)
-            .unwrap_or_default();
-        let untold = life
-            .pending
-            .drain(..)
-            .chain(recorded)
-            .filter(|(_, outcome)| outcome.attempt.is_some());
-        let lost: Vec<CallbackId> = untold
-            .map(|(_, outcome)| outcome.id)
-            .chain(life.running.values().map(|claimed| claimed.id))
-            .collect();
-        life.running.clear();
-        for id in lost {
-            *self.cut_off.entry(id).or_default() += 1;
-        }
+        let recorded = life.recorded.take().map(|(batch, _)| batch);
+        let untold = life.pending.drain(..).chain(recorded.unwrap_or_default());
+        self.cut_off
+            .extend(untold.map(|(_, outcome)| (outcome.id, outcome.fence)));
+        self.cut_off
+            .extend(life.running.drain().map(|(lease, _)| lease));
         let back = self.now + self.random.between(1, 5000);
         self.at(back, Event::Start { node });
+    }
+
+    /// Ends a node in good order: it gives back what has not started, breaks off what is under way, and records all of it.
+    pub(super) async fn shut_down(&mut self, node: usize) {
+        // In an order of their own: that of the lanes differs from run to run.
+        let mut waiting = self.nodes[node].lanes.take_all();
+        waiting.sort_by_key(|claimed| (claimed.id, claimed.fence));
+        let mut broken_off: Vec<Claimed> = self.nodes[node].running.values().cloned().collect();
+        broken_off.sort_by_key(|claimed| (claimed.id, claimed.fence));
+        self.give_back(node, waiting);
+        self.give_back(node, broken_off);
+        let batch = self.nodes[node].pending.clone();
+        let outcomes: Vec<Outcome> = batch.into_iter().map(|(_, outcome)| outcome).collect();
+        if self.trick() != Some(false) {
+            self.finish(node, outcomes.into()).await;
+        }
+        self.crash(node);
     }
 
     pub(super) async fn start_node(&mut self, node: usize) {
@@ -128,8 +138,12 @@ impl World<'_> {
         if self.trick().is_some() {
             return;
         }
+        let due_lanes = self.store.due_lanes().await.unwrap();
+        if self.dies(100) {
+            return self.crash(node);
+        }
         let mut back = Vec::new();
-        for due in self.store.due_lanes().await.unwrap() {
+        for due in due_lanes {
             if !self.channel_of.contains_key(&due.id) {
                 continue;
             }
@@ -176,6 +190,9 @@ impl World<'_> {
                     newest.is_none_or(|before| before < claimed.fence),
                     "a fence that does not grow"
                 );
+            }
+            if self.dies(30) {
+                return self.crash(node);
             }
             let known = claims.filter(|_| trick.is_none());
             self.nodes[node].claimed.push_back((asks, known));
@@ -225,6 +242,13 @@ impl World<'_> {
         }
         let most = limits().held + self.channels.len();
         assert!(self.nodes[node].lanes.held() <= most, "memory is bounded");
+        for lane in self.nodes[node].lanes.report(now) {
+            let most = limits().attempts_per_lane;
+            assert!(
+                lane.running <= most,
+                "a lane makes too many attempts at once"
+            );
+        }
     }
 
     pub(super) fn send(&mut self, node: usize, claimed: Claimed) {
@@ -243,11 +267,38 @@ impl World<'_> {
             )
         {
             let late = self.now - due;
-            assert!(late < 5000, "{id}: the next attempt started {late} ms late");
+            assert!(late < 1500, "{id}: the next attempt started {late} ms late");
         }
-        *self.sent.entry(id).or_default() += 1;
-        self.first_start.entry(id).or_insert(self.now);
         let channel = self.channel_of[&claimed.lane];
+        let lease = (id, claimed.fence);
+        let (took, answer) = self.played(channel);
+        if answer != Answer::NotMade {
+            assert!(self.sent.insert(lease), "one lease, one attempt");
+            self.first_start.entry(id).or_insert(self.now);
+        }
+        let life = self.nodes[node].life;
+        self.nodes[node].running.insert(lease, claimed);
+        let at = self.now + took;
+        self.at(
+            at,
+            Event::End {
+                node,
+                life,
+                lease,
+                answer,
+                took,
+            },
+        );
+    }
+
+    /// How long an attempt takes and how it ends, as the channel is.
+    fn played(&mut self, channel: usize) -> (i64, Answer) {
+        // Whoever asks the database for the channel finds it paused.
+        let paused = self.paused[channel] && self.random.one_in(2);
+        let chances = if self.healed { 0 } else { self.faults.not_made };
+        if paused || self.random.one_in(chances) {
+            return (self.random.between(0, 5), Answer::NotMade);
+        }
         let behaviour = if self.healed {
             Behaviour::Healthy
         } else {
@@ -260,78 +311,76 @@ impl World<'_> {
             }
             Behaviour::Refusing => (1, false),
             Behaviour::Hanging => (DEADLINE, false),
-            Behaviour::Slow => (
-                self.random.between(2000, DEADLINE - 1),
+            Behaviour::Slow(least) => (
+                self.random.between(least, DEADLINE - 1),
                 !self.random.one_in(4),
             ),
         };
-        let (life, fence) = (self.nodes[node].life, claimed.fence);
-        let replaced = self.nodes[node]
-            .running
-            .insert((id.number(), fence), claimed);
-        assert!(replaced.is_none(), "one lease, one attempt");
-        let at = self.now + took;
-        self.at(
-            at,
-            Event::End {
-                node,
-                life,
-                id: id.number(),
-                fence,
-                acknowledged,
-                took,
-            },
-        );
+        let answer = if acknowledged {
+            Answer::Acknowledged
+        } else {
+            Answer::Other
+        };
+        (took, answer)
     }
 
-    pub(super) fn end(&mut self, node: usize, id: i64, fence: i64, acknowledged: bool, took: i64) {
+    pub(super) fn end(&mut self, node: usize, lease: LeaseOf, answer: Answer, took: i64) {
+        if self.dies(100) {
+            // What the channel answered is lost with the node.
+            return self.crash(node);
+        }
         let claimed = self.nodes[node]
             .running
-            .remove(&(id, fence))
+            .remove(&lease)
             .expect("an attempt ends once");
         let now = self.node_now(node);
-        let verdict = if acknowledged {
-            Verdict::Acknowledged {
+        let mut back = Vec::new();
+        let verdict = match answer {
+            Answer::Acknowledged => Verdict::Acknowledged {
                 status: 200,
                 answer: Bytes::new(),
+            },
+            Answer::Other => {
+                let asks_to_wait = self.random.one_in(5);
+                Verdict::Failed {
+                    reason: Reason::Timeout,
+                    detail: String::new(),
+                    status: None,
+                    answer: Bytes::new(),
+                    retry_after: asks_to_wait.then(|| self.random.between(0, 20_000)),
+                }
             }
-        } else {
-            let retry_after = self
-                .random
-                .one_in(5)
-                .then(|| self.random.between(0, 20_000));
-            Verdict::Failed {
-                reason: Reason::Timeout,
-                detail: String::new(),
-                status: None,
-                answer: Bytes::new(),
-                retry_after,
+            Answer::NotMade => {
+                let resting = self.paused[self.channel_of[&claimed.lane]];
+                if resting {
+                    back = self.nodes[node].lanes.set_paused(claimed.lane, true);
+                }
+                Verdict::NotMade(String::new())
             }
         };
-        let effect = if acknowledged {
-            Effect::Acknowledged
-        } else if took >= DEADLINE {
-            Effect::Overloaded
-        } else {
-            Effect::Refused
+        let effect = match answer {
+            Answer::Acknowledged => Effect::Acknowledged,
+            Answer::Other if took >= DEADLINE => Effect::Overloaded,
+            Answer::Other => Effect::Refused,
+            Answer::NotMade => Effect::NotMade,
         };
+        let took = Duration::from_millis(took as u64);
         let made = Made {
-            at: now - took,
-            took: Duration::from_millis(took as u64),
+            at: now - took.as_millis() as i64,
+            took,
             verdict,
         };
         let (attempt, next) = made.settle(&self.schedule, claimed.id, claimed.attempts, now);
         let outcome = Outcome {
             id: claimed.id,
-            fence,
+            fence: claimed.fence,
             attempt,
             next,
         };
-        let back = self.nodes[node].lanes.ended(
-            claimed.lane,
-            effect,
-            Duration::from_millis(took as u64),
-            now,
+        back.extend(
+            self.nodes[node]
+                .lanes
+                .ended(claimed.lane, effect, took, now),
         );
         self.nodes[node].pending.push((claimed.lane, outcome));
         self.give_back(node, back);
@@ -344,39 +393,55 @@ impl World<'_> {
         let trick = self.trick();
         let counted = match trick {
             Some(false) => None,
-            _ => Some(
-                self.store
-                    .finish(self.holder(node), Arc::clone(&outcomes))
-                    .await
-                    .unwrap(),
-            ),
+            _ => Some(self.finish(node, outcomes).await),
         };
-        for (outcome, counted) in outcomes.iter().zip(counted.iter().flatten()) {
-            if *counted {
-                assert_eq!(
-                    self.newest_fence.get(&outcome.id),
-                    Some(&outcome.fence),
-                    "an outcome counts whose lease was lost"
-                );
-                if outcome.attempt.is_some() {
-                    *self.counted.entry(outcome.id).or_default() += 1;
-                }
-                match outcome.next {
-                    Next::Acknowledged(_) => drop(self.acknowledged.insert(outcome.id, self.now)),
-                    Next::Due(at) => drop(self.due.insert(outcome.id, at - self.start)),
-                    Next::Failed(_) => {}
-                }
-            }
-        }
         let known = counted.filter(|_| trick.is_none());
         self.nodes[node].recorded = Some((batch, known));
         let (at, life) = (self.now + self.random.between(0, 20), self.nodes[node].life);
         self.at(at, Event::Recorded { node, life });
-        if !self.healed && self.faults.crashes && self.random.one_in(30) {
+        if self.dies(30) {
             self.crash(node);
         } else {
             self.drive(node);
         }
+    }
+
+    /// Records outcomes, and sees what counts.
+    async fn finish(&mut self, node: usize, outcomes: Arc<[Outcome]>) -> Vec<bool> {
+        let holder = self.holder(node);
+        let finished = self.store.finish(holder, Arc::clone(&outcomes)).await;
+        let counted = finished.unwrap();
+        for (outcome, counted) in outcomes.iter().zip(&counted) {
+            let lease = (outcome.id, outcome.fence);
+            if !counted {
+                // Unless it counted before, and the answer to that was lost.
+                assert!(
+                    self.faults.leases_are_lost()
+                        || self.counted.contains(&lease)
+                        || outcome.attempt.is_none(),
+                    "a lease ran out while an attempt was made"
+                );
+                self.cut_off.insert(lease);
+                continue;
+            }
+            assert_eq!(
+                self.newest_fence.get(&outcome.id),
+                Some(&outcome.fence),
+                "an outcome counts whose lease was lost"
+            );
+            if outcome.attempt.is_some() {
+                assert!(self.counted.insert(lease), "an outcome counts twice");
+            } else {
+                // Given back; if it had been sent, that was broken off.
+                self.cut_off.insert(lease);
+            }
+            match outcome.next {
+                Next::Acknowledged(_) => drop(self.acknowledged.insert(outcome.id, self.now)),
+                Next::Due(at) => drop(self.due.insert(outcome.id, at - self.start)),
+                Next::Failed(_) => {}
+            }
+        }
+        counted
     }
 
     pub(super) fn recorded(&mut self, node: usize) {
@@ -394,9 +459,6 @@ impl World<'_> {
                         Next::Due(at) if counted => Some(at),
                         _ => None,
                     };
-                    if !counted && outcome.attempt.is_some() {
-                        *self.cut_off.entry(outcome.id).or_default() += 1;
-                    }
                     self.nodes[node]
                         .lanes
                         .settled(lane, outcome.id, outcome.fence, due_at);
