@@ -21,6 +21,10 @@ use crate::guard::{Policy, Refused};
 /// How long what was read is believed without a word from the store, and how old such a word may be.
 const FRESH: Duration = Duration::from_secs(2);
 
+/// How long what was read is believed at most. A database that lost its last changes (a standby that was behind, a restore) may count
+/// other changes up to the same number.
+const AT_MOST: Duration = Duration::from_secs(60);
+
 /// Channels remembered at most; beyond, all are forgotten and read anew.
 const MOST: usize = 10_000;
 
@@ -47,7 +51,7 @@ pub(crate) struct Known {
 impl Known {
     fn holds(&self, revision: Option<i64>, now: UtcMillis) -> bool {
         let unchanged = match (self.revision, revision) {
-            (Some(then), Some(now)) => then == now,
+            (Some(then), Some(now)) => then == now && self.read_at.elapsed() < AT_MOST,
             _ => self.read_at.elapsed() < FRESH,
         };
         unchanged && self.until.is_none_or(|until| now < until)
@@ -102,40 +106,42 @@ impl Clients {
         })
     }
 
-    async fn client(&self, channel_id: &Arc<str>) -> Client {
+    async fn client(&self, channel_id: &Arc<str>) -> sealpost_store::Result<Client> {
         let identity = match &self.find_identity {
-            Some(find) => find(channel_id).await,
+            Some(find) => find(channel_id).await?,
             None => None,
         };
         let Some(identity) = identity else {
-            return self.shared.clone();
+            return Ok(self.shared.clone());
         };
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, client)) = own.get(channel_id)
             && *known == identity
         {
-            return client.clone();
+            return Ok(client.clone());
         }
-        match Client::counting(
-            Arc::clone(&self.policy),
-            self.resolver.clone(),
-            &self.trust,
-            Some(&identity),
-            self.open.clone(),
-        ) {
-            Ok(client) => {
-                if own.len() >= MOST {
-                    own.clear();
+        Ok(
+            match Client::counting(
+                Arc::clone(&self.policy),
+                self.resolver.clone(),
+                &self.trust,
+                Some(&identity),
+                self.open.clone(),
+            ) {
+                Ok(client) => {
+                    if own.len() >= MOST {
+                        own.clear();
+                    }
+                    own.insert(Arc::clone(channel_id), (identity, client.clone()));
+                    client
                 }
-                own.insert(Arc::clone(channel_id), (identity, client.clone()));
-                client
-            }
-            // Without it the endpoint refuses the handshake, and the attempts say so.
-            Err(error) => {
-                tracing::error!(channel = %channel_id, %error, "a channel's client certificate cannot be used");
-                self.shared.clone()
-            }
-        }
+                // Without it the endpoint refuses the handshake, and the attempts say so.
+                Err(error) => {
+                    tracing::error!(channel = %channel_id, %error, "a channel's client certificate cannot be used");
+                    self.shared.clone()
+                }
+            },
+        )
     }
 }
 
@@ -198,7 +204,7 @@ impl Channels {
             return Ok(None);
         };
         let channel_id: Arc<str> = channel_id.into();
-        let client = self.clients.client(&channel_id).await;
+        let client = self.clients.client(&channel_id).await?;
         let signing = || {
             let secrets = channel.secrets.iter();
             secrets.filter(|secret| secret.retires_at.is_none_or(|at| at > now))

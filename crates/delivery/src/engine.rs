@@ -48,9 +48,12 @@ pub type Clock = Arc<dyn Fn() -> UtcMillis + Send + Sync>;
 pub type OpenSecret = Arc<dyn Fn(&str, &[u8]) -> Option<Secret> + Send + Sync>;
 
 /// Finds the certificate that a channel wants to see of us (mTLS), given the channel's id; asked when the channel is first
-/// delivered to, and again when channels or credentials have changed.
-pub type FindIdentity =
-    Arc<dyn Fn(&str) -> Pin<Box<dyn Future<Output = Option<Identity>> + Send>> + Send + Sync>;
+/// delivered to, and again when channels or credentials have changed. While it cannot be read, attempts wait.
+pub type FindIdentity = Arc<
+    dyn Fn(&str) -> Pin<Box<dyn Future<Output = sealpost_store::Result<Option<Identity>>> + Send>>
+        + Send
+        + Sync,
+>;
 
 /// How the engine works. The defaults are those of the contract.
 #[derive(Clone)]

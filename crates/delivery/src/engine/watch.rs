@@ -66,8 +66,11 @@ async fn pause(inner: &Inner, wait: Duration) {
 
 /// Learns from the database which lanes have something waiting. Answers whether that worked.
 async fn poll(inner: &Inner) -> bool {
-    let revised = inner.store.read_channel_revision().await;
-    let due = match revised.and(inner.store.due_lanes().await) {
+    let read = async {
+        inner.store.read_channel_revision().await?;
+        inner.store.due_lanes().await
+    };
+    let due = match read.await {
         Ok(due) => due,
         Err(error) => {
             inner.pulse.store_failed(&error);

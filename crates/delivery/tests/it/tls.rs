@@ -221,7 +221,7 @@ async fn each_channel_has_its_own_client_certificate() {
             config.resolver = Resolver::Custom(Arc::new(|_| Ok(vec![[127, 0, 0, 1].into()])));
             config.find_identity = Some(Arc::new(move |channel| {
                 let found = (channel == "ch_with").then(|| ours.clone());
-                Box::pin(async move { found })
+                Box::pin(async move { Ok(found) })
             }));
         })
         .await;

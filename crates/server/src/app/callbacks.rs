@@ -42,7 +42,12 @@ impl App {
         let identity_of = weak.clone();
         config.find_identity = Some(Arc::new(move |channel: &str| {
             let (app, channel) = (identity_of.upgrade().map(App), channel.to_owned());
-            Box::pin(async move { app?.find_client_certificate(&channel).await })
+            Box::pin(async move {
+                match app {
+                    Some(app) => app.find_client_certificate(&channel).await,
+                    None => Ok(None),
+                }
+            })
         }));
         let clock_of = weak.clone();
         let clock = move || clock_of.upgrade().map_or(0, |inner| inner.clock.now());

@@ -15,6 +15,10 @@ use super::flows::Caller;
 /// How long a look-up is believed without a word from the store, and how old such a word may be.
 pub(crate) const FRESH: Duration = Duration::from_secs(1);
 
+/// How long a look-up is believed at most. A database that lost its last changes (a standby that was behind, a restore) may count
+/// other changes up to the same number.
+const AT_MOST: Duration = Duration::from_secs(60);
+
 /// Keys remembered at most; beyond, all are forgotten.
 const MOST: usize = 10_000;
 
@@ -37,7 +41,7 @@ impl Callers {
         let known = self.known();
         let found = known.get(hash)?;
         let holds = match (found.revision, revision) {
-            (Some(then), Some(now)) => then == now,
+            (Some(then), Some(now)) => then == now && found.read_at.elapsed() < AT_MOST,
             _ => found.read_at.elapsed() < FRESH,
         };
         holds.then(|| found.caller.clone())

@@ -202,6 +202,8 @@ impl App {
         match self.store().revoke_api_key(key_id, self.now()).await? {
             true => {
                 self.0.callers.forget();
+                // A look-up under way may still remember it; it is told apart by the count that it began with.
+                self.store().read_channel_revision().await?;
                 Ok(())
             }
             false => Err(Problem::not_found("API key")),

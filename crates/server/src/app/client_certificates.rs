@@ -46,7 +46,7 @@ impl App {
         &self,
         channel_id: &str,
     ) -> Result<Option<ClientCertificate>, Problem> {
-        let Some(identity) = self.find_client_certificate(channel_id).await else {
+        let Some(identity) = self.find_client_certificate(channel_id).await? else {
             return Ok(None);
         };
         let leaf = CertificateDer::from_pem_slice(&identity.certificates_pem);
@@ -93,16 +93,15 @@ impl App {
     }
 
     /// The certificate that a channel's endpoint wants to see.
-    pub(crate) async fn find_client_certificate(&self, channel_id: &str) -> Option<Identity> {
+    pub(crate) async fn find_client_certificate(
+        &self,
+        channel_id: &str,
+    ) -> sealpost_store::Result<Option<Identity>> {
         let place = place(channel_id);
-        let opened = match self.store().find_credential(&place).await {
-            Ok(None) => return None,
-            Ok(Some(sealed)) => self.secrets().decrypt(&place, &sealed),
-            Err(error) => {
-                tracing::error!(channel = channel_id, %error, "a client certificate cannot be read");
-                return None;
-            }
+        let Some(sealed) = self.store().find_credential(&place).await? else {
+            return Ok(None);
         };
+        let opened = self.secrets().decrypt(&place, &sealed);
         let Some(kept) = opened
             .ok()
             .and_then(|opened| serde_json::from_slice::<Kept>(&opened).ok())
@@ -111,12 +110,13 @@ impl App {
                 channel = channel_id,
                 "a client certificate cannot be opened; the endpoint is called without it"
             );
-            return None;
+            return Ok(None);
         };
-        Some(Identity {
-            certificates_pem: kept.certificates?.into_bytes(),
-            key_pem: kept.key?.into_bytes(),
-        })
+        let both = kept.certificates.zip(kept.key);
+        Ok(both.map(|(certificates, key)| Identity {
+            certificates_pem: certificates.into_bytes(),
+            key_pem: key.into_bytes(),
+        }))
     }
 }
 

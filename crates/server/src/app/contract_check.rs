@@ -201,6 +201,7 @@ impl App {
             .map_err(|refused| refused.to_string())?;
         let trust = Trust::load(settings.ca_file.as_deref()).map_err(|error| error.to_string())?;
         let identity = self.find_client_certificate(&channel.id).await;
+        let identity = identity.map_err(|error| error.to_string())?;
         let tls = tls_config(&trust, identity.as_ref()).map_err(|error| error.to_string())?;
         let newest = channel.secrets.first();
         Ok(Endpoint {

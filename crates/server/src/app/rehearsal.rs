@@ -56,7 +56,7 @@ impl App {
             Problem::internal("a client for a test callback cannot be made", &error)
         };
         let trust = Trust::load(settings.ca_file.as_deref()).map_err(unusable)?;
-        let identity = self.find_client_certificate(&channel.id).await;
+        let identity = self.find_client_certificate(&channel.id).await?;
         let policy = Arc::new(self.callback_policy());
         let client =
             Client::new(policy, Resolver::System, &trust, identity.as_ref()).map_err(unusable)?;

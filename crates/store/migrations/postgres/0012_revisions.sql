@@ -6,7 +6,7 @@ CREATE TABLE revisions (
 );
 INSERT INTO revisions (subject, revision) VALUES ('channels', 1);
 
-CREATE FUNCTION revise_channels () RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION revise_channels () RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     UPDATE revisions SET revision = revision + 1 WHERE subject = 'channels';
     RETURN NULL;

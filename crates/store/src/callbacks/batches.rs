@@ -230,20 +230,17 @@ pub(super) fn finish_all(
     // Whoever is leased waits; `state < 1` says so without `state = 0`, which would let the planner go through all that wait, by
     // their index, in search of the holder.
     let changed = session.query_arrays(
-        "WITH outcome AS MATERIALIZED (
-             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-                 $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::bytea[])
-             AS outcome (id, fence, state, due_at, ended_at, counted, at, duration_ms, http_status, reason, detail, answer)),
-         changed AS (
+        "WITH changed AS (
              UPDATE callbacks SET state = outcome.state, due_at = coalesce(outcome.due_at, callbacks.due_at),
                  ended_at = outcome.ended_at, attempts = callbacks.attempts + outcome.counted, holder = NULL
-             FROM outcome
+             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                 $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::bytea[])
+             AS outcome (id, fence, state, due_at, ended_at, counted, at, duration_ms, http_status, reason, detail, answer)
              WHERE callbacks.id = outcome.id AND callbacks.fence = outcome.fence AND callbacks.holder = $13 AND callbacks.state < 1
-             RETURNING callbacks.id, callbacks.fence, round, attempts),
+             RETURNING callbacks.id, callbacks.fence, round, attempts, counted, at, duration_ms, http_status, reason, detail, answer),
          attempted AS (
              INSERT INTO attempts (callback_id, round, number, at, duration_ms, http_status, reason, detail, answer)
-             SELECT id, round, attempts, at, duration_ms, http_status, reason, detail, answer
-             FROM changed JOIN outcome USING (id, fence) WHERE counted = 1)
+             SELECT id, round, attempts, at, duration_ms, http_status, reason, detail, answer FROM changed WHERE counted = 1)
          SELECT id, fence FROM changed",
         &[
             &ids, &fences, &states, &due, &ended, &counted, &at, &durations, &statuses, &reasons, &details, &answers, &holder.0,
