@@ -7,7 +7,7 @@ use crate::storage::Storage;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_wakes_up_after_the_promotion_is_not_used() {
     let bucket = Storage::start("stopped").await;
-    let cluster = Cluster::behind_proxies(bucket, 2).await;
+    let mut cluster = Cluster::behind_proxies(bucket, 2).await;
     let mut load = cluster.under_load().await;
     load.goes_on().await;
     pause(1).await;
@@ -17,6 +17,8 @@ async fn a_primary_that_wakes_up_after_the_promotion_is_not_used() {
     load.goes_on().await;
     load.begins("the old primary wakes up, and believes that it is one");
     cluster.pair.wake_primary();
+    // Nor by a node that knows of no promotion: it asks all hosts first.
+    cluster.kill_and_restart(0).await;
     cluster.pair.nobody_uses_the_old_primary().await;
     load.goes_on().await;
     load.settle().await;
