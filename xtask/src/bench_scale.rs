@@ -79,10 +79,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         return parties::play();
     }
     clean_up_when_told()?;
-    let bench = Bench {
-        sealpost: program(args.sealpost.as_deref())?,
-        args,
-    };
+    let bench = Bench { args };
     let report = bench.measure()?;
     println!("{}", report.markdown());
     if bench.args.write {
@@ -125,7 +122,6 @@ fn clean_up_when_told() -> Result<()> {
 }
 
 struct Bench {
-    sealpost: PathBuf,
     args: Args,
 }
 
@@ -161,25 +157,21 @@ impl Bench {
 
     fn measure(&self) -> Result<Report> {
         let mut report = Report::default();
-        let world = World::new(self.sealpost.clone())?;
-        if self.wanted("limit") {
-            self.machine(&world, &mut report)?;
-        }
-        if self.wanted("receipts, SQLite") {
-            let scenes = [("", false), (", each with the page and its pictures", true)];
-            let scenes =
-                scenes.map(|(seen, looks)| (format!("receipts, SQLite{seen}"), (1, looks)));
-            report.receipts.extend(self.receipts(&world, &scenes)?);
-        }
-        drop(world);
         let receipts = NODES.map(|nodes| (nodes_of("receipts, PostgreSQL", nodes), (nodes, false)));
         let callbacks = NODES.map(|nodes| (nodes_of("callbacks", nodes), nodes));
-        let is_wanted = |name: &String| self.wanted(name);
-        if self.wanted("limit")
-            || receipts.iter().any(|(name, _)| is_wanted(name))
-            || callbacks.iter().any(|(name, _)| is_wanted(name))
-        {
-            let world = World::with_postgres(self.sealpost.clone())?;
+        let on_sqlite = [("", false), (", each with the page and its pictures", true)];
+        let on_sqlite =
+            on_sqlite.map(|(seen, looks)| (format!("receipts, SQLite{seen}"), (1, looks)));
+        let names = receipts.iter().chain(&on_sqlite).map(|(name, _)| name);
+        let names = names.chain(callbacks.iter().map(|(name, _)| name));
+        if self.wanted("limit") || names.into_iter().any(|name| self.wanted(name)) {
+            let sealpost = program(self.args.sealpost.as_deref())?;
+            let world = World::new(sealpost.clone())?;
+            if self.wanted("limit") {
+                self.machine(&world, &mut report)?;
+            }
+            report.receipts.extend(self.receipts(&world, &on_sqlite)?);
+            let world = World::with_postgres(sealpost)?;
             if self.wanted("limit") {
                 self.postgres(&world, &mut report)?;
             }
@@ -257,7 +249,7 @@ impl Bench {
         let done = self.in_turn(scenes, |(nodes, looks)| {
             let scene = receipts::Scene {
                 nodes,
-                receipts: 2000 / self.scale(),
+                receipts: 1500 / self.scale(),
                 looks,
             };
             receipts::measure(world, scene)
