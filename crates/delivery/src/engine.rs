@@ -157,6 +157,8 @@ pub(crate) struct Inner {
     stop: CancellationToken,
     abort: CancellationToken,
     attempts: TaskTracker,
+    /// The task that claims.
+    watching: TaskTracker,
     tasks: TaskTracker,
 }
 
@@ -232,10 +234,12 @@ impl Engine {
             stop,
             abort: CancellationToken::new(),
             attempts: TaskTracker::new(),
+            watching: TaskTracker::new(),
             tasks: TaskTracker::new(),
             config,
         });
-        inner.tasks.spawn(watch::run(Arc::clone(&inner)));
+        inner.watching.spawn(watch::run(Arc::clone(&inner)));
+        inner.watching.close();
         inner.tasks.spawn(watch::measure(Arc::clone(&inner)));
         inner
             .tasks
@@ -363,8 +367,17 @@ impl Engine {
         let inner = &self.inner;
         inner.stopping.store(true, Ordering::Release);
         inner.stop.cancel();
-        let waiting = inner.lanes().take_all();
-        inner.give_back(waiting);
+        inner.give_back_all();
+        // A claim that was under way has brought more by the time it ends.
+        if tokio::time::timeout(limit, inner.watching.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "a claim was not over at the end of the shutdown's limit; what it takes comes back when its lease ends"
+            );
+        }
+        inner.give_back_all();
         inner.attempts.close();
         if tokio::time::timeout(limit, inner.attempts.wait())
             .await
@@ -510,6 +523,12 @@ impl Inner {
         for claimed in claimed {
             self.settle(record::Settling::give_back(&claimed, now));
         }
+    }
+
+    /// Gives everything back that has not started.
+    fn give_back_all(&self) {
+        let waiting = self.lanes().take_all();
+        self.give_back(waiting);
     }
 
     fn settle(&self, settling: record::Settling) {

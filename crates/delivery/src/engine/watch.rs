@@ -33,10 +33,10 @@ pub(super) async fn run(inner: Arc<Inner>) {
             }
         }
         let more = claim(&inner).await;
-        inner.start_attempts();
         if inner.stop.is_cancelled() {
             return;
         }
+        inner.start_attempts();
         if more {
             continue;
         }

@@ -293,6 +293,38 @@ async fn a_shutdown_lets_attempts_end_and_gives_back_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_shutdown_meets_nothing_stays_leased() {
+    let endpoint = TestEndpoint::start(|_| ok()).await;
+    let test = TestStore::new();
+    let channel = test
+        .channel("many", Some(&endpoint.url()), "1s,1s,1s")
+        .await;
+    let mut ids = Vec::new();
+    for flow in 0..1000 {
+        let new = NewCallback {
+            id: CallbackId::new(now(), flow),
+            channel_id: channel.clone(),
+            url: None,
+            sign_flow_id: callback(flow.into()).sign_flow_id,
+            body: callback(flow.into()).to_json().into(),
+            due_at: now(),
+            lease: None,
+        };
+        ids.push(new_id(test.store.accept_callback(new).await.unwrap()));
+    }
+    // A little later each time, so that it meets a poll, a claim, what a claim brought.
+    for wait in 0..12 {
+        let engine = test.engine(|config| config.sole = false).await;
+        tokio::time::sleep(Duration::from_micros(300) * wait).await;
+        engine.shut_down(LIMIT).await;
+        for id in &ids {
+            let kept = test.find(*id).await;
+            assert!(!kept.in_progress, "after {wait}: {kept:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_paused_channel_keeps_everything_and_410_pauses() {
     let gone = Arc::new(AtomicBool::new(true));
     let endpoint = TestEndpoint::start({

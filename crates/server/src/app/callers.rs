@@ -48,7 +48,13 @@ impl Callers {
     }
 
     /// Remembers a look-up that began at `read_at`, when the store's count of changes was `revision`.
-    pub(crate) fn keep(&self, hash: Digest, caller: Caller, read_at: Instant, revision: Option<i64>) {
+    pub(crate) fn keep(
+        &self,
+        hash: Digest,
+        caller: Caller,
+        read_at: Instant,
+        revision: Option<i64>,
+    ) {
         let mut known = self.known();
         if known.len() >= MOST {
             known.clear();

@@ -242,8 +242,7 @@ impl App {
                 channel_id: key.channel_id,
                 key_id: key.id,
             };
-            self.0.callers
-                .keep(hash, caller.clone(), read_at, revision);
+            self.0.callers.keep(hash, caller.clone(), read_at, revision);
             caller
         }))
     }
