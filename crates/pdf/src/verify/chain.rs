@@ -342,7 +342,7 @@ impl Pool<'_> {
 
     /// What the revocation lists and OCSP responses say of a certificate as of `at`: the newest of them, unless one knows of a
     /// revocation. One that is out of date clears nobody, but a revocation stays one unless something newer does not have it.
-    fn revocation(&self, known: &Known, issuer: &Known, at: i64) -> Revocation {
+    pub(super) fn revocation(&self, known: &Known, issuer: &Known, at: i64) -> Revocation {
         let tbs = known.certificate.tbs_certificate();
         // Who has dropped a certificate because it had expired says nothing of it.
         let expired = utc_millis(tbs.validity().not_after).saturating_add(999);

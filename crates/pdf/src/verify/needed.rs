@@ -1,8 +1,6 @@
 //! What a document's signatures still need so that they can be checked when nobody answers any more: for each certificate of
 //! their chains, whether it was revoked, and who says so.
 
-use std::collections::HashSet;
-
 use x509_cert::ext::pkix::{
     AuthorityInfoAccessSyntax, CrlDistributionPoints,
     name::{DistributionPointName, GeneralName},
@@ -13,6 +11,9 @@ use super::{
     chain::{Known, Pool},
     cms::Cms,
     crl::RevocationList,
+    ocsp::OcspResponse,
+    report::RevocationStatus,
+    timestamp::TstInfo,
 };
 use crate::{
     document::{Document, Unreadable},
@@ -20,7 +21,7 @@ use crate::{
     ocsp::OcspRequest,
     pki::oid,
     sign::SignError,
-    syntax::Value,
+    syntax::{Dict, Value},
 };
 
 /// The most URLs of a kind that one certificate is asked at.
@@ -37,10 +38,16 @@ pub struct NeededEvidence {
     pub ocsp: Vec<String>,
     /// URLs of revocation lists, likewise (section 4.2.1.13).
     pub revocation_lists: Vec<String>,
+    /// Whether it is of the newest timestamp over the whole document: nothing in the document is newer than that timestamp, so
+    /// that only its authority can say whether it still counts.
+    pub of_newest_timestamp: bool,
 }
 
-/// The certificates in the chains of a document's signatures and of their timestamps that lead to trusted roots; the roots
-/// themselves need nothing. Chains that lead nowhere are left out, so that nobody is called whom a stranger's certificate names.
+/// The certificates in the chains of a document's signatures and of their timestamps of which the document does not say yet whether
+/// they were revoked when they were used, and those of its newest timestamp over the whole document. Roots need nothing. Chains
+/// that lead to no trusted root are left out, so that nobody is called whom a stranger's certificate names.
+///
+/// What the document says is not asked again, for an authority may be gone long before the signatures that it has vouched for.
 ///
 /// # Errors
 /// When the document cannot be read as a PDF at all.
@@ -52,15 +59,21 @@ pub fn needed_evidence(pdf: &[u8], trust: &Trust) -> Result<Vec<NeededEvidence>,
     let timestamp_roots: Vec<_> = trust.timestamp_roots.iter().filter_map(known).collect();
     let others = evidence.certificates.iter().chain(&trust.intermediates);
     let others: Vec<_> = others.filter_map(known).collect();
+    let lists = evidence.lists.iter();
+    let lists: Vec<_> = lists.filter_map(|der| RevocationList::parse(der)).collect();
+    let lists: Vec<_> = lists.iter().collect();
+    let responses = evidence.responses.iter();
+    let responses: Vec<_> = responses
+        .filter_map(|der| OcspResponse::parse(der).ok())
+        .collect();
 
-    let mut needed = Vec::new();
-    let mut seen = HashSet::new();
-    let mut add = |cms: &Cms<'_>, roots: &[Known]| {
+    let mut needed: Vec<NeededEvidence> = Vec::new();
+    let mut add = |cms: &Cms<'_>, roots: &[Known], at: Option<i64>, newest: bool| {
         let pool = Pool {
             roots,
             others: cms.certificates.iter().chain(&others).collect(),
-            lists: &[],
-            responses: &[],
+            lists: &lists,
+            responses: &responses,
         };
         let Some(signer) = cms.signer(others.iter()) else {
             return;
@@ -71,11 +84,22 @@ pub fn needed_evidence(pdf: &[u8], trust: &Trust) -> Result<Vec<NeededEvidence>,
         }
         let all: Vec<&Known> = std::iter::once(signer).chain(&chain.above).collect();
         for pair in all.windows(2) {
-            if seen.insert(pair[0].der.clone()) {
-                needed.push(NeededEvidence::of(pair[0], pair[1]));
+            let (known, issuer) = (pair[0], pair[1]);
+            let is_answered = |at| {
+                let said = pool.revocation(known, issuer, at);
+                said.status != RevocationStatus::Unknown
+            };
+            if !newest && at.is_some_and(is_answered) {
+                continue;
+            }
+            match needed.iter_mut().find(|one| one.certificate == known.der) {
+                Some(one) => one.of_newest_timestamp |= newest,
+                None => needed.push(NeededEvidence::of(known, issuer, newest)),
             }
         }
     };
+    // Every signature, and where what it covers ends.
+    let mut values: Vec<(usize, Vec<u8>)> = Vec::new();
     let signed = form::fields(&document)?;
     let signed = signed
         .iter()
@@ -89,19 +113,45 @@ pub fn needed_evidence(pdf: &[u8], trust: &Trust) -> Result<Vec<NeededEvidence>,
             continue;
         };
         let contents = document.resolve(signature.value(b"Contents"))?;
-        let Some(cms) = contents.string().and_then(Cms::parse) else {
-            continue;
-        };
-        if cms.content_type() == oid::TST_INFO {
-            add(&cms, &timestamp_roots);
+        if let Some(contents) = contents.string() {
+            values.push((covered(&signature), contents.to_vec()));
+        }
+    }
+    let mut signatures = Vec::new();
+    for (covered, contents) in &values {
+        signatures.extend(Cms::parse(contents).map(|cms| (*covered, cms)));
+    }
+    let is_timestamp = |cms: &Cms<'_>| cms.content_type() == oid::TST_INFO;
+    let timestamps = signatures.iter().filter(|(_, cms)| is_timestamp(cms));
+    let newest = timestamps.map(|(covered, _)| *covered).max();
+    let time = |token: &Cms<'_>| Some(TstInfo::parse(token.content?)?.at);
+    for (covered, cms) in &signatures {
+        if is_timestamp(cms) {
+            add(cms, &timestamp_roots, time(cms), newest == Some(*covered));
             continue;
         }
-        add(&cms, &roots);
-        if let Some(token) = cms.timestamp_token().and_then(Cms::parse) {
-            add(&token, &timestamp_roots);
+        let token = cms.timestamp_token().and_then(Cms::parse);
+        // Without a timestamp nothing proves when it was made, and so nothing that is known of then can be enough.
+        let at = token.as_ref().and_then(time);
+        add(cms, &roots, at, false);
+        if let Some(token) = &token {
+            add(token, &timestamp_roots, at, false);
         }
     }
     Ok(needed)
+}
+
+/// Where the bytes end that a signature covers, as it says itself; 0 when it does not.
+fn covered(signature: &Dict) -> usize {
+    let numbers = signature.value(b"ByteRange").array();
+    let numbers = numbers.into_iter().flatten();
+    let numbers: Option<Vec<usize>> = numbers
+        .map(|item| item.value.int().and_then(|int| usize::try_from(int).ok()))
+        .collect();
+    match numbers.as_deref() {
+        Some(&[_, _, second, length]) => second.saturating_add(length),
+        _ => 0,
+    }
 }
 
 impl NeededEvidence {
@@ -141,7 +191,7 @@ impl NeededEvidence {
             .unwrap_or_default()
     }
 
-    fn of(known: &Known, issuer: &Known) -> Self {
+    fn of(known: &Known, issuer: &Known, of_newest_timestamp: bool) -> Self {
         let tbs = known.certificate.tbs_certificate();
         let access = tbs.get_extension::<AuthorityInfoAccessSyntax>();
         let access = access.ok().flatten().map(|(_, access)| access.0);
@@ -166,6 +216,7 @@ impl NeededEvidence {
             issuer: issuer.der.clone(),
             ocsp: responders.take(MAX_URLS).collect(),
             revocation_lists: lists.take(MAX_URLS).collect(),
+            of_newest_timestamp,
         }
     }
 }

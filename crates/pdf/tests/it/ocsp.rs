@@ -2,7 +2,8 @@
 
 use sealpost_pdf::{
     Authority, Evidence, KeyAlgorithm, OcspError, OcspRequest, Responder, SignRequest, Subject,
-    Trust, Validity, Verdict, add_evidence, add_fields, needed_evidence, prepare, verify,
+    Trust, Validity, Verdict, add_evidence, add_fields, needed_evidence, prepare, prepare_archive,
+    verify,
     verify::{Code, Level, RevocationSource, RevocationStatus},
 };
 
@@ -123,13 +124,27 @@ fn an_answer_in_the_document_makes_the_signature_last() {
     );
     assert_eq!(signature.revocation.status, RevocationStatus::Good);
     assert_eq!(signature.revocation.source, Some(RevocationSource::Ocsp));
+    // What the document says nobody has to be asked for again, though its authority may be gone.
+    assert!(needed_evidence(&lasting, &trust).unwrap().is_empty());
     // Without the timestamp authority's list, half of the evidence is missing.
     let half = Evidence {
         revocation_lists: Vec::new(),
         ..evidence
     };
-    let half = verify(&add_evidence(&pdf, &half).unwrap(), &trust, now + HOUR).unwrap();
+    let half = add_evidence(&pdf, &half).unwrap();
+    let still = needed_evidence(&half, &trust).unwrap();
+    assert_eq!(still, [needed[1].clone()]);
+    let half = verify(&half, &trust, now + HOUR).unwrap();
     assert_eq!(half.signatures[0].level, Some(Level::BT), "{half:#?}");
+    // Over the newest timestamp nothing in the document is newer: its authority is asked whatever the document says.
+    let pending = prepare_archive(&lasting).unwrap();
+    let request = pending.timestamp_request([2; 16], None).unwrap();
+    let answer = stamps.responder.respond(request.der(), at, [4; 16]);
+    let archived = pending.finish(&request.accept(&answer.unwrap()).unwrap());
+    let asked = needed_evidence(&archived.unwrap(), &trust).unwrap();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].certificate, needed[1].certificate);
+    assert!(asked[0].of_newest_timestamp && !needed[1].of_newest_timestamp);
 
     let file = outside.desk.put("lasting.pdf", &lasting);
     let stamps_root = outside

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use sealpost_contract::{SignFlowId, UtcMillis};
 use sealpost_flow::{Actor, Downgrade, Flow, Level, Operation, Status};
-use sealpost_pdf::verify::{Level as Found, SignatureKind};
+use sealpost_pdf::verify::{Level as Verified, SignatureKind};
 use sealpost_pdf::{
     Credential, DrawnFacts, Field, Pending, Report, RoundSeal, SignError, SignRequest, Timestamp,
     Verdict, add_evidence, add_fields, prepare, prepare_archive,
@@ -16,6 +16,7 @@ use sealpost_store::StoredFlow;
 
 use super::App;
 use super::details::{Details, Mark};
+use super::revocation::Found;
 use crate::problem::{Chain, Kind, Problem};
 use crate::secrets::random;
 
@@ -115,8 +116,8 @@ impl App {
         pdf: Bytes,
         level: Level,
     ) -> Result<Preserved, String> {
-        let made = if level == Level::BLTA {
-            self.archive(pdf).await?
+        let (made, unanswered) = if level == Level::BLTA {
+            (self.archive(pdf).await?, Vec::new())
         } else {
             self.with_evidence(pdf).await?
         };
@@ -125,7 +126,11 @@ impl App {
         let report = report.map_err(|problem| problem.detail().to_owned())?;
         let reached = level_of(&report, &marks(stored))?;
         if reached < level {
-            return Err(format!("the document reaches {reached} instead of {level}"));
+            let reaches = format!("the document reaches {reached} instead of {level}");
+            return Err(match unanswered[..] {
+                [] => reaches,
+                _ => format!("{reaches}: {}", unanswered.join("; ")),
+            });
         }
         Ok(Preserved {
             pdf,
@@ -191,6 +196,10 @@ impl App {
         );
         if wanted >= Level::BLT && level == Level::BT {
             let evident = self.with_evidence(pdf.clone()).await;
+            let evident = evident.and_then(|(evident, unanswered)| match unanswered[..] {
+                [] => Ok(evident),
+                _ => Err(unanswered.join("; ")),
+            });
             let lasting = match (evident, wanted) {
                 (Ok(evident), Level::BLTA) => self.archive(evident.into()).await,
                 (evident, _) => evident,
@@ -216,12 +225,17 @@ impl App {
         authorities.stamp(&question).await
     }
 
-    /// The document with what says of its certificates whether they were revoked.
-    async fn with_evidence(&self, pdf: Bytes) -> Result<Vec<u8>, String> {
-        let evidence = self.evidence_for(pdf.clone()).await?;
+    /// The document with what says of its certificates whether they were revoked, and why of some it is not known.
+    async fn with_evidence(&self, pdf: Bytes) -> Result<(Vec<u8>, Vec<String>), String> {
+        let Found {
+            evidence,
+            unanswered,
+        } = self.evidence_for(pdf.clone()).await?;
         let made = self.on_paper(move || add_evidence(&pdf, &evidence)).await;
-        made.map_err(|problem| problem.detail().to_owned())?
-            .map_err(|error| Chain(&error).to_string())
+        let made = made
+            .map_err(|problem| problem.detail().to_owned())?
+            .map_err(|error| Chain(&error).to_string())?;
+        Ok((made, unanswered))
     }
 
     async fn keep_preserved(
@@ -289,10 +303,10 @@ fn level_of(report: &Report, marks: &[Mark]) -> Result<Level, String> {
             return Err(format!("the signature {field} would not be valid"));
         };
         let level = match signature.level {
-            Some(Found::BLTA) => Level::BLTA,
-            Some(Found::BLT) => Level::BLT,
-            Some(Found::BT) => Level::BT,
-            Some(Found::BB) | None => Level::BB,
+            Some(Verified::BLTA) => Level::BLTA,
+            Some(Verified::BLT) => Level::BLT,
+            Some(Verified::BT) => Level::BT,
+            Some(Verified::BB) | None => Level::BB,
         };
         lowest = lowest.min(level);
     }

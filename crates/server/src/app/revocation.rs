@@ -70,6 +70,14 @@ enum Answer {
     Ocsp(Vec<u8>, UtcMillis),
 }
 
+/// What is known of a document's certificates.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) evidence: Evidence,
+    /// Why of others nothing is known, in words for the record.
+    pub(crate) unanswered: Vec<String>,
+}
+
 impl Answer {
     fn is_good_until(&self) -> UtcMillis {
         match self {
@@ -256,39 +264,42 @@ impl App {
         Ok(self.store().revoke_certificate(revoked).await?)
     }
 
-    /// What says of every certificate in the chains of a document's signatures whether it was revoked. The error is in words
-    /// for the record.
-    pub(crate) async fn evidence_for(&self, pdf: Bytes) -> Result<Evidence, String> {
+    /// What says of the certificates in the chains of a document's signatures whether they were revoked, as far as the document
+    /// does not say it itself. Of its newest timestamp all must be known; the error is in words for the record.
+    pub(crate) async fn evidence_for(&self, pdf: Bytes) -> Result<Found, String> {
         let trust = self.trust();
         let needed = self.on_paper(move || needed_evidence(&pdf, &trust)).await;
         let needed = needed
             .map_err(|problem| problem.detail().to_owned())?
             .map_err(|error| Chain(&error).to_string())?;
-        let mut evidence = Evidence::default();
-        let revocations = &self.0.revocations;
+        let mut found = Found::default();
         for needed in &needed {
-            evidence.certificates.push(needed.issuer.clone());
+            found.evidence.certificates.push(needed.issuer.clone());
             if self.0.keys.is_authority(&needed.issuer) {
                 let list = self.revocation_list().await;
                 let list = list.map_err(|problem| problem.detail().to_owned())?;
-                evidence.revocation_lists.push(list.to_vec());
+                found.evidence.revocation_lists.push(list.to_vec());
                 continue;
             }
-            let now = self.now();
-            let answer = match revocations.find_answer(needed, now) {
-                Some(answer) => answer,
-                None => {
-                    let answer = revocations.ask(needed, now).await?;
-                    revocations.keep_answer(needed, &answer);
-                    answer
-                }
-            };
-            match answer {
-                Answer::List(der, _) => evidence.revocation_lists.push(der),
-                Answer::Ocsp(der, _) => evidence.ocsp_responses.push(der),
+            match self.answer(needed).await {
+                Ok(Answer::List(der, _)) => found.evidence.revocation_lists.push(der),
+                Ok(Answer::Ocsp(der, _)) => found.evidence.ocsp_responses.push(der),
+                Err(reason) if needed.of_newest_timestamp => return Err(reason),
+                Err(reason) => found.unanswered.push(reason),
             }
         }
-        Ok(evidence)
+        Ok(found)
+    }
+
+    /// What is remembered of a certificate, or what its authority says.
+    async fn answer(&self, needed: &NeededEvidence) -> Result<Answer, String> {
+        let (now, revocations) = (self.now(), &self.0.revocations);
+        if let Some(answer) = revocations.find_answer(needed, now) {
+            return Ok(answer);
+        }
+        let answer = revocations.ask(needed, now).await?;
+        revocations.keep_answer(needed, &answer);
+        Ok(answer)
     }
 }
 
