@@ -4,11 +4,16 @@ use crate::Store;
 use crate::database::{Connection, Database};
 use crate::error::Result;
 
-/// Of several nodes one makes them; a table that is in long use is tried again another time.
+/// Of several nodes one makes them; a table that is in long use is tried again another time. Where those of the months ahead are
+/// there, so is this month's, and nothing is locked: attaching one locks the default one, on which others may have to wait then.
 pub(crate) const MAKE: [&str; 3] = [
     "SET LOCAL lock_timeout = '3s'",
     "SELECT pg_advisory_xact_lock(1587974231)",
-    "SELECT make_partitions(CAST(now() AT TIME ZONE 'UTC' AS TIMESTAMP))",
+    "SELECT make_partitions(now) FROM (SELECT CAST(now() AT TIME ZONE 'UTC' AS TIMESTAMP) AS now) AS clock
+     WHERE EXISTS (
+         SELECT 1 FROM unnest(ARRAY['attempts', 'events']) AS parent, generate_series(1, 3) AS ahead
+         WHERE to_regclass(parent || to_char(date_trunc('month', now) + make_interval(months => ahead), '_YYYY_MM')) IS NULL
+     )",
 ];
 
 impl Store {

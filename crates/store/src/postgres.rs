@@ -49,6 +49,9 @@ const OLDEST: i64 = 11;
 /// Taken while migrating, so that of several nodes that start at once one migrates.
 const MIGRATION_LOCK: i64 = 0x5EA1_9057;
 
+/// How long a step waits for a table that others are using, a backup say. Whoever uses the table after it has to wait behind it.
+const STEP_LOCK_SECONDS: u32 = 5;
+
 /// Operations waiting for a session at most; further callers wait before they queue.
 const QUEUE_LIMIT: usize = 8192;
 
@@ -309,26 +312,68 @@ impl Worker {
     }
 }
 
+/// How far the schema is: its version and the oldest version of the program that bears it; `None` where that is not kept yet.
+type Progress = Option<(i64, i64)>;
+
 /// Takes the steps that the database lacks, in one transaction and under a lock.
+///
+/// Where nothing is lacking, this only reads: a backup holds `ACCESS SHARE` on every table for as long as it runs, and nodes and
+/// the command line must be able to start meanwhile.
 fn migrate(connector: &Connector, steps: &[&str]) -> Result<()> {
     let known = steps.len() as i64;
     connector.ask_all()?;
     let session = connector.connect()?;
-    session.batch(&format!(
-        "BEGIN; SELECT pg_advisory_xact_lock({MIGRATION_LOCK});
-         CREATE TABLE IF NOT EXISTS sealpost_schema (version BIGINT NOT NULL);
-         ALTER TABLE sealpost_schema ADD COLUMN IF NOT EXISTS oldest BIGINT"
-    ))?;
+    let is_done = |progress: Progress| match progress {
+        // A newer program is at work beside this one, or was: as long as it has only added, this one goes on.
+        Some((found, oldest)) if oldest > known => Err(Error::TooNew { found, known }),
+        Some((found, _)) => Ok(found >= known),
+        None => Ok(false),
+    };
+    if !is_done(progress(&session)?)? {
+        session.batch(&format!(
+            "BEGIN; SELECT pg_advisory_xact_lock({MIGRATION_LOCK}); SET LOCAL lock_timeout = '{STEP_LOCK_SECONDS}s';
+             CREATE TABLE IF NOT EXISTS sealpost_schema (version BIGINT NOT NULL, oldest BIGINT)"
+        ))?;
+        // Another node may have taken the steps meanwhile.
+        if progress(&session)?.is_none() {
+            session.batch("ALTER TABLE sealpost_schema ADD COLUMN oldest BIGINT")?;
+        }
+        let before = progress(&session)?;
+        if !is_done(before)? {
+            take(&session, steps, before.map_or(0, |(found, _)| found))?;
+        }
+        session.batch("COMMIT")?;
+    }
+    // What cannot be made now (a busy table, a role that may make none) is tried again every day.
+    let make = || -> Result<()> {
+        session.batch("BEGIN")?;
+        partitions::MAKE
+            .iter()
+            .try_for_each(|statement| session.batch(statement))?;
+        session.batch("COMMIT")
+    };
+    let _ = make();
+    Ok(())
+}
+
+fn progress(session: &Session) -> Result<Progress> {
+    let is_kept = session.prepare(
+        "SELECT 1 FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = attrelid JOIN pg_namespace AS n ON n.oid = relnamespace
+         WHERE nspname = current_schema() AND relname = 'sealpost_schema' AND attname = 'oldest' AND NOT attisdropped",
+    )?;
+    if session.query(&is_kept, Bound::Positional(&[]))?.is_empty() {
+        return Ok(None);
+    }
     // Where a step does not say which programs bear it, only those do that know it.
     let asked = session.prepare(
         "SELECT coalesce(max(version), 0), coalesce(max(coalesce(oldest, version)), 0) FROM sealpost_schema",
     )?;
     let rows = session.query(&asked, Bound::Positional(&[]))?;
-    let (found, oldest): (i64, i64) = rows.first().map_or((0, 0), |row| (row.get(0), row.get(1)));
-    // A newer program is at work beside this one, or was: as long as it has only added, this one goes on.
-    if oldest > known {
-        return Err(Error::TooNew { found, known });
-    }
+    Ok(rows.first().map(|row| (row.get(0), row.get(1))))
+}
+
+/// Takes the steps after the one that was taken last.
+fn take(session: &Session, steps: &[&str], found: i64) -> Result<()> {
     for (version, step) in (1..)
         .zip(steps)
         .skip_while(|(version, _)| *version <= found)
@@ -339,15 +384,5 @@ fn migrate(connector: &Connector, steps: &[&str]) -> Result<()> {
             "INSERT INTO sealpost_schema (version, oldest) VALUES ({version}, {oldest})"
         ))?;
     }
-    session.batch("COMMIT")?;
-    // What cannot be made now (a busy table, a role that may make none) is tried again every day.
-    let make = || -> Result<()> {
-        session.batch("BEGIN")?;
-        partitions::MAKE
-            .iter()
-            .try_for_each(|statement| session.batch(statement))?;
-        session.batch("COMMIT")
-    };
-    let _ = make();
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use std::time::{Duration, Instant};
+
 use rusqlite::Connection;
 use sealpost_store::{Error, Store};
 
@@ -42,6 +44,32 @@ fn a_newer_database_is_refused_and_left_alone() {
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
     assert_eq!(version, 999);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_keeps_nobody_from_opening() {
+    let world = World::postgres().await;
+    let url = world.postgres_options().url;
+    let (backup, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    // As pg_dump does, until it is done.
+    let all = "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class
+        WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')";
+    let all = &world.ask(all)[0][0];
+    assert!(all.contains("sealpost_schema") && all.contains("attempts_default"));
+    backup
+        .batch_execute(&format!("BEGIN; LOCK TABLE {all} IN ACCESS SHARE MODE"))
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    let other = world.another();
+    // Waiting for any of the tables would have taken longer.
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    other.make_partitions().await.unwrap();
+    other.prove_writable(NOW).await.unwrap();
+    backup.batch_execute("COMMIT").await.unwrap();
 }
 
 #[test]
