@@ -166,17 +166,11 @@ impl Connector {
             _ = &mut connection => return Err(Error::Stopped),
         };
         let timeline = asked.ok().and_then(|answer| read_timeline(&answer));
-        if self.is_replaced(timeline.as_ref()) {
+        if timeline
+            .as_ref()
+            .is_some_and(|timeline| !note(&self.newest, timeline))
+        {
             return Err(Error::Unreachable(Arc::new(Replaced)));
-        }
-        if let Some(timeline) = &timeline {
-            self.newest.send_if_modified(|newest| {
-                let is_newer = newest.as_ref() != Some(timeline);
-                if is_newer {
-                    *newest = Some(timeline.clone());
-                }
-                is_newer
-            });
         }
         Ok(Opened {
             client,
@@ -214,6 +208,20 @@ fn runtime() -> Result<Runtime> {
     let failed = |error| Error::file("start a runtime for", "PostgreSQL".as_ref(), error);
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().build().map_err(failed)
+}
+
+/// Remembers a timeline as the newest; `false`: a newer one is known, and stays so, whoever else notes one at the same moment.
+fn note(newest: &watch::Sender<Option<Timeline>>, timeline: &Timeline) -> bool {
+    let mut good = true;
+    newest.send_if_modified(|newest| {
+        good = !is_replaced(Some(timeline), newest.as_ref());
+        let is_newer = good && newest.as_ref() != Some(timeline);
+        if is_newer {
+            *newest = Some(timeline.clone());
+        }
+        is_newer
+    });
+    good
 }
 
 fn is_replaced(timeline: Option<&Timeline>, newest: Option<&Timeline>) -> bool {
@@ -300,9 +308,10 @@ fn alone(all: &Config, index: usize) -> Config {
 mod tests {
     use std::str::FromStr as _;
 
+    use tokio::sync::watch;
     use tokio_postgres::Config;
 
-    use super::{Timeline, is_replaced, one_by_one};
+    use super::{Timeline, is_replaced, note, one_by_one};
 
     #[test]
     fn each_host_has_its_port_and_all_that_they_have_in_common() {
@@ -353,5 +362,35 @@ mod tests {
         ] {
             assert!(!check(this, newest), "{this:?} after {newest:?}");
         }
+    }
+    #[test]
+    fn of_those_who_note_at_once_the_newest_stays() {
+        let timeline = |number| Timeline {
+            cluster: "a".into(),
+            number,
+        };
+        let newest = watch::Sender::new(None);
+        assert!(note(&newest, &timeline(1)) && note(&newest, &timeline(2)));
+        assert!(!note(&newest, &timeline(1)));
+        assert_eq!(*newest.borrow(), Some(timeline(2)));
+
+        // Each looks at it as it is while it is changed: a reader never sees it go back.
+        let mut seen = newest.subscribe();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let newest = &newest;
+                scope.spawn(move || {
+                    for number in 3..500 {
+                        note(newest, &timeline(number + thread % 2 * 20));
+                    }
+                });
+            }
+            let mut before = 2;
+            while before < 519 {
+                let now = seen.borrow_and_update().as_ref().map_or(0, |at| at.number);
+                assert!(now >= before, "{before}, then {now}");
+                before = now;
+            }
+        });
     }
 }
