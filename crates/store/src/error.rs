@@ -47,6 +47,9 @@ pub enum Error {
     /// not valid now.
     #[error("the database's certificate is not trusted")]
     NotTrusted(#[source] Source),
+    /// What the settings say of TLS to the database or the bucket cannot be used.
+    #[error("connections cannot be encrypted as the settings say")]
+    Tls(#[source] Source),
     /// The database is not to be copied into; the reason goes on the sentence.
     #[error("the database to copy into {0}")]
     CopyRefused(&'static str),
@@ -211,7 +214,7 @@ impl From<sealpost_tls::Error> for Error {
                 path,
                 source,
             } => Error::file(action, &path, source),
-            error => Error::undecodable("TLS configuration", error),
+            error => Error::Tls(Arc::new(error)),
         }
     }
 }

@@ -14,8 +14,10 @@ pub struct Address {
     pub connection: String,
     /// `sslrootcert`.
     pub ca_file: Option<PathBuf>,
-    /// `sslcert` and `sslkey`.
-    pub identity: Option<(PathBuf, PathBuf)>,
+    /// `sslcert`.
+    pub certificate: Option<PathBuf>,
+    /// `sslkey`, which goes with it.
+    pub key: Option<PathBuf>,
     /// `sslmode=verify-ca`: whatever name the certificate has.
     pub any_name: bool,
 }
@@ -81,7 +83,8 @@ impl fmt::Debug for Address {
         formatter
             .debug_struct("Address")
             .field("ca_file", &self.ca_file)
-            .field("identity", &self.identity)
+            .field("certificate", &self.certificate)
+            .field("key", &self.key)
             .field("any_name", &self.any_name)
             .finish_non_exhaustive()
     }
@@ -105,10 +108,11 @@ impl Found {
         value: &str,
     ) -> Option<Option<&'static str>> {
         match (key, value) {
-            ("sslmode", "verify-full") => return Some(Some("sslmode=require")),
-            ("sslmode", "verify-ca") => {
-                self.any_name = true;
-                return Some(Some("sslmode=require"));
+            // Of several the last counts, with all that it says.
+            ("sslmode", mode) => {
+                self.any_name = mode == "verify-ca";
+                return matches!(mode, "verify-ca" | "verify-full")
+                    .then_some(Some("sslmode=require"));
             }
             ("sslrootcert", _) => self.ca_file = Some(path()),
             ("sslcert", _) => self.certificate = Some(path()),
@@ -122,7 +126,8 @@ impl Found {
         Address {
             connection,
             ca_file: self.ca_file,
-            identity: self.certificate.zip(self.key),
+            certificate: self.certificate,
+            key: self.key,
             any_name: self.any_name,
         }
     }
@@ -208,7 +213,8 @@ mod tests {
             Address {
                 connection: "postgres://a@b/c?sslmode=require&connect_timeout=3".into(),
                 ca_file: Some("/etc/ca.pem".into()),
-                identity: Some(("c.pem".into(), "k.pem".into())),
+                certificate: Some("c.pem".into()),
+                key: Some("k.pem".into()),
                 any_name: true,
             }
         );
@@ -222,6 +228,27 @@ mod tests {
             "postgres://a@b/c"
         );
     }
+
+    #[test]
+    fn of_several_modes_the_last_counts_wholly() {
+        for (first, last, known, any_name) in [
+            ("verify-ca", "verify-full", ["require", "require"], false),
+            ("verify-ca", "require", ["require", "require"], false),
+            ("verify-ca", "disable", ["require", "disable"], false),
+            ("verify-full", "verify-ca", ["require", "require"], true),
+            ("disable", "verify-ca", ["disable", "require"], true),
+        ] {
+            for (start, between) in [("postgres://a@b/c?", "&"), ("host=b ", " ")] {
+                let with = |[first, last]: [&str; 2]| {
+                    format!("{start}sslmode={first}{between}sslmode={last}")
+                };
+                let address = Address::parse(&with([first, last]));
+                assert_eq!(address.connection, with(known));
+                assert_eq!(address.any_name, any_name, "{first}, then {last}");
+            }
+        }
+    }
+
     #[test]
     fn words_are_read_as_urls_are() {
         let all = r"host=db.example user = 'b c\'s' sslmode=verify-ca sslrootcert='/etc/our ca.pem' sslcert=c.pem sslkey=k\ .pem";
@@ -230,7 +257,8 @@ mod tests {
             Address {
                 connection: r"host=db.example user = 'b c\'s' sslmode=require".into(),
                 ca_file: Some("/etc/our ca.pem".into()),
-                identity: Some(("c.pem".into(), "k .pem".into())),
+                certificate: Some("c.pem".into()),
+                key: Some("k .pem".into()),
                 any_name: true,
             }
         );

@@ -27,6 +27,9 @@ pub enum Error {
         /// What the system or the decoder says.
         source: io::Error,
     },
+    /// `sslcert` without `sslkey`, or the other way round.
+    #[error("sslcert and sslkey go together, and one of them is missing")]
+    HalfAnIdentity,
     /// The certificates or the key are of no use: there is no root to trust, or the key is another certificate's.
     #[error("the TLS settings cannot be used")]
     Unusable(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -26,11 +26,16 @@ impl Tls {
     /// Trusts the system's roots and those that the address names, or else those in `ca_file` (PEM).
     ///
     /// # Errors
-    /// A file that the address names, or `ca_file`, cannot be read or used.
+    /// A file that the address names, or `ca_file`, cannot be read or used; a certificate is named without its key, or a key
+    /// without its certificate.
     pub fn new(address: &Address, ca_file: Option<&Path>) -> Result<Tls, Error> {
         let ca_file = address.ca_file.as_deref().or(ca_file);
-        let config =
-            trust::client_config_with(ca_file, address.any_name, address.identity.as_ref())?;
+        let identity = match (address.certificate.as_deref(), address.key.as_deref()) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err(Error::HalfAnIdentity),
+        };
+        let config = trust::client_config_with(ca_file, address.any_name, identity)?;
         Ok(Tls(TlsConnector::from(Arc::new(config))))
     }
 }
@@ -127,5 +132,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tls;
+    use crate::{Address, Error};
+
+    #[test]
+    fn half_an_identity_is_an_error() {
+        for half in ["sslcert=c.pem", "sslkey=k.pem"] {
+            let address = Address::parse(&format!("host=db sslmode=verify-full {half}"));
+            let made = Tls::new(&address, None);
+            assert!(matches!(made, Err(Error::HalfAnIdentity)), "{half}");
+        }
+        assert!(Tls::new(&Address::parse("host=db"), None).is_ok());
     }
 }

@@ -1,7 +1,7 @@
 //! Whom connections over TLS trust.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -27,7 +27,7 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
 pub(crate) fn client_config_with(
     ca_file: Option<&Path>,
     any_name: bool,
-    identity: Option<&(PathBuf, PathBuf)>,
+    identity: Option<(&Path, &Path)>,
 ) -> Result<ClientConfig, Error> {
     let mut roots = RootCertStore::empty();
     // What the system's store holds and rustls cannot read is nothing that we could trust.
