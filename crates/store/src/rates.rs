@@ -72,6 +72,23 @@ impl Store {
             .await
     }
 
+    /// Closes a window until then, whatever it was before: nothing that is limited to once is let through before.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from writing.
+    pub async fn close_until(&self, key: &Digest, until: UtcMillis) -> Result<()> {
+        let key = *key;
+        let close = move |connection: &Connection| {
+            let sql = "INSERT INTO rates (key, ends_at, count) VALUES (?1, ?2, 1)
+                ON CONFLICT (key) DO UPDATE SET ends_at = excluded.ends_at";
+            connection
+                .prepare_cached(sql)?
+                .execute(params![key.as_bytes(), until])?;
+            Ok(())
+        };
+        self.database.write(close).await
+    }
+
     /// Removes windows that have ended, some at a time; returns how many, so that the caller can go on.
     ///
     /// # Errors

@@ -372,7 +372,8 @@ impl Keys {
             && credential.chain().last().map(Vec::as_slice) == Some(self.authority.certificate())
     }
 
-    /// The key of our own timestamp authority: the one that is kept, or a new one.
+    /// The key of our own timestamp authority: the one that is kept, or a new one when there is none, it is at half its life, or
+    /// its root is no longer the authority's. So timestamps over documents can always be renewed by others that end later.
     pub(crate) async fn timestamp_authority(
         &self,
         store: &Store,
@@ -380,23 +381,32 @@ impl Keys {
         now: UtcMillis,
     ) -> Result<Credential, KeyError> {
         const NAME: &str = TIMESTAMP_AUTHORITY;
-        let sealed = match store.find_credential(NAME).await? {
-            Some(sealed) => sealed,
-            None => {
-                let subject = Subject::TimestampAuthority {
-                    name: "Sealpost built-in timestamps",
-                };
-                let validity = Validity {
-                    not_before: now - SLACK,
-                    not_after: now + TIMESTAMP_YEARS * YEAR,
-                };
-                let made = self.authority.issue(subject, self.person_suite, validity)?;
-                let kept = Kept::new(&made.to_pkcs8()?, made.chain());
-                store
-                    .keep_credential(NAME, kept.encrypt(secrets, NAME)?, now)
-                    .await?
-            }
+        let kept = match store.find_credential(NAME).await? {
+            Some(sealed) => Some(Kept::decrypt(secrets, NAME, &sealed)?.credential()?),
+            None => None,
         };
+        let was_kept = kept.is_some();
+        let root = Some(self.authority.certificate());
+        if let Some(kept) = kept
+            && !is_half_over(kept.validity(), now)
+            && kept.chain().last().map(Vec::as_slice) == root
+        {
+            return Ok(kept);
+        }
+        let subject = Subject::TimestampAuthority {
+            name: "Sealpost built-in timestamps",
+        };
+        let validity = Validity {
+            not_before: now - SLACK,
+            not_after: now + TIMESTAMP_YEARS * YEAR,
+        };
+        let made = self.authority.issue(subject, self.person_suite, validity)?;
+        let sealed = Kept::new(&made.to_pkcs8()?, made.chain()).encrypt(secrets, NAME)?;
+        if was_kept {
+            store.replace_credential(NAME, sealed, now).await?;
+            return Ok(made);
+        }
+        let sealed = store.keep_credential(NAME, sealed, now).await?;
         Ok(Kept::decrypt(secrets, NAME, &sealed)?.credential()?)
     }
 
@@ -474,6 +484,11 @@ fn organization_place(name: &str) -> String {
     format!("{ORGANIZATION}{}", hex::encode(&digest[..16]))
 }
 
+/// Whether less than half of a certificate's life is left.
+fn is_half_over(validity: Validity, now: UtcMillis) -> bool {
+    now - validity.not_before > validity.not_after - now
+}
+
 impl App {
     /// The certificates whose keys are kept here, and until when they are valid.
     pub(crate) async fn certificates(&self) -> Result<Vec<KeptCertificate>, Problem> {
@@ -485,5 +500,21 @@ impl App {
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keys({})", self.authority.subject())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_a_life_is_over_after_the_middle() {
+        let validity = Validity {
+            not_before: 1000,
+            not_after: 3000,
+        };
+        for (now, over) in [(0, false), (2000, false), (2001, true), (4000, true)] {
+            assert_eq!(is_half_over(validity, now), over, "{now}");
+        }
     }
 }

@@ -36,8 +36,33 @@ struct Preserved {
 pub(crate) enum Renewed {
     /// It is good until then.
     Until(Option<UtcMillis>),
+    /// The authority's timestamps end no later than the one that is there, so that nothing is gained and nothing was kept.
+    NoLonger,
     /// Another was faster, or there is nothing to renew.
     Nothing,
+}
+
+/// Why a document is not kept for longer, in words for people.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// No timestamp authority answered, so that no other document could be renewed at this moment either.
+    Authorities(String),
+    /// The document's own.
+    Document(String),
+}
+
+impl Failure {
+    pub(crate) fn into_reason(self) -> String {
+        match self {
+            Self::Authorities(reason) | Self::Document(reason) => reason,
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self::Document(reason)
+    }
 }
 
 impl App {
@@ -76,17 +101,21 @@ impl App {
             }
             match self.raise(stored, kept.pdf.clone(), level).await {
                 Ok(raised) => kept = raised,
-                Err(reason) => match self.downgrade(flow, &reason) {
-                    Some(lower) => downgrade = Some(lower),
-                    None => return Err(reason),
-                },
+                Err(failure) => {
+                    let reason = failure.into_reason();
+                    match self.downgrade(flow, &reason) {
+                        Some(lower) => downgrade = Some(lower),
+                        None => return Err(reason),
+                    }
+                }
             }
         }
         self.keep_preserved(flow, kept, downgrade).await
     }
 
-    /// Renews the timestamp over a completed document, or makes the first one. The error is in words for people.
-    pub(crate) async fn renew(&self, id: &SignFlowId) -> Result<Renewed, String> {
+    /// Renews the timestamp over a completed document, or makes the first one; where it would not end later than the one that is
+    /// there, only `anyway`.
+    pub(crate) async fn renew(&self, id: &SignFlowId, anyway: bool) -> Result<Renewed, Failure> {
         let found = self.store().find_flow(id).await;
         let found = found.map_err(|error| Chain(&error).to_string())?;
         let Some(stored) = found.filter(|found| found.flow.state.status() == Status::Completed)
@@ -98,6 +127,10 @@ impl App {
         let evident = self.raise(&stored, pdf, Level::BLT).await?;
         let kept = self.raise(&stored, evident.pdf, Level::BLTA).await?;
         let renew_by = kept.renew_by;
+        let gains = flow.renew_by.is_none_or(|before| renew_by > Some(before));
+        if !gains && !anyway {
+            return Ok(Renewed::NoLonger);
+        }
         let operation = self.keep_preserved(flow, kept, None).await?;
         match self
             .change_flow(id, &Actor::SYSTEM, |_| operation.clone(), None)
@@ -105,7 +138,7 @@ impl App {
         {
             Ok(_) => Ok(Renewed::Until(renew_by)),
             Err(problem) if problem.kind() == Kind::Refused => Ok(Renewed::Nothing),
-            Err(problem) => Err(problem.detail().to_owned()),
+            Err(problem) => Err(problem.detail().to_owned().into()),
         }
     }
 
@@ -115,7 +148,7 @@ impl App {
         stored: &StoredFlow,
         pdf: Bytes,
         level: Level,
-    ) -> Result<Preserved, String> {
+    ) -> Result<Preserved, Failure> {
         let (made, unanswered) = if level == Level::BLTA {
             (self.archive(pdf).await?, Vec::new())
         } else {
@@ -127,10 +160,11 @@ impl App {
         let reached = level_of(&report, &marks(stored))?;
         if reached < level {
             let reaches = format!("the document reaches {reached} instead of {level}");
-            return Err(match unanswered[..] {
+            let reason = match unanswered[..] {
                 [] => reaches,
                 _ => format!("{reaches}: {}", unanswered.join("; ")),
-            });
+            };
+            return Err(reason.into());
         }
         Ok(Preserved {
             pdf,
@@ -140,7 +174,7 @@ impl App {
     }
 
     /// A timestamp over the whole document.
-    async fn archive(&self, pdf: Bytes) -> Result<Vec<u8>, String> {
+    async fn archive(&self, pdf: Bytes) -> Result<Vec<u8>, Failure> {
         let pending = self.on_paper(move || prepare_archive(&pdf)).await;
         let pending = pending
             .map_err(|problem| problem.detail().to_owned())?
@@ -150,10 +184,10 @@ impl App {
         let question = pending
             .timestamp_request(nonce, authorities.policy())
             .map_err(|error| Chain(&error).to_string())?;
-        let timestamp = authorities.stamp(&question).await?;
-        pending
-            .finish(&timestamp)
-            .map_err(|error| Chain(&error).to_string())
+        let timestamp = authorities.stamp(&question).await;
+        let timestamp = timestamp.map_err(Failure::Authorities)?;
+        let finished = pending.finish(&timestamp);
+        Ok(finished.map_err(|error| Chain(&error).to_string())?)
     }
 
     /// Seals a report with the platform's key, at the level that signatures have. An authority that fails makes it fail, unless
@@ -201,7 +235,10 @@ impl App {
                 _ => Err(unanswered.join("; ")),
             });
             let lasting = match (evident, wanted) {
-                (Ok(evident), Level::BLTA) => self.archive(evident.into()).await,
+                (Ok(evident), Level::BLTA) => {
+                    let archived = self.archive(evident.into()).await;
+                    archived.map_err(Failure::into_reason)
+                }
                 (evident, _) => evident,
             };
             match lasting {

@@ -1,24 +1,34 @@
 //! Timestamps over completed documents, renewed by themselves: which are due, and one document on one node at a time.
 //!
 //! How a document is renewed is [`App::renew`], which `sealpost archive` calls too. A claim is a rate of the store: a document may be
-//! begun once in some hours, on whichever node. So one that failed, or whose node died, waits as long, and holds up no other.
+//! begun once in some hours, on whichever node. So one that failed, or whose node died, waits as long, and longer each time that it
+//! fails by itself: a document that can never be renewed holds up no other.
 
 use sealpost_contract::{SignFlowId, UtcMillis};
-use sealpost_flow::{Happening, Level};
+use sealpost_flow::{Digest, Happening, Level};
 use sealpost_store::{AuditEntry, Counted};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::codes::keyed;
 use super::operate::DETAIL_CHARS;
-use super::preservation::Renewed;
+use super::preservation::{Failure, Renewed};
 use crate::problem::Problem;
 
 /// How long a document that was begun is left alone, whatever came of it, in milliseconds.
 const CLAIM: UtcMillis = 6 * 60 * 60 * 1000;
 
+/// How long one is left alone that failed by itself for the second time, and from the third on.
+const RESTS: [UtcMillis; 2] = [24 * 60 * 60 * 1000, 7 * 24 * 60 * 60 * 1000];
+
+/// How long failures are remembered: that a document failed is told once, though it fails again and again.
+const MEMORY: UtcMillis = 365 * 24 * 60 * 60 * 1000;
+
 /// Documents that one step looks at.
 const STEP: u32 = 20;
+
+/// Documents that may fail by themselves in one step.
+const FAILURES: u32 = 5;
 
 /// Documents that are counted at most.
 pub(crate) const COUNTED: u32 = 10_000;
@@ -32,8 +42,13 @@ pub struct RenewalWalk(Option<(UtcMillis, SignFlowId)>);
 pub struct RenewalStep {
     /// Documents that have a new timestamp.
     pub renewed: u32,
-    /// Whether one failed, which ends the step: its authority may be away.
-    pub failed: bool,
+    /// Documents that cannot be renewed.
+    pub failed: u32,
+    /// Whether no timestamp authority answered, or documents failed and nothing else was done: the next step can wait.
+    pub is_stuck: bool,
+    /// Whether the authority's timestamps end no later than those that are there. The next in the walk end later still, so that
+    /// nothing is gained until it stamps with another certificate.
+    pub gains_nothing: bool,
     /// Whether nothing is left to look at: the next step begins anew.
     pub is_last: bool,
 }
@@ -48,8 +63,8 @@ impl App {
         window.ok().filter(|&window| wanted && window > 0)
     }
 
-    /// Takes one step of the walk: renews what is due among the next documents, until one fails or the server stops. What was
-    /// done is in the audit log.
+    /// Takes one step of the walk: renews what is due among the next documents, until no authority answers, too many documents
+    /// fail by themselves, or the server stops. What was done is in the audit log.
     ///
     /// # Errors
     /// Whatever keeps the store from reading and writing.
@@ -68,7 +83,6 @@ impl App {
         let until = self.now().saturating_add(window);
         let page = self.store().flows_to_renew(after, until, STEP).await?;
         step.is_last = page.len() < STEP as usize;
-        let mut failure = None;
         for (renew_by, id) in page {
             if stop.is_cancelled() {
                 break;
@@ -79,25 +93,37 @@ impl App {
             {
                 continue;
             }
-            match self.renew(&id).await {
+            match self.renew(&id, false).await {
                 Ok(Renewed::Until(_)) => {
                     step.renewed += 1;
                     self.metrics().count_renewal("renewed");
                 }
                 Ok(Renewed::Nothing) => {}
-                Err(reason) => {
-                    tracing::error!(sign_flow_id = %id, reason, "the timestamp over a document cannot be renewed");
-                    self.metrics().count_renewal("failed");
-                    step.failed = true;
-                    failure = Some((id, reason));
+                Ok(Renewed::NoLonger) => {
+                    tracing::warn!(sign_flow_id = %id, "a timestamp over a document is not renewed: the authority's end no later than the one that is there");
+                    step.gains_nothing = true;
                     break;
+                }
+                Err(failure) => {
+                    self.metrics().count_renewal("failed");
+                    step.failed += 1;
+                    step.is_stuck = matches!(failure, Failure::Authorities(_))
+                        || step.failed == FAILURES && step.renewed == 0;
+                    self.note_failure(id, failure).await?;
+                    if step.is_stuck || step.failed == FAILURES {
+                        break;
+                    }
                 }
             }
         }
-        if step.is_last && !step.failed {
+        let is_over = step.is_last && !step.is_stuck && step.failed < FAILURES;
+        if is_over || step.gains_nothing {
             walk.0 = None;
         }
-        self.log_renewals(step.renewed, failure).await?;
+        if step.renewed > 0 {
+            let detail = format!("{} documents", step.renewed);
+            self.log_renewal("archive.renewed", None, detail).await?;
+        }
         Ok(step)
     }
 
@@ -116,20 +142,55 @@ impl App {
 
     /// Takes a document, unless somebody has begun with it lately.
     async fn claim_renewal(&self, id: &SignFlowId) -> Result<bool, Problem> {
-        let key = keyed(self.secrets(), "renewal", id.as_str());
-        let counted = self
-            .store()
-            .count_within(&key, CLAIM, 1, self.now())
-            .await?;
-        Ok(counted == Counted::Within)
+        let claim = self.claim(id);
+        let counted = self.store().count_within(&claim, CLAIM, 1, self.now());
+        Ok(counted.await? == Counted::Within)
     }
 
-    async fn log_renewals(
+    fn claim(&self, id: &SignFlowId) -> Digest {
+        keyed(self.secrets(), "renewal", id.as_str())
+    }
+
+    /// Writes a failure down, once, and leaves a document alone for the longer the more often it has failed by itself.
+    async fn note_failure(&self, id: SignFlowId, failure: Failure) -> Result<(), Problem> {
+        let (store, now) = (self.store(), self.now());
+        let (of, is_own) = match &failure {
+            Failure::Authorities(_) => ("", false),
+            Failure::Document(_) => (id.as_str(), true),
+        };
+        let failures = keyed(self.secrets(), "renewal failures", of);
+        // What is counted already is let through by a higher limit.
+        let memory = if is_own { MEMORY } else { CLAIM };
+        let mut before = 0;
+        while before < RESTS.len()
+            && store
+                .count_within(&failures, memory, before as u32 + 1, now)
+                .await?
+                != Counted::Within
+        {
+            before += 1;
+        }
+        if let Some(rest) = before.checked_sub(1).filter(|_| is_own) {
+            store
+                .close_until(&self.claim(&id), now + RESTS[rest])
+                .await?;
+        }
+        let reason = failure.into_reason();
+        tracing::error!(sign_flow_id = %id, reason, "the timestamp over a document cannot be renewed");
+        if before == 0 {
+            let id = Some(id.as_str().to_owned());
+            self.log_renewal("archive.failed", id, reason).await?;
+        }
+        Ok(())
+    }
+
+    async fn log_renewal(
         &self,
-        renewed: u32,
-        failure: Option<(SignFlowId, String)>,
+        action: &str,
+        subject: Option<String>,
+        detail: String,
     ) -> Result<(), Problem> {
-        let entry = |action: &str, subject: Option<String>, detail: String| AuditEntry {
+        let entry = AuditEntry {
             at: self.now(),
             operator: "renewal".to_owned(),
             action: action.to_owned(),
@@ -137,25 +198,13 @@ impl App {
             detail: Some(detail.chars().take(DETAIL_CHARS).collect()),
             address: None,
         };
-        if renewed > 0 {
-            let detail = format!("{renewed} documents");
-            self.store()
-                .log_audit(entry("archive.renewed", None, detail))
-                .await?;
-        }
-        if let Some((id, reason)) = failure {
-            let id = Some(id.as_str().to_owned());
-            self.store()
-                .log_audit(entry("archive.failed", id, reason))
-                .await?;
-        }
-        Ok(())
+        Ok(self.store().log_audit(entry).await?)
     }
 }
 
 /// When a timestamp that was made at one time and ends at another is renewed: `window` before its end. One whose whole life is
 /// not much longer than that is renewed at half of it, or an authority that gives nothing longer would be asked without an end.
-fn due_at(made_at: UtcMillis, renew_by: UtcMillis, window: UtcMillis) -> UtcMillis {
+pub(crate) fn due_at(made_at: UtcMillis, renew_by: UtcMillis, window: UtcMillis) -> UtcMillis {
     let life = renew_by.saturating_sub(made_at).max(0);
     renew_by.saturating_sub(window.min(life / 2))
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::output;
 use crate::api::time;
 use crate::app::App;
-use crate::app::preservation::Renewed;
+use crate::app::preservation::{Failure, Renewed};
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -29,6 +29,9 @@ pub(super) struct ArchiveArgs {
     /// Also raise completed documents with timestamps in their signatures to B-LTA that are below it
     #[arg(long)]
     raise: bool,
+    /// Renew also where the new timestamp ends no later than the one that is there
+    #[arg(long)]
+    anyway: bool,
     /// Stop after this many documents
     #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
     limit: u32,
@@ -129,11 +132,12 @@ impl Run<'_> {
         let outcome = if self.args.dry_run {
             Ok(Renewed::Until(renew_by))
         } else {
-            self.app.renew(id).await
+            let renewed = self.app.renew(id, self.args.anyway).await;
+            renewed.map_err(Failure::into_reason)
         };
         match &outcome {
             Ok(Renewed::Until(_)) => self.done += 1,
-            Ok(Renewed::Nothing) => {}
+            Ok(Renewed::NoLonger | Renewed::Nothing) => {}
             Err(_) => self.failed += 1,
         }
         self.tell(id, renew_by, &outcome).context("standard output")
@@ -147,7 +151,7 @@ impl Run<'_> {
     ) -> anyhow::Result<()> {
         let after = match outcome {
             Ok(Renewed::Until(until)) => *until,
-            Ok(Renewed::Nothing) | Err(_) => None,
+            Ok(Renewed::NoLonger | Renewed::Nothing) | Err(_) => None,
         };
         if self.args.json {
             let line = json!({
@@ -163,6 +167,9 @@ impl Run<'_> {
         let said = match (outcome, after) {
             (Err(reason), _) => format!("failed: {reason}"),
             (Ok(Renewed::Nothing), _) => "nothing to do".to_owned(),
+            (Ok(Renewed::NoLonger), _) => {
+                "left as it is: the authority's timestamps end no later".to_owned()
+            }
             (Ok(_), _) if self.args.dry_run => "would be archived".to_owned(),
             (Ok(_), Some(until)) => format!("archived until {}", time(until)),
             (Ok(_), None) => "archived".to_owned(),

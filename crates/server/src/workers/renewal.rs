@@ -13,6 +13,9 @@ const REST: Duration = Duration::from_secs(60 * 60);
 /// Time between two steps of a walk, in which others work.
 const BREATH: Duration = Duration::from_secs(1);
 
+/// Time after which an authority whose timestamps gain nothing is asked again.
+const GAINS_NOTHING: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Time after the first failure in a row, which doubles with each, and at most.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(15 * 60);
@@ -24,19 +27,17 @@ pub(super) async fn run(app: App, stop: CancellationToken) {
     let mut walk = RenewalWalk::default();
     let mut failures = 0;
     loop {
-        let done = match app.renew_due(&mut walk, &stop).await {
-            Ok(step) if !step.failed => Ok(step.is_last),
-            Ok(_) => Err(()),
-            Err(problem) => {
-                tracing::error!(detail = problem.detail(), "timestamps cannot be renewed");
-                Err(())
-            }
-        };
-        failures = if done.is_err() { failures + 1 } else { 0 };
-        let pause = match done {
-            Ok(true) => REST,
-            Ok(false) => BREATH,
-            Err(()) => pause_after(failures),
+        let step = app.renew_due(&mut walk, &stop).await;
+        if let Err(problem) = &step {
+            tracing::error!(detail = problem.detail(), "timestamps cannot be renewed");
+        }
+        let step = step.ok().filter(|step| !step.is_stuck);
+        failures = if step.is_none() { failures + 1 } else { 0 };
+        let pause = match step {
+            None => pause_after(failures),
+            Some(step) if step.gains_nothing => GAINS_NOTHING,
+            Some(step) if step.is_last => REST,
+            Some(_) => BREATH,
         };
         tokio::select! {
             () = stop.cancelled() => return,

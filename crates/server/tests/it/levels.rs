@@ -129,7 +129,12 @@ async fn a_receipt_lasts_and_is_renewed() {
     let (fine, said) = sealpost(&app, Some(address), &[&far[..], &["--dry-run"]].concat());
     assert!(fine && said.contains("would be archived"), "{said}");
     assert_eq!(file(&channel, &flow).await, first);
+    // What the same certificate stamps ends no later, and gains nothing.
     let (fine, said) = sealpost(&app, Some(address), &far);
+    assert!(fine && said.contains("0 archived, 0 failed"), "{said}");
+    assert!(said.contains("end no later"), "{said}");
+    assert_eq!(file(&channel, &flow).await, first);
+    let (fine, said) = sealpost(&app, Some(address), &[&far[..], &["--anyway"]].concat());
     assert!(fine && said.contains("1 archived, 0 failed"), "{said}");
 
     // The newest form is handed out; what the flow ended with is still what it was, and the channel hears nothing anew.
@@ -350,7 +355,7 @@ async fn the_evidence_is_a_sealed_report_in_two_languages() {
 
 /// An authority that OpenSSL keeps in a folder: `root.pem`, the seller's key in `seal.p12`, and a responder at `responder`, which the
 /// seller's certificate names.
-fn outside_authority(folder: &Path, responder: SocketAddr) {
+pub(crate) fn outside_authority(folder: &Path, responder: SocketAddr) {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let put = |name: &str, text: String| std::fs::write(folder.join(name), text).unwrap();
     let openssl_with = |arguments: &str| {
@@ -408,7 +413,7 @@ fn outside_authority(folder: &Path, responder: SocketAddr) {
 }
 
 /// OpenSSL's responder for that authority behind HTTP; by itself it would listen to the whole network.
-async fn respond(folder: &Path, listener: tokio::net::TcpListener) {
+pub(crate) async fn respond(folder: &Path, listener: tokio::net::TcpListener) {
     let folder = folder.to_owned();
     let answer = move |headers: http::HeaderMap, question: Bytes| {
         let folder = folder.clone();

@@ -16,9 +16,11 @@ use sealpost_flow::Level;
 use sealpost_pdf::{Authority as Root, KeyAlgorithm, Responder, Subject, Validity};
 use sealpost_server::app::App;
 use sealpost_server::app::renewal::{RenewalStep, RenewalWalk};
+use sealpost_server::config::Config;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::levels::{outside_authority, respond};
 use crate::support::{Channel, PATIENCE, TestApp, receipt};
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
@@ -306,9 +308,8 @@ fn doctor(app: &TestApp, stamps: &Stamps) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_timestamp_over_a_document_is_renewed_by_itself_before_it_ages() {
-    let stamps = Stamps::start().await;
+/// A server whose documents last, with timestamps of these.
+async fn lasting(stamps: &Stamps, set: impl FnOnce(&mut Config)) -> (TestApp, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let roots = folder.path().join("roots.pem");
     std::fs::write(&roots, stamps.root.certificate_pem()).unwrap();
@@ -316,10 +317,40 @@ async fn a_timestamp_over_a_document_is_renewed_by_itself_before_it_ages() {
         config.timestamps.authorities = vec![format!("http://{}/", stamps.address)];
         config.timestamps.roots = Some(roots);
         config.signatures.level = Some(Level::BLTA);
+        set(config);
     })
     .await;
     stamps.clock.get_or_init(|| app.app().clone());
     stamps.stamps_until(300);
+    (app, folder)
+}
+
+/// A walk from its beginning, one step of it.
+async fn step(app: &TestApp) -> RenewalStep {
+    let mut walk = RenewalWalk::default();
+    let stop = CancellationToken::new();
+    app.app().renew_due(&mut walk, &stop).await.unwrap()
+}
+
+/// What the audit log has of renewals, the newest first.
+async fn renewals(app: &TestApp) -> Vec<(Value, Value)> {
+    let log = audit_log(app).await;
+    let entries = log["data"].as_array().unwrap().iter();
+    entries
+        .map(|entry| (entry["action"].clone(), entry["subject"].clone()))
+        .filter(|(action, _)| action.as_str().unwrap().starts_with("archive."))
+        .collect()
+}
+
+/// How often renewing had this outcome.
+fn outcome(outcome: &str, times: u32) -> String {
+    format!("sealpost_archive_renewals_total{{outcome=\"{outcome}\"}} {times}\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timestamp_over_a_document_is_renewed_by_itself_before_it_ages() {
+    let stamps = Stamps::start().await;
+    let (app, _folder) = lasting(&stamps, |_| {}).await;
     let channel = app.channel("lianjia").await;
     let flow = channel.create_flow(receipt()).await;
     app.signer("张三").signs().await;
@@ -331,41 +362,27 @@ async fn a_timestamp_over_a_document_is_renewed_by_itself_before_it_ages() {
     assert!(said.contains("those over 1 documents end soon"), "{said}");
 
     // It is renewed 180 days before its end, but not while more than half of its life is left.
-    let step = async || {
-        let mut walk = RenewalWalk::default();
-        let stop = CancellationToken::new();
-        let step = app.app().renew_due(&mut walk, &stop);
-        step.await.unwrap()
-    };
     let nothing = RenewalStep {
         is_last: true,
         ..RenewalStep::default()
     };
     app.app().move_clock(149 * DAY);
-    assert_eq!(step().await, nothing);
+    assert_eq!(step(&app).await, nothing);
     assert!(metrics(&app).await.contains("sealpost_archive_to_renew 1"));
 
     // While the authority is away it is tried once, and then left alone for six hours.
     stamps.goes_away();
     app.app().move_clock(2 * DAY);
-    counted(
-        &app,
-        "sealpost_archive_renewals_total{outcome=\"failed\"} 1",
-    )
-    .await;
-    assert_eq!(step().await, nothing);
+    counted(&app, &outcome("failed", 1)).await;
+    assert_eq!(step(&app).await, nothing);
     stamps.stamps_until(3650);
     app.app().move_clock(DAY / 4 - 60_000);
-    assert_eq!(step().await, nothing);
+    assert_eq!(step(&app).await, nothing);
     app.app().move_clock(120_000);
     // However many look at once, one does it.
-    let (one, other) = tokio::join!(step(), step());
-    assert!(one.renewed + other.renewed <= 1 && !one.failed && !other.failed);
-    counted(
-        &app,
-        "sealpost_archive_renewals_total{outcome=\"renewed\"} 1",
-    )
-    .await;
+    let (one, other) = tokio::join!(step(&app), step(&app));
+    assert!(one.renewed + other.renewed <= 1 && one.failed + other.failed == 0);
+    counted(&app, &outcome("renewed", 1)).await;
     assert!(metrics(&app).await.contains("sealpost_archive_to_renew 0"));
     let renewed = channel.get(&path).await.body;
     assert!(renewed.starts_with(&first) && renewed.len() > first.len());
@@ -378,20 +395,132 @@ async fn a_timestamp_over_a_document_is_renewed_by_itself_before_it_ages() {
 
     // It is not touched again, and the audit log has both.
     app.app().move_clock(DAY);
-    assert_eq!(step().await, nothing);
-    let log = audit_log(&app).await;
-    let entries = log["data"].as_array().unwrap().iter();
-    let entries: Vec<_> = entries
-        .map(|entry| (&entry["action"], &entry["subject"]))
-        .filter(|(action, _)| action.as_str().unwrap().starts_with("archive."))
-        .collect();
+    assert_eq!(step(&app).await, nothing);
     assert_eq!(
-        entries,
+        renewals(&app).await,
         [
-            (&json!("archive.renewed"), &Value::Null),
-            (&json!("archive.failed"), &json!(flow.id)),
-        ],
-        "{log:#}"
+            (json!("archive.renewed"), Value::Null),
+            (json!("archive.failed"), json!(flow.id)),
+        ]
     );
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_is_renewed_when_its_signers_authority_is_gone() {
+    let stamps = Stamps::start().await;
+    let outside = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    outside_authority(outside.path(), listener.local_addr().unwrap());
+    let path = outside.path().to_owned();
+    let responder = tokio::spawn(async move { respond(&path, listener).await });
+    let (app, _folder) = lasting(&stamps, |config| {
+        config.keys.seals = Some(outside.path().join("seals.toml"));
+        config.keys.roots = Some(outside.path().join("root.pem"));
+    })
+    .await;
+    let channel = app.channel("lianjia").await;
+    let flow = channel.create_flow(receipt()).await;
+    app.signer("张三").signs().await;
+    let shown = channel.show_in(&flow, "completed").await;
+    assert_eq!(shown["signature_level"]["reached"], "B-LTA", "{shown:#}");
+
+    responder.abort();
+    stamps.stamps_until(3650);
+    app.app().move_clock(151 * DAY);
+    counted(&app, &outcome("renewed", 1)).await;
+    let path = format!("/v1/sign-flows/{}/file", flow.id);
+    let renewed = channel.get(&path).await.body;
+    let report = verified(&channel, &renewed).await;
+    assert_eq!(report["verdict"], "valid", "{report:#}");
+    let signatures = report["signatures"].as_array().unwrap();
+    assert_eq!(signatures.len(), 4);
+    assert_eq!(signatures[0]["level"], "B-LTA", "{report:#}");
+    assert_eq!(signatures[0]["revocation"]["source"], "ocsp", "{report:#}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_that_cannot_be_renewed_holds_up_no_other() {
+    let stamps = Stamps::start().await;
+    let (app, _folder) = lasting(&stamps, |_| {}).await;
+    let channel = app.channel("lianjia").await;
+    let mut flows = Vec::new();
+    for _ in 0..3 {
+        let flow = channel.create_flow(receipt()).await;
+        app.signer("张三").signs().await;
+        channel.show_in(&flow, "completed").await;
+        flows.push(flow);
+    }
+    // The document that comes first in the walk is lost.
+    flows.sort_by(|one, other| one.id.cmp(&other.id));
+    let lost = channel.show(&flows[0]).await["document"]["sha256"].clone();
+    lose(&app.data().join("documents"), lost.as_str().unwrap());
+    stamps.stamps_until(3650);
+    app.app().move_clock(151 * DAY);
+    counted(&app, &outcome("renewed", 2)).await;
+    counted(&app, &outcome("failed", 1)).await;
+
+    // It is tried again after six hours, a day, and then each week, and the audit log tells it once.
+    let nothing = RenewalStep {
+        is_last: true,
+        ..RenewalStep::default()
+    };
+    for (n, rest) in [(2, DAY / 4), (3, DAY), (4, 7 * DAY), (5, 7 * DAY)] {
+        assert_eq!(step(&app).await, nothing);
+        app.app().move_clock(rest - 60_000);
+        assert_eq!(step(&app).await, nothing, "{n}");
+        app.app().move_clock(61_000);
+        counted(&app, &outcome("failed", n)).await;
+    }
+    let told = renewals(&app).await;
+    let failed = told.iter().filter(|(action, _)| action == "archive.failed");
+    let failed: Vec<_> = failed.collect();
+    assert_eq!(failed, [&(json!("archive.failed"), json!(flows[0].id))]);
+    app.stop().await;
+}
+
+/// Removes the file of a document from the folder where documents lie.
+fn lose(folder: &Path, digest: &str) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            lose(&path, digest);
+        } else if path
+            .to_string_lossy()
+            .replace(['/', '\\'], "")
+            .contains(digest)
+        {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_that_would_gain_nothing_is_not_kept() {
+    let stamps = Stamps::start().await;
+    let (app, _folder) = lasting(&stamps, |_| {}).await;
+    let channel = app.channel("lianjia").await;
+    let flow = channel.create_flow(receipt()).await;
+    app.signer("张三").signs().await;
+    channel.show_in(&flow, "completed").await;
+    let path = format!("/v1/sign-flows/{}/file", flow.id);
+    let first = channel.get(&path).await.body;
+    // The authority still stamps with the same certificate.
+    let asked = stamps.serial.load(Ordering::Relaxed);
+    app.app().move_clock(151 * DAY);
+    let begun = Instant::now();
+    while stamps.serial.load(Ordering::Relaxed) == asked {
+        assert!(begun.elapsed() < PATIENCE, "nobody tried");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    app.app().move_clock(DAY / 4 + 1000);
+    let (one, other) = tokio::join!(step(&app), step(&app));
+    assert!(one.renewed + other.renewed + one.failed + other.failed == 0);
+    assert_eq!(channel.get(&path).await.body, first);
+    stamps.stamps_until(301);
+    app.app().move_clock(DAY / 4 + 1000);
+    counted(&app, &outcome("renewed", 1)).await;
+    assert!(channel.get(&path).await.body.len() > first.len());
     app.stop().await;
 }

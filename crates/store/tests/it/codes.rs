@@ -132,6 +132,12 @@ async fn nodes_count_together(world: World) {
     let (first, second) = tokio::join!(count(&one), count(&other));
     assert_eq!(first + second, 7);
     other.count_back(&key("sign-in")).await.unwrap();
+    for (n, until) in [(1, MINUTE), (2, 2 * MINUTE)] {
+        one.close_until(&key("rest"), NOW + until).await.unwrap();
+        let rests = other.count_within(&key("rest"), MINUTE, 1, NOW).await;
+        let until = NOW + until;
+        assert_eq!(rests.unwrap(), Counted::Beyond { until }, "{n}");
+    }
     assert_eq!(count(&one).await, 1, "one was taken back");
     assert_eq!(
         one.count_within(&key("sign-in"), MINUTE, 7, NOW + MINUTE)

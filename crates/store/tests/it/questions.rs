@@ -352,6 +352,8 @@ async fn codes_and_keys(store: &Store) {
         .count_within(&Digest::of(b"address"), DAY, 5, NOW)
         .await
         .unwrap();
+    let address = Digest::of(b"address");
+    store.close_until(&address, NOW + DAY).await.unwrap();
     store.forget_rates(NOW + 2 * DAY).await.unwrap();
     store.find_idempotency_key(key("new")).await.unwrap();
     store
