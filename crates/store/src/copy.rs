@@ -103,13 +103,16 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::CopyRefused`] if the target holds anything but an earlier copy that is not finished, [`Error::CopyDiffers`] if
-    /// what was written is not what is read, or whatever keeps the stores from reading and writing. Then it can be done again.
+    /// what was written is not what is read, [`Error::TooNew`] if a newer program has been at work over either database, for it
+    /// may keep something in tables that are not copied here, or whatever keeps the stores from reading and writing. Then it can be
+    /// done again.
     pub async fn copy_into(
         &self,
         target: &Store,
         plan: CopyPlan,
         heard: impl FnMut(&CopiedTable) + Send + 'static,
     ) -> Result<Vec<CopiedTable>> {
+        self.database.read(refuse_newer).await?;
         let began = plan.clone();
         target
             .database
@@ -121,7 +124,11 @@ impl Store {
         };
         let copied = self
             .database
-            .read(move |source| copy.all(source, heard))
+            .read(move |source| {
+                // A newer program may have come meanwhile.
+                refuse_newer(source)?;
+                copy.all(source, heard)
+            })
             .await?;
         if plan.last {
             target
@@ -152,7 +159,16 @@ impl Store {
     }
 }
 
+fn refuse_newer(connection: &Connection) -> Result<()> {
+    let (found, known) = connection.schema_version()?;
+    if found > known {
+        return Err(Error::TooNew { found, known });
+    }
+    Ok(())
+}
+
 fn begin(connection: &Connection, plan: &CopyPlan) -> Result<()> {
+    refuse_newer(connection)?;
     let before: Option<Option<i64>> = connection
         .prepare_cached("SELECT finished_at FROM copies")?
         .query_row([], |row| row.get(0))

@@ -12,7 +12,7 @@ use rusqlite::types::{FromSql, ToSql};
 
 use crate::error::{Error, Result};
 use crate::postgres::{self, Postgres, PostgresOptions};
-use crate::sqlite::Sqlite;
+use crate::sqlite::{self, Sqlite};
 
 /// The database of a store.
 #[derive(Debug)]
@@ -96,6 +96,20 @@ impl Connection {
         } else {
             ""
         }
+    }
+
+    /// The version of the schema, and the newest that this program knows. PostgreSQL's may be above it: see `postgres::OLDEST`.
+    pub(crate) fn schema_version(&self) -> Result<(i64, i64)> {
+        let (sql, known) = if self.is_postgres() {
+            ("SELECT max(version) FROM sealpost_schema", postgres::KNOWN)
+        } else {
+            (
+                "SELECT user_version FROM pragma_user_version",
+                sqlite::KNOWN,
+            )
+        };
+        let found = self.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        Ok((found, known))
     }
 
     /// Whether the transaction is still there: a full disk and the like make SQLite roll it back by itself.

@@ -42,6 +42,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/postgres/0012_revisions.sql"),
 ];
 
+/// The newest version of the schema that this program knows.
+pub(crate) const KNOWN: i64 = MIGRATIONS.len() as i64;
+
 /// A program that knows the schema up to here can go on over the newest one: it does not miss what was added since then. Raised
 /// by a step that takes away something that such a program needs.
 const OLDEST: i64 = 11;
@@ -163,7 +166,8 @@ struct Purpose {
 const WRITING: Purpose = Purpose {
     name: "sealpost-write",
     begin: "BEGIN",
-    set_up: "SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off",
+    set_up: "SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+             SET plan_cache_mode = force_generic_plan",
 };
 
 const READING: Purpose = Purpose {

@@ -43,6 +43,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0012_revisions.sql"),
 ];
 
+/// The newest version of the schema that this program knows.
+pub(crate) const KNOWN: i64 = MIGRATIONS.len() as i64;
+
 /// One open SQLite database.
 #[derive(Debug)]
 pub(crate) struct Sqlite {

@@ -316,6 +316,27 @@ async fn a_database_with_something_in_it_is_not_copied_into() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_newer_version_may_have_added_to_is_not_copied() {
+    let (newer, folder) = (World::postgres().await, tempfile::tempdir().unwrap());
+    newer.keep(1, NOW).await;
+    // It bears this version, and may keep something in tables that this version does not know.
+    newer
+        .tamper("INSERT INTO sealpost_schema (version, oldest) VALUES (999, 1); CREATE TABLE later (id BIGINT)")
+        .unwrap();
+    let (reopened, ours) = (newer.another(), Store::open(folder.path()).unwrap());
+    for (source, target) in [(&reopened, &ours), (&ours, &reopened)] {
+        let error = source.copy_into(target, plan(true), |_| ()).await;
+        assert!(
+            matches!(error, Err(Error::TooNew { found: 999, .. })),
+            "{error:?}"
+        );
+    }
+    // Nothing was begun.
+    ours.refuse_unfinished_copy().await.unwrap();
+    reopened.refuse_unfinished_copy().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_a_broken_chain_is_refused() {
     let world = World::sqlite().await;
     world.keep(1, NOW).await;
