@@ -217,7 +217,7 @@ fn list_sql(filter: &CallbackFilter, postgres: bool) -> String {
             let state = state.map_or_else(String::new, |state| {
                 format!("AND state = {}", state.number())
             });
-            let (within, newest_first) = of_lane(channel, postgres);
+            let (within, newest_first) = of_lane(channel, "?2", "?1", postgres);
             format!(
                 "SELECT {COLUMNS} FROM callbacks JOIN lanes ON lanes.id = channel_lane
                  WHERE {within} {state} ORDER BY {newest_first} LIMIT ?4"
@@ -228,20 +228,15 @@ fn list_sql(filter: &CallbackFilter, postgres: bool) -> String {
 
 /// A page of all channels' callbacks in a state: goes from channel to channel by seeking in the index that begins with the
 /// channel, keeps those whose newest is among the newest, and merges the page of each. So it costs a few seeks for each
-/// channel that has such callbacks, and delivering pays for no further index.
+/// channel that has such callbacks, and delivering pays for no further index. What is merged are ids, out of the index alone; the
+/// callbacks themselves are read for what is shown.
 fn merged_sql(state: CallbackState, postgres: bool) -> String {
     let state = format!("state = {}", state.number());
-    let (within_busy, newest_first) = of_lane("busy.lane", postgres);
-    let (within_first, _) = of_lane("first.lane", postgres);
-    let joined = if postgres {
-        format!(
-            "CROSS JOIN LATERAL (SELECT * FROM callbacks WHERE {state} AND {within_first} ORDER BY {newest_first} LIMIT ?4) AS callbacks"
-        )
+    let (within_busy, newest_first) = of_lane("busy.lane", "?2", "?1", postgres);
+    let shown = if postgres {
+        merged_by_floor(&state)
     } else {
-        format!(
-            "CROSS JOIN callbacks ON callbacks.id IN (
-                 SELECT callbacks.id FROM callbacks WHERE {state} AND {within_first} ORDER BY {newest_first} LIMIT ?4)"
-        )
+        merged_by_turns(&state)
     };
     format!(
         "WITH RECURSIVE busy (lane) AS (
@@ -254,24 +249,59 @@ fn merged_sql(state: CallbackState, postgres: bool) -> String {
              SELECT lane, (SELECT callbacks.id FROM callbacks WHERE {state} AND {within_busy} ORDER BY {newest_first} LIMIT 1)
              FROM busy WHERE lane IS NOT NULL
          ),
-         first (lane) AS (SELECT lane FROM newest WHERE id IS NOT NULL ORDER BY id DESC LIMIT ?4)
-         SELECT {COLUMNS} FROM first {joined} JOIN lanes ON lanes.id = callbacks.channel_lane
+         first (lane, id) AS (SELECT lane, id FROM newest WHERE id IS NOT NULL ORDER BY id DESC LIMIT ?4),
+         {shown}
+         JOIN lanes ON lanes.id = callbacks.channel_lane
          WHERE CAST(?3 AS TEXT) IS NULL ORDER BY callbacks.id DESC LIMIT ?4"
     )
 }
 
-/// Which callbacks of a channel's lane a page may show, and their order, the newest first.
+/// SQLite takes the rows of a recursion in an order: always the newest of what the channels have next, and then the one after it in
+/// its channel.
+fn merged_by_turns(state: &str) -> String {
+    let (within, newest_first) = of_lane("shown.lane", "?2", "shown.id", false);
+    format!(
+        "shown (lane, id) AS (
+             SELECT lane, id FROM first
+             UNION ALL
+             SELECT lane, (SELECT callbacks.id FROM callbacks WHERE {state} AND {within} ORDER BY {newest_first} LIMIT 1)
+             FROM shown WHERE id IS NOT NULL
+             ORDER BY 2 DESC LIMIT ?4
+         )
+         SELECT {COLUMNS} FROM shown CROSS JOIN callbacks ON callbacks.id = shown.id"
+    )
+}
+
+/// PostgreSQL does not, and reads the page of each channel. Where as many channels as the page has rows have a callback, none that is
+/// older than the newest of each is on the page; so where they come by turns, little more is read than is shown. At worst, of each
+/// channel's page the ids are.
+fn merged_by_floor(state: &str) -> String {
+    let (within, newest_first) = of_lane("first.lane", "bound.id", "?1", true);
+    format!(
+        "bound (id) AS (SELECT CASE WHEN count(*) < ?4 THEN ?2 ELSE min(id) END FROM first),
+         shown (id) AS (
+             SELECT page.id FROM first CROSS JOIN bound
+             CROSS JOIN LATERAL (SELECT callbacks.id FROM callbacks WHERE {state} AND {within} ORDER BY {newest_first} LIMIT ?4) AS page
+             ORDER BY page.id DESC LIMIT ?4
+         )
+         SELECT {COLUMNS} FROM shown
+         CROSS JOIN LATERAL (SELECT * FROM callbacks WHERE callbacks.id = shown.id LIMIT 1) AS callbacks"
+    )
+}
+
+/// Which callbacks of a channel's lane a page may show, from the id `least` and below another, and their order, the newest first.
 ///
 /// PostgreSQL is told so that no other index gives the order: where it believes that a channel has a large part of all
 /// callbacks, it would read all channels' from the newest on, and go through millions to find an old one.
-fn of_lane(lane: &str, postgres: bool) -> (String, &'static str) {
+fn of_lane(lane: &str, least: &str, below: &str, postgres: bool) -> (String, &'static str) {
     if postgres {
         let within = format!(
-            "(channel_lane, callbacks.id) < ({lane}, ?1) AND (channel_lane, callbacks.id) >= ({lane}, ?2)"
+            "(channel_lane, callbacks.id) < ({lane}, {below}) AND (channel_lane, callbacks.id) >= ({lane}, {least})"
         );
         (within, "channel_lane DESC, callbacks.id DESC")
     } else {
-        let within = format!("channel_lane = {lane} AND callbacks.id < ?1 AND callbacks.id >= ?2");
+        let within =
+            format!("channel_lane = {lane} AND callbacks.id < {below} AND callbacks.id >= {least}");
         (within, "callbacks.id DESC")
     }
 }
@@ -367,11 +397,11 @@ mod tests {
         WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000)
         SELECT n, 1 + n % 10, 1 + n % 10, 'f' || n, x'7b7d', CASE WHEN n > 1000 THEN 1 ELSE n % 3 END, 1, 1, n, 1, n FROM n";
 
-    fn many() -> (tempfile::TempDir, Connection) {
+    fn filled(with: &str) -> (tempfile::TempDir, Connection) {
         let folder = tempfile::tempdir().unwrap();
         drop(Store::open(folder.path()).unwrap());
         let connection = Connection::open(folder.path().join("sealpost.sqlite")).unwrap();
-        connection.execute_batch(MANY).unwrap();
+        connection.execute_batch(with).unwrap();
         (folder, connection)
     }
 
@@ -395,7 +425,7 @@ mod tests {
 
     #[test]
     fn a_list_reads_little_more_than_it_shows() {
-        let (_folder, connection) = many();
+        let (_folder, connection) = filled(MANY);
         for filter in filters() {
             let sql = list_sql(&filter, false);
             let mut statement = connection.prepare(&sql).unwrap();
@@ -427,9 +457,44 @@ mod tests {
         }
     }
 
+    /// Of 300 channels each has 300 failed callbacks. Every other channel has them by turns with the others, and each of the rest
+    /// has a time of its own, one after the other.
+    const WIDE: &str = "
+        PRAGMA foreign_keys = OFF;
+        INSERT INTO lanes (id, channel_id, origin)
+        WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 299)
+        SELECT n, 'channel ' || n, '' FROM n;
+        INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, body, state, round, attempts, due_at, fence, ended_at)
+        WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 89999),
+        lane (n, lane) AS (SELECT n, CASE WHEN n % 2 = 0 THEN n % 300 ELSE n / 600 * 2 + 1 END FROM n)
+        SELECT n, lane, lane, 'f' || n, x'7b7d', 2, 1, 1, n, 1, n FROM lane";
+
+    #[test]
+    fn a_page_of_many_channels_is_merged_by_little_more_than_it_shows() {
+        let (_folder, connection) = filled(WIDE);
+        let filter = CallbackFilter {
+            state: Some(CallbackState::Failed),
+            ..CallbackFilter::default()
+        };
+        let sql = list_sql(&filter, false);
+        let mut statement = connection.prepare(&sql).unwrap();
+        for (below, shown) in [(i64::MAX, 90_000), (70_000, 70_000), (100, 100)] {
+            let found: Vec<i64> = statement
+                .query_map(params![below, 0, filter.channel_id, 200], |row| row.get(0))
+                .unwrap()
+                .collect::<rusqlite::Result<_>>()
+                .unwrap();
+            let expected: Vec<i64> = (0..shown).rev().take(200).collect();
+            assert_eq!(found, expected);
+            // Some for each of 300 channels and 200 rows; the page of each of 200 channels would take hundreds of thousands.
+            let steps = statement.reset_status(StatementStatus::VmStep);
+            assert!(steps < 60_000, "{steps} steps");
+        }
+    }
+
     #[test]
     fn a_list_uses_the_index_that_is_for_it() {
-        let (_folder, connection) = many();
+        let (_folder, connection) = filled(MANY);
         for filter in filters() {
             let explained = format!("EXPLAIN QUERY PLAN {}", list_sql(&filter, false));
             let mut explain = connection.prepare(&explained).unwrap();

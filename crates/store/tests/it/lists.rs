@@ -252,26 +252,57 @@ const GROW: &str = "
     FROM callbacks JOIN lanes ON lanes.id = lane_id, generate_series(1, 20100) AS n WHERE channel_id = 'ch-old';
     ANALYZE";
 
+/// Of 300 further channels each has 300 failed callbacks, by turns. Then the planner is told.
+const WIDEN: &str = "
+    INSERT INTO lanes (id, channel_id, origin) SELECT 1000 + n, 'wide ' || n, '' FROM generate_series(0, 299) AS n;
+    INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, body, state, round, attempts, due_at, fence, ended_at)
+    SELECT n * 4194304, 1000 + n % 300, 1000 + n % 300, 'wide' || n, '{}', 2, 1, 1, n, 1, n
+    FROM generate_series(CAST(1 AS BIGINT), 90000) AS n;
+    ANALYZE";
+
+/// How many entries of indexes over callbacks, and rows past them, have been read.
+fn callbacks_read(world: &World) -> u64 {
+    // Sessions report what they have read when they end, and these are waited for.
+    world.lose_sessions();
+    let read = world.ask(
+        "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes
+         WHERE schemaname = current_schema() AND relname = 'callbacks'
+         UNION ALL
+         SELECT seq_tup_read FROM pg_stat_user_tables
+         WHERE schemaname = current_schema() AND relname = 'callbacks'",
+    );
+    read.iter().map(|row| row[0].parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_postgresql_a_page_of_many_channels_is_merged_by_little_more_than_it_shows() {
+    let world = World::postgres().await;
+    world
+        .tamper(&format!("SET session_replication_role = replica; {WIDEN}"))
+        .unwrap();
+    let filter = CallbackFilter {
+        state: Some(CallbackState::Failed),
+        ..CallbackFilter::default()
+    };
+    for (below, shown) in [(None, 90_000), (Some(70_000), 69_999), (Some(101), 100)] {
+        let before = callbacks_read(&world);
+        let below = below.map(CallbackId::first_at);
+        let page = world.another().callbacks(filter.clone(), below, 200).await;
+        let found: Vec<i64> = page.unwrap().iter().map(|each| each.created_at).collect();
+        let expected: Vec<i64> = (1..=shown).rev().take(200).collect();
+        assert_eq!(found, expected);
+        // The page of each of 200 channels would be 40,000.
+        let read = callbacks_read(&world) - before;
+        assert!((100..3000).contains(&read), "read {read}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn over_postgresql_a_list_of_callbacks_reads_little_more_than_it_shows() {
     let world = World::postgres().await;
     keep_callback_of(&world, "ch-old", 1, NOW).await;
     keep_callback_of(&world, "ch-new", 2, NOW).await;
     world.tamper(GROW).unwrap();
-    // Sessions report what they have read when they end, and these are waited for.
-    let read = || {
-        world.lose_sessions();
-        let read = world.ask(
-            "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes
-             WHERE schemaname = current_schema() AND relname = 'callbacks'
-             UNION ALL
-             SELECT seq_tup_read FROM pg_stat_user_tables
-             WHERE schemaname = current_schema() AND relname = 'callbacks'",
-        );
-        read.iter()
-            .map(|row| row[0].parse::<u64>().unwrap())
-            .sum::<u64>()
-    };
     let (waiting, failed) = (CallbackState::Waiting, CallbackState::Failed);
     for (channel_id, state, shown) in [
         (None, None, 20),
@@ -289,10 +320,10 @@ async fn over_postgresql_a_list_of_callbacks_reads_little_more_than_it_shows() {
             state,
             ..CallbackFilter::default()
         };
-        let before = read();
+        let before = callbacks_read(&world);
         let page = world.another().callbacks(filter.clone(), None, 20).await;
         assert_eq!(page.unwrap().len(), shown, "{filter:?}");
-        let read = read() - before;
+        let read = callbacks_read(&world) - before;
         assert!(
             (shown as u64..500).contains(&read),
             "{filter:?} read {read}"
