@@ -87,7 +87,7 @@ pub struct Store {
     database: Arc<Database>,
     accepting: Arc<Batches<NewCallback, Accepted>>,
     documents: Arc<Documents>,
-    seen: Arc<revisions::Seen>,
+    revision_seen: Arc<revisions::Seen>,
 }
 
 impl Store {
@@ -131,7 +131,7 @@ impl Store {
             database: Arc::new(database),
             accepting: Arc::default(),
             documents: Arc::new(documents),
-            seen: Arc::default(),
+            revision_seen: Arc::default(),
         })
     }
 }

@@ -25,7 +25,11 @@ impl Store {
                 .query_row([], |row| row.get(0))
         };
         let revision = self.database.read(read).await?;
-        let mut seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self
+            .revision_seen
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // Reads may overtake each other.
         if seen.is_none_or(|(_, at)| at < began) {
             *seen = Some((revision, began));
@@ -36,7 +40,11 @@ impl Store {
     /// The revision that was read last, unless that is longer ago than `within`. What was read from the store after this
     /// answered is not older than this revision; it is out of date once another is answered.
     pub fn channel_revision(&self, within: Duration) -> Option<i64> {
-        let seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self
+            .revision_seen
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         seen.filter(|(_, at)| at.elapsed() < within)
             .map(|(revision, _)| revision)
     }
