@@ -37,7 +37,9 @@ pub(crate) fn advice(reason: &str) -> &'static str {
         "InvalidAccessKeyId" => "the storage does not know documents.access_key_id",
         "NoSuchBucket" => "there is no such bucket: make it, or correct documents.url",
         "AccessDenied" => "the key needs GetObject and PutObject on the bucket's objects",
-        "ExpiredToken" | "InvalidToken" => "documents.session_token is good no longer",
+        "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => {
+            "documents.session_token is good no longer"
+        }
         "RequestTimeTooSkewed" => "this machine's clock is wrong",
         "AuthorizationHeaderMalformed" | "PermanentRedirect" => "documents.region is another one",
         _ => "see documents.* in the settings",

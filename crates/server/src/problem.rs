@@ -388,7 +388,7 @@ impl From<sealpost_store::Error> for Problem {
                 .retry_after(5)
             }
             Error::Bucket { .. } | Error::BucketRefused { .. } => {
-                tracing::error!(error = %Chain(&error), "the bucket of documents does not answer");
+                tracing::error!(error = %Chain(&error), "the bucket of documents cannot be used");
                 Self::new(
                     Kind::Unavailable,
                     "Documents cannot be kept or read at the moment. Nothing of this request was kept.",

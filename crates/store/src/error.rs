@@ -86,13 +86,14 @@ pub enum Error {
     },
     /// The bucket of documents does not take the key, or is not there. Trying again does not help before somebody has done
     /// something; nothing was kept.
-    #[error("the bucket of documents refuses ({reason})")]
+    #[error("the bucket of documents refuses {path} ({status} {reason})")]
     BucketRefused {
         /// S3's code for it, such as `SignatureDoesNotMatch`, `AccessDenied` or `NoSuchBucket`.
         reason: Box<str>,
-        /// What came back.
-        #[source]
-        source: Source,
+        /// The HTTP status.
+        status: u16,
+        /// The object, as the bucket names it.
+        path: Box<str>,
     },
     /// Documents are to be moved to where they are.
     #[error("the documents are there already: both places are the same")]
@@ -130,6 +131,11 @@ impl Error {
             what,
             source: Arc::new(source),
         }
+    }
+
+    /// Whether the bucket denies access. S3 says so of what is not there as well, to whoever may not list the bucket.
+    pub(crate) fn is_access_denied(&self) -> bool {
+        self.refused_for() == "AccessDenied"
     }
 
     /// The storage's code for why the bucket refuses; empty for every other error.

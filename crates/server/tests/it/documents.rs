@@ -243,6 +243,35 @@ async fn a_bucket_that_refuses_the_key_is_told_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_has_ended_is_told_and_its_token_is_not() {
+    let storage = Storage::start("session").await;
+    let folder = tempfile::tempdir().unwrap();
+    let place = storage.options().to_string();
+    let run = async |command: &str, mind| {
+        let front = Front::before(storage.server(), mind).await;
+        let endpoint = format!("http://{}", front.address);
+        let arguments = [command, "--documents", &place, "--listen", "127.0.0.1:0"];
+        let ended = sealpost(&folder.path().join("data"), &endpoint, &arguments)
+            .env("SEALPOST_DOCUMENTS_SESSION_TOKEN", "hush")
+            .output()
+            .unwrap();
+        let told = printed(&ended);
+        assert!(!told.contains("hush"), "{told}");
+        told
+    };
+    for command in ["serve", "doctor"] {
+        let told = run(command, Mind::Refusing(400, "ExpiredToken")).await;
+        assert!(
+            told.contains("documents.session_token is good no longer"),
+            "{command}: {told}"
+        );
+    }
+    // Nothing is listed, so the key need not be allowed to.
+    let told = run("doctor", Mind::Unlisted).await;
+    assert!(told.contains("keeps and gives"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storage_without_conditions_is_told_by_the_doctor() {
     let storage = Storage::start("doctor").await;
     let front = Front::before(storage.server(), Mind::Unconditional).await;

@@ -8,7 +8,6 @@
 use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -101,6 +100,16 @@ impl BucketOptions {
     }
 }
 
+impl BucketOptions {
+    /// Which bucket it is, for whoever reaches it likewise: the same for all that lead to the same objects.
+    pub(super) fn place(&self) -> String {
+        match &self.endpoint {
+            Some(endpoint) => format!("{self} at {endpoint}"),
+            None => self.to_string(),
+        }
+    }
+}
+
 /// As it was written: `s3://bucket/prefix`.
 impl fmt::Display for BucketOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -184,10 +193,7 @@ impl Bucket {
             .map_err(|error| Error::bucket("reach", error))?;
         Ok(Bucket {
             objects,
-            place: match &options.endpoint {
-                Some(endpoint) => format!("{options} at {endpoint}"),
-                None => options.to_string(),
-            },
+            place: options.place(),
             prefix: options.prefix.clone(),
             room: Semaphore::new(AT_ONCE),
             patience: options.patience,
@@ -217,7 +223,11 @@ impl Bucket {
                     Err(error) if is_not_implemented(&error) => {
                         self.unconditional.store(true, Ordering::Relaxed);
                     }
-                    put => return put.map(drop).map_err(|error| failed("write to", error)),
+                    put => {
+                        return put
+                            .map(drop)
+                            .map_err(|error| failed("write to", &key, error));
+                    }
                 }
             }
             match self.fetch(&digest).await {
@@ -229,7 +239,8 @@ impl Bucket {
                     | Error::BucketRefused { .. },
                 ) => {
                     let put = self.objects.put(&key, payload).await;
-                    put.map(drop).map_err(|error| failed("write to", error))
+                    put.map(drop)
+                        .map_err(|error| failed("write to", &key, error))
                 }
                 fetched => fetched.map(drop),
             }
@@ -243,11 +254,16 @@ impl Bucket {
     }
 
     async fn fetch(&self, digest: &Digest) -> Result<Vec<u8>> {
-        let failed = |error| match error {
-            object_store::Error::NotFound { .. } => Error::DocumentMissing(*digest),
-            error => failed("read from", error),
+        let key = self.key(digest);
+        let failed = |error| match failed("read from", &key, error) {
+            Error::BucketRefused {
+                status: NOT_FOUND,
+                reason,
+                ..
+            } if *reason != *"NoSuchBucket" => Error::DocumentMissing(*digest),
+            failed => failed,
         };
-        let found = self.objects.get(&self.key(digest)).await.map_err(failed)?;
+        let found = self.objects.get(&key).await.map_err(failed)?;
         if found.meta.size > MAX_ANSWER as u64 {
             return Err(Error::DocumentDamaged(*digest));
         }
@@ -275,16 +291,78 @@ impl Bucket {
     }
 }
 
-/// What went wrong: whether it is worth trying again, or somebody has to do something first.
-fn failed(action: &'static str, error: object_store::Error) -> Error {
-    match error {
+/// What went wrong: whether it is worth trying again, or somebody has to do something first. Of an answer its body is not kept, in
+/// which S3 repeats what was signed or sent, a session token among it.
+fn failed(action: &'static str, key: &Key, error: object_store::Error) -> Error {
+    let Some(answer) = Answer::read(&error.to_string()) else {
+        return Error::bucket(action, error);
+    };
+    // Not by the status alone, for it may be somebody else's who was asked for the key.
+    let is_refusal = matches!(
+        error,
         object_store::Error::PermissionDenied { .. }
-        | object_store::Error::Unauthenticated { .. }
-        | object_store::Error::NotFound { .. } => Error::BucketRefused {
-            reason: code(&error.to_string()).unwrap_or_else(|| "no reason given".into()),
-            source: Arc::new(error),
-        },
-        error => Error::bucket(action, error),
+            | object_store::Error::Unauthenticated { .. }
+            | object_store::Error::NotFound { .. }
+    );
+    // A redirect is not followed: it leads to another region.
+    let is_redirect = (300..400).contains(&answer.status);
+    let code = answer.code.as_deref().unwrap_or_default();
+    if is_refusal || is_redirect || REFUSALS.contains(&code) {
+        let reason = match code {
+            _ if is_redirect => "PermanentRedirect",
+            "" => "no reason given",
+            code => code,
+        };
+        return Error::BucketRefused {
+            reason: reason.into(),
+            status: answer.status,
+            path: key.as_ref().into(),
+        };
+    }
+    Error::bucket(action, answer)
+}
+
+const NOT_FOUND: u16 = 404;
+
+/// S3's codes for what is wrong with a key or with what was set, although the status says only that the request is bad.
+const REFUSALS: [&str; 4] = [
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+];
+
+/// What was answered, as far as it is told.
+#[derive(Debug, thiserror::Error)]
+#[error("{request}answered with {status} {}", .code.as_deref().unwrap_or("and no code"))]
+struct Answer {
+    /// What was asked, in object_store's words, which end in a dash.
+    request: Box<str>,
+    status: u16,
+    /// S3's code for it, such as `SlowDown`.
+    code: Option<Box<str>>,
+}
+
+impl Answer {
+    /// Out of an error's text, since object_store does not tell it otherwise; `None` where no answer came.
+    fn read(text: &str) -> Option<Answer> {
+        if let Some((request, _)) = text.split_once("Received redirect without LOCATION") {
+            return Some(Answer {
+                request: request.into(),
+                status: 301,
+                code: None,
+            });
+        }
+        let (request, answered) = text.split_once("Server returned ")?;
+        let status = answered
+            .strip_prefix("non-2xx status code: ")
+            .and_then(|status| status.get(..3)?.parse().ok());
+        Some(Answer {
+            request: request.into(),
+            // An error may also come with this status.
+            status: status.unwrap_or(200),
+            code: code(answered),
+        })
     }
 }
 
@@ -357,5 +435,31 @@ mod tests {
         });
         assert!(!format!("{options:?} {options} {:?}", options.credentials).contains("hush"));
         assert!(!format!("{:?}", Bucket::open(&options).unwrap()).contains("hush"));
+    }
+
+    #[test]
+    fn of_an_answer_its_body_is_not_told() {
+        let asked = "Generic S3 error: Error performing GET http://s/b/k in 3ms - ";
+        let body = "<Error><Code>ExpiredToken</Code><Token-0>hush</Token-0></Error>";
+        for (text, told) in [
+            (
+                format!("{asked}Server returned non-2xx status code: 400 Bad Request: {body}"),
+                Some("answered with 400 ExpiredToken"),
+            ),
+            (
+                format!(
+                    "{asked}Server returned non-2xx status code: 503 Service Unavailable: hush"
+                ),
+                Some("answered with 503 and no code"),
+            ),
+            (
+                format!("{asked}Server returned error response: {body}"),
+                Some("answered with 200 ExpiredToken"),
+            ),
+            ("connection refused".to_owned(), None),
+        ] {
+            let read = Answer::read(&text).map(|answer| answer.to_string());
+            assert_eq!(read, told.map(|told| format!("{asked}{told}")));
+        }
     }
 }

@@ -86,6 +86,46 @@ async fn a_missing_document_and_a_missing_bucket_are_errors() {
 }
 
 #[tokio::test]
+async fn of_a_refusal_what_was_sent_is_not_told() {
+    let storage = Storage::start("refusals").await;
+    let mut options = storage.options();
+    options.patience = Duration::from_secs(1);
+    options.credentials.as_mut().unwrap().session_token = Some("hush".into());
+    for (status, code, refused) in [
+        (403, "SignatureDoesNotMatch", true),
+        (403, "AccessDenied", true),
+        (401, "Unauthorized", true),
+        (400, "ExpiredToken", true),
+        (400, "AuthorizationHeaderMalformed", true),
+        (301, "PermanentRedirect", true),
+        (404, "NoSuchBucket", true),
+        (400, "BadDigest", false),
+        (503, "SlowDown", false),
+    ] {
+        let front = Front::before(storage.server(), Mind::Refusing(status, code)).await;
+        options.endpoint = Some(format!("http://{}", front.address));
+        let (store, _folder) = store(&options);
+        let put = store.put_document(b"kept".to_vec()).await.unwrap_err();
+        let read = store.document(&Digest::of(b"kept")).await.unwrap_err();
+        for error in [put, read] {
+            let mut told = format!("{error} {error:?}");
+            let mut source = std::error::Error::source(&error);
+            while let Some(error) = source {
+                told += &format!(" {error} {error:?}");
+                source = error.source();
+            }
+            assert!(!told.contains("hush"), "{told}");
+            if refused {
+                assert_eq!(error.refused_for(), code, "{told}");
+                assert!(told.contains(&status.to_string()), "{told}");
+            } else {
+                assert!(matches!(error, Error::Bucket { .. }), "{told}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_storage_that_knows_no_conditions_is_looked_into_first() {
     let storage = Storage::start("unconditional").await;
     let front = Front::before(storage.server(), Mind::Unconditional).await;

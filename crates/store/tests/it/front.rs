@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -22,6 +22,10 @@ const NOT_IMPLEMENTED: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error>
 pub(crate) enum Mind {
     /// Passes them on, but those with `If-None-Match` are not implemented.
     Unconditional,
+    /// Passes them on, but of what is not there it says that access is denied, as S3 does to a key that may not list the bucket.
+    Unlisted,
+    /// Answers each with this status and code.
+    Refusing(u16, &'static str),
     /// Passes them on until so many objects have been put; after that it answers none.
     Tiring(usize),
 }
@@ -86,6 +90,7 @@ async fn answer(
     refused: Arc<AtomicUsize>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let puts = request.method() == Method::PUT;
+    let sent = request.headers().clone();
     match mind {
         Mind::Unconditional if request.headers().contains_key("if-none-match") => {
             refused.fetch_add(1, Ordering::SeqCst);
@@ -94,13 +99,29 @@ async fn answer(
             return Ok(answer);
         }
         Mind::Tiring(limit) if put.load(Ordering::SeqCst) >= limit => std::future::pending().await,
-        Mind::Unconditional | Mind::Tiring(_) => {}
+        Mind::Refusing(status, code) => return Ok(refusal(status, code, &sent)),
+        Mind::Unconditional | Mind::Unlisted | Mind::Tiring(_) => {}
     }
     let answered = pass_on(request, &server).await;
+    if mind == Mind::Unlisted && answered.status() == StatusCode::NOT_FOUND {
+        return Ok(refusal(403, "AccessDenied", &sent));
+    }
     if puts && answered.status().is_success() {
         put.fetch_add(1, Ordering::SeqCst);
     }
     Ok(answered)
+}
+
+/// As S3 refuses: it repeats what was signed, and with it the session token.
+fn refusal(status: u16, code: &str, sent: &HeaderMap) -> Response<Full<Bytes>> {
+    let token = sent.get("x-amz-security-token");
+    let token = token.map_or("", |token| token.to_str().unwrap());
+    let mut answer = Response::new(Full::from(format!(
+        "<Error><Code>{code}</Code><Message>No.</Message>\
+         <CanonicalRequest>x-amz-security-token:{token}</CanonicalRequest><Token-0>{token}</Token-0></Error>"
+    )));
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+    answer
 }
 
 async fn pass_on(request: Request<Incoming>, server: &str) -> Response<Full<Bytes>> {
