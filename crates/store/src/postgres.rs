@@ -166,8 +166,7 @@ struct Purpose {
 const WRITING: Purpose = Purpose {
     name: "sealpost-write",
     begin: "BEGIN",
-    set_up: "SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
-             SET plan_cache_mode = force_generic_plan",
+    set_up: "SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off",
 };
 
 const READING: Purpose = Purpose {
