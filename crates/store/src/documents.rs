@@ -100,6 +100,12 @@ impl Documents {
         Ok(Documents::at(At::Folder(Arc::new(Folder::open(folder)?))))
     }
 
+    /// In a folder that is there, to read from; nothing is written.
+    fn folder_to_read(folder: &Path) -> Result<Documents> {
+        let folder = Folder::existing(folder)?;
+        Ok(Documents::at(At::Folder(Arc::new(folder))))
+    }
+
     /// In a bucket; nothing is asked of it yet.
     pub(crate) fn bucket(options: &BucketOptions) -> Result<Documents> {
         Ok(Documents::at(At::Bucket(Bucket::open(options)?)))

@@ -38,6 +38,15 @@ impl Folder {
         Ok(documents)
     }
 
+    /// A folder that is there, to read from; nothing is written.
+    pub(super) fn existing(folder: &Path) -> Result<Folder> {
+        fs::read_dir(folder).map_err(|error| Error::file("read", folder, error))?;
+        Ok(Folder {
+            folder: folder.to_owned(),
+            writes: AtomicU64::new(0),
+        })
+    }
+
     /// Which folder it is: what the file `folder.id` says, which whoever first asks writes there.
     pub(super) fn place(&self) -> Result<String> {
         let path = self.folder.join("folder.id");

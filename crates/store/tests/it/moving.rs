@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use sealpost_flow::{
@@ -50,8 +51,8 @@ async fn kept(world: &World, flows: u32) -> Vec<Digest> {
             events: [created.events, started.events].concat(),
         };
         stored.details = Some(format!(
-            r#"{{"seals":[{{"png":"{picture}"}}],"other":"{}"}}"#,
-            Digest::of(b"no document")
+            r#"{{"facts":[["note","{}"]],"marks":[{{"seal":{{"kind":"picture","png":"{picture}"}}}}]}}"#,
+            Digest::of(b"the channel's own words")
         ));
         keep(world, stored).await;
         let preserve = |base, document| Operation::Preserve {
@@ -170,8 +171,12 @@ async fn what_is_damaged_or_missing_is_told_and_the_rest_moves() {
     let count = documents.len() as u64;
     let own = world.folder().join("documents");
     let (missing, damaged) = (Digest::of(b"mark 1"), Digest::of(b"signed 2"));
+    let seals = ["the seal on every flow", "a kept seal"].map(str::as_bytes);
     fs::remove_file(file(&own, &missing)).unwrap();
     fs::write(file(&own, &damaged), b"sighed 2").unwrap();
+    for seal in seals {
+        fs::remove_file(file(&own, &Digest::of(seal))).unwrap();
+    }
     let elsewhere = tempfile::tempdir().unwrap();
     // What is damaged there is put right.
     let one = Digest::of(b"original 1");
@@ -182,7 +187,7 @@ async fn what_is_damaged_or_missing_is_told_and_the_rest_moves() {
         DocumentsAt::Folder(elsewhere.path().to_owned()),
     );
     let first = moved(&world, &from, &to).await;
-    assert_eq!((first.copied, first.there, first.lost), (count - 2, 0, 2));
+    assert_eq!((first.copied, first.there, first.lost), (count - 4, 0, 4));
     let told = first.lost_first.concat();
     assert!(
         told.contains(&format!("document {missing} is missing")),
@@ -195,12 +200,112 @@ async fn what_is_damaged_or_missing_is_told_and_the_rest_moves() {
     // Once they are found again, so are they moved.
     fs::write(file(&own, &missing), b"mark 1").unwrap();
     fs::write(file(&own, &damaged), b"signed 2").unwrap();
+    for seal in seals {
+        fs::write(file(&own, &Digest::of(seal)), seal).unwrap();
+    }
     let second = moved(&world, &from, &to).await;
     assert_eq!(
         (second.copied, second.there, second.lost),
-        (2, count - 2, 0)
+        (4, count - 4, 0)
     );
+    for digest in &documents {
+        assert!(file(elsewhere.path(), digest).exists());
+    }
+}
 
-    let error = world.move_documents(&from, &from, |_| ()).await;
-    assert!(matches!(error, Err(Error::SamePlace)), "{error:?}");
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_folder_mends_it_and_is_only_read() {
+    let world = World::sqlite().await;
+    let documents = kept(&world, 1).await;
+    let own = world.folder().join("documents");
+    // Nodes know the folder by a file in it, which is copied like every other.
+    let known = world.documents_place().unwrap();
+    let backups = tempfile::tempdir().unwrap();
+    let backup = backups.path().join("documents");
+    let copied = Command::new("cp").arg("-a").args([&own, &backup]).status();
+    assert!(copied.unwrap().success());
+    let written = || {
+        let folder = fs::metadata(&backup).unwrap().modified().unwrap();
+        (folder, fs::read_dir(&backup).unwrap().count())
+    };
+    let before = written();
+    fs::remove_file(file(&own, &documents[0])).unwrap();
+    fs::write(file(&own, &documents[1]), b"half").unwrap();
+    let (from, to) = (
+        DocumentsAt::Folder(backup.clone()),
+        DocumentsAt::Folder(own.clone()),
+    );
+    let mended = moved(&world, &from, &to).await;
+    assert_eq!((mended.copied, mended.lost), (2, 0));
+    assert_eq!(written(), before);
+    assert_eq!(world.documents_place().unwrap(), known);
+
+    let link = backups.path().join("link");
+    std::os::unix::fs::symlink(&own, &link).unwrap();
+    for same in [own.clone(), link, own.join("../documents")] {
+        let error = world
+            .move_documents(&DocumentsAt::Folder(same), &to, |_| ())
+            .await;
+        assert!(matches!(error, Err(Error::SamePlace)), "{error:?}");
+    }
+    let nowhere = DocumentsAt::Folder(backups.path().join("nowhere"));
+    let error = world.move_documents(&nowhere, &to, |_| ()).await;
+    assert!(matches!(error, Err(Error::File { .. })), "{error:?}");
+    assert!(!backups.path().join("nowhere").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_may_not_be_listed_denies_what_is_missing() {
+    let world = World::sqlite().await;
+    let documents = kept(&world, 3).await;
+    let count = documents.len() as u64;
+    let storage = Storage::start("unlisted").await;
+    let folder = DocumentsAt::Folder(world.folder().join("documents"));
+    let missing = Digest::of(b"original 1");
+    fs::remove_file(file(&world.folder().join("documents"), &missing)).unwrap();
+    let through = async |mind| {
+        let front = Front::before(storage.server(), mind).await;
+        let mut options = storage.options();
+        options.endpoint = Some(format!("http://{}", front.address));
+        DocumentsAt::Bucket(options)
+    };
+    let unlisted = through(Mind::Unlisted).await;
+    let first = moved(&world, &folder, &unlisted).await;
+    assert_eq!((first.copied, first.lost), (count - 1, 1));
+
+    // Also where the source is asked for nothing but what it has not got.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let back = DocumentsAt::Folder(elsewhere.path().to_owned());
+    for (copied, there) in [(count - 1, 0), (0, count - 1)] {
+        let told = moved(&world, &unlisted, &back).await;
+        assert_eq!((told.copied, told.there, told.lost), (copied, there, 1));
+        let lost = &told.lost_first[0];
+        assert!(
+            lost.contains(&format!("document {missing} is missing"))
+                && lost.contains("AccessDenied"),
+            "{lost}"
+        );
+    }
+
+    // One that gives nothing at all has not lost everything.
+    let mut no_such_bucket = storage.options();
+    no_such_bucket.bucket = "nobody-made-this".into();
+    for (from, says) in [
+        (
+            through(Mind::Refusing(403, "AccessDenied")).await,
+            "AccessDenied",
+        ),
+        (
+            through(Mind::Refusing(403, "InvalidAccessKeyId")).await,
+            "InvalidAccessKeyId",
+        ),
+        (DocumentsAt::Bucket(no_such_bucket), "NoSuchBucket"),
+    ] {
+        let nothing = tempfile::tempdir().unwrap();
+        let to = DocumentsAt::Folder(nothing.path().to_owned());
+        let error = world.move_documents(&from, &to, |_| ()).await.unwrap_err();
+        assert_eq!(error.refused_for(), says, "{error:?}");
+        let error = world.move_documents(&folder, &from, |_| ()).await;
+        assert_eq!(error.unwrap_err().refused_for(), says);
+    }
 }
