@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use der::{
     Any, DateTime, Decode as _, Encode as _,
-    asn1::{ObjectIdentifier, PrintableStringRef, SetOfVec, Uint, Utf8StringRef},
+    asn1::{ObjectIdentifier, OctetString, PrintableStringRef, SetOfVec, Uint, Utf8StringRef},
 };
 use x509_cert::{
     attr::AttributeTypeAndValue,
     builder::{self, Builder as _, CertificateBuilder, CrlBuilder},
     crl::RevokedCert,
-    ext::pkix::{BasicConstraints, CrlNumber},
+    ext::{
+        Extension,
+        pkix::{BasicConstraints, CrlNumber},
+    },
     name::Name,
     serial_number::SerialNumber,
     time::Time,
@@ -26,7 +29,7 @@ use super::{
     oid,
     profile::{LeafProfile, RootProfile},
 };
-use crate::sign::SignError;
+use crate::{sign::SignError, verify::RevocationReason};
 
 /// Said in the issuer's name of every certificate. 64 characters is the most that X.520 permits.
 const NOT_LICENSED: &str = "Sealpost built-in CA (not a licensed CA / 非持牌电子认证机构)";
@@ -253,6 +256,8 @@ pub struct Revocation {
     pub serial: String,
     /// Since when, in UTC milliseconds.
     pub since: i64,
+    /// Why, if the list is to say so.
+    pub reason: Option<RevocationReason>,
 }
 
 impl Authority {
@@ -271,10 +276,19 @@ impl Authority {
             let serial = hex::decode(&revocation.serial);
             let serial =
                 serial.map_err(|_| SignError::Certificate("its serial number is no hex"))?;
+            let reason = revocation.reason.map(|reason| -> Result<_, SignError> {
+                // An ENUMERATED (section 5.3.1).
+                let value = OctetString::new([0x0a, 1, reason.number()])?;
+                Ok(vec![Extension {
+                    extn_id: oid::REASON_CODE,
+                    critical: false,
+                    extn_value: value,
+                }])
+            });
             Ok(RevokedCert {
                 serial_number: SerialNumber::new(&serial)?,
                 revocation_date: x509_time(revocation.since)?,
-                crl_entry_extensions: None,
+                crl_entry_extensions: reason.transpose()?,
             })
         };
         let entries = revoked.iter().map(entry).collect::<Result<Vec<_>, _>>()?;

@@ -186,10 +186,10 @@ pub(super) struct Judged {
     pub(super) compromised: Option<Compromise>,
 }
 
-/// A certificate that was revoked because its key may be known to others, who could have stamped any time with it.
+/// A certificate that was revoked for a reason that does not exclude that others know its key, who could have stamped any time with it.
 #[derive(Clone, Debug)]
 pub(super) struct Compromise {
-    /// Since when, in UTC milliseconds.
+    /// Since when that may be so, in UTC milliseconds.
     pub(super) since: i64,
     /// Whose certificate.
     pub(super) subject: String,
@@ -304,14 +304,14 @@ impl Pool<'_> {
             // A root is trusted by decision; nobody can revoke it but the verifier. And what strangers say of their own is worth
             // nothing, while there may be so much of it that checking it takes hours.
             if let Some(issuer) = issuer {
-                let revocation = match chain.trusted {
+                let (revocation, doubtful_since) = match chain.trusted {
                     true => self.revocation(known, issuer, at),
-                    false => Revocation::UNKNOWN,
+                    false => (Revocation::UNKNOWN, None),
                 };
                 findings.extend(against(known, &revocation, proven));
                 if revocation.status == RevocationStatus::RevokedLater
                     && !RevocationReason::leaves_timestamps(revocation.reason)
-                    && let Some(since) = revocation.revoked_at
+                    && let Some(since) = doubtful_since
                     && compromised.as_ref().is_none_or(|other| since < other.since)
                 {
                     let subject = known.certificate.tbs_certificate().subject();
@@ -341,8 +341,14 @@ impl Pool<'_> {
     }
 
     /// What the revocation lists and OCSP responses say of a certificate as of `at`: the newest of them, unless one knows of a
-    /// revocation. One that is out of date clears nobody, but a revocation stays one unless something newer does not have it.
-    pub(super) fn revocation(&self, known: &Known, issuer: &Known, at: i64) -> Revocation {
+    /// revocation. One that is out of date clears nobody, but a revocation stays one unless something newer does not have it. With
+    /// a revocation comes since when others may know the key.
+    pub(super) fn revocation(
+        &self,
+        known: &Known,
+        issuer: &Known,
+        at: i64,
+    ) -> (Revocation, Option<i64>) {
         let tbs = known.certificate.tbs_certificate();
         // Who has dropped a certificate because it had expired says nothing of it.
         let expired = utc_millis(tbs.validity().not_after).saturating_add(999);
@@ -369,6 +375,7 @@ impl Pool<'_> {
         let mut all: Vec<_> = lists.chain(responses).collect();
         all.sort_by_key(|(stale, ..)| *stale);
         let mut newest = Revocation::UNKNOWN;
+        let mut doubtful_since = None;
         for (stale, source, as_of, revoked) in all {
             let status = match revoked {
                 Some(revoked) if revoked.since <= at => RevocationStatus::Revoked,
@@ -386,9 +393,10 @@ impl Pool<'_> {
             let outdone = stale && found.as_of <= newest.as_of;
             if !outdone && (found.status, found.as_of) > (newest.status, newest.as_of) {
                 newest = found;
+                doubtful_since = revoked.map(|revoked| revoked.doubtful_since());
             }
         }
-        newest
+        (newest, doubtful_since)
     }
 }
 

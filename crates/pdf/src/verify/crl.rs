@@ -13,11 +13,15 @@ use super::{
     algorithm,
     chain::{Known, Remembered},
     report::RevocationReason,
+    timestamp::generalized_time,
+    tlv::Tlv,
 };
 use crate::pki::{oid, utc_millis};
 
 /// How long a list counts that does not say when the next comes, in milliseconds.
 const UNLIMITED: i64 = 24 * 3_600_000;
+
+const GENERALIZED_TIME: u8 = 0x18;
 
 /// That a certificate is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,16 @@ pub(crate) struct Revoked {
     /// Since when, in UTC milliseconds.
     pub(crate) since: i64,
     pub(crate) reason: Option<RevocationReason>,
+    /// Since when its key may have been known to others, where its issuer says so (RFC 5280 section 5.3.2), in UTC milliseconds.
+    pub(crate) invalid_since: Option<i64>,
+}
+
+impl Revoked {
+    /// Since when nothing that was made with its key proves a time.
+    pub(super) fn doubtful_since(&self) -> i64 {
+        self.invalid_since
+            .map_or(self.since, |invalid| invalid.min(self.since))
+    }
 }
 
 /// A certificate revocation list (RFC 5280 section 5).
@@ -81,7 +95,7 @@ impl RevocationList {
         })
     }
 
-    /// Since when it has a certificate as revoked, and why.
+    /// Since when it has a certificate as revoked, and why. One that it has as released (removeFromCRL) is not revoked.
     pub(super) fn entry(&self, known: &Known) -> Option<Revoked> {
         let serial = known.certificate.tbs_certificate().serial_number();
         let mut revoked = self
@@ -91,16 +105,24 @@ impl RevocationList {
             .iter()
             .flatten();
         let entry = revoked.find(|entry| entry.serial_number == *serial)?;
-        let mut extensions = entry.crl_entry_extensions.iter().flatten();
-        let reason = extensions.find(|extension| extension.extn_id == oid::REASON_CODE);
-        let reason = reason.map(|extension| extension.extn_value.as_bytes());
+        let extension = |id| {
+            let mut extensions = entry.crl_entry_extensions.iter().flatten();
+            let found = extensions.find(|extension| extension.extn_id == id);
+            found.map(|extension| extension.extn_value.as_bytes())
+        };
+        // An ENUMERATED of one octet.
+        let reason = match extension(oid::REASON_CODE) {
+            Some([0x0a, 1, number]) => RevocationReason::of(*number),
+            _ => None,
+        };
+        if reason == Some(RevocationReason::RemoveFromCrl) {
+            return None;
+        }
+        let invalid_since = extension(oid::INVALIDITY_DATE).and_then(invalidity_date);
         Some(Revoked {
             since: utc_millis(entry.revocation_date),
-            // An ENUMERATED of one octet.
-            reason: match reason {
-                Some([0x0a, 1, number]) => RevocationReason::of(*number),
-                _ => None,
-            },
+            reason,
+            invalid_since,
         })
     }
 
@@ -127,6 +149,14 @@ impl RevocationList {
             )
             .is_ok()
     }
+}
+
+/// The GeneralizedTime of an invalidityDate extension.
+pub(super) fn invalidity_date(value: &[u8]) -> Option<i64> {
+    let (time, _) = Tlv::split(value)?;
+    (time.tag == GENERALIZED_TIME)
+        .then(|| generalized_time(time.content))
+        .flatten()
 }
 
 /// Whether the lists of an issuing distribution point (section 5.2.5) are those that have a certificate when it is revoked.
@@ -175,22 +205,44 @@ mod tests {
         let revoked = crate::Revocation {
             serial: issued.serial_hex(),
             since: validity.not_before,
+            reason: None,
         };
         let list = authority.revocation_list(&[revoked], 1, validity).unwrap();
-        let reason = |value: Option<&[u8]>| {
+        let entry = |extensions: &[(ObjectIdentifier, &[u8])]| {
             let mut list = RevocationList::parse(&list).unwrap();
             let entries = list.list.tbs_cert_list.revoked_certificates.as_mut();
-            entries.unwrap()[0].crl_entry_extensions = value.map(|value| {
-                vec![Extension {
-                    extn_id: oid::REASON_CODE,
-                    critical: false,
-                    extn_value: OctetString::new(value).unwrap(),
-                }]
+            let extensions = extensions.iter().map(|&(extn_id, value)| Extension {
+                extn_id,
+                critical: false,
+                extn_value: OctetString::new(value).unwrap(),
             });
-            let entry = list.entry(&leaf).unwrap();
+            entries.unwrap()[0].crl_entry_extensions = Some(extensions.collect());
+            list.entry(&leaf)
+        };
+        let reason = |value: Option<&[u8]>| {
+            let value = value.map(|value| (oid::REASON_CODE, value));
+            let entry = entry(value.as_slice()).unwrap();
             assert_eq!(entry.since, validity.not_before);
+            assert_eq!(entry.doubtful_since(), entry.since);
             entry.reason
         };
+        // One that is held no longer is not revoked.
+        assert_eq!(entry(&[(oid::REASON_CODE, &[0x0a, 1, 8])]), None);
+        // 2026-11-24, ten hours before the list says that it is revoked; what is later than that says nothing new.
+        let hour = 3_600_000;
+        for (date, doubtful) in [
+            (
+                &b"\x18\x0f20261124000000Z"[..],
+                validity.not_before - 10 * hour,
+            ),
+            (b"\x18\x0f20261124110000Z", validity.not_before),
+            (b"\x17\x0f20261124000000Z", validity.not_before),
+            (b"\x18\x0f2026112400", validity.not_before),
+        ] {
+            let entry = entry(&[(oid::INVALIDITY_DATE, date)]).unwrap();
+            assert_eq!(entry.since, validity.not_before);
+            assert_eq!(entry.doubtful_since(), doubtful, "{date:?}");
+        }
         for (value, read, leaves) in [
             (None, None, false),
             (

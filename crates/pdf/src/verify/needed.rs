@@ -86,7 +86,7 @@ pub fn needed_evidence(pdf: &[u8], trust: &Trust) -> Result<Vec<NeededEvidence>,
         for pair in all.windows(2) {
             let (known, issuer) = (pair[0], pair[1]);
             let is_answered = |at| {
-                let said = pool.revocation(known, issuer, at);
+                let (said, _) = pool.revocation(known, issuer, at);
                 said.status != RevocationStatus::Unknown
             };
             if !newest && at.is_some_and(is_answered) {

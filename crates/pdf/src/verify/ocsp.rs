@@ -7,7 +7,7 @@ use x509_cert::{ext::pkix::ExtendedKeyUsage, spki::AlgorithmIdentifierOwned};
 use super::{
     algorithm,
     chain::{Known, Remembered},
-    crl::{RevocationList, Revoked},
+    crl::{RevocationList, Revoked, invalidity_date},
     report::RevocationReason,
     timestamp::generalized_time,
     tlv::{Elements, INTEGER, OCTET_STRING, SEQUENCE, Tlv, context},
@@ -222,7 +222,7 @@ impl Statement {
         let mut parts = single.elements();
         let certificate = CertificateId::parse(parts.tagged(SEQUENCE)?)?;
         let status = parts.next()?;
-        let status = match status.tag {
+        let mut status = match status.tag {
             0x80 => Status::Good,
             0xa1 => {
                 let mut parts = status.elements();
@@ -235,6 +235,7 @@ impl Statement {
                         Some([number]) => RevocationReason::of(*number),
                         _ => None,
                     },
+                    invalid_since: None,
                 })
             }
             0x82 => Status::Unknown,
@@ -248,12 +249,16 @@ impl Statement {
             }
             None => None,
         };
+        let extensions = Extensions::of(parts.tagged(context(1)));
+        if let Status::Revoked(revoked) = &mut status {
+            revoked.invalid_since = extensions.invalid_since;
+        }
         Some(Self {
             certificate,
             status,
             this_update,
             next_update,
-            understood: Extensions::of(parts.tagged(context(1))).understood,
+            understood: extensions.understood,
         })
     }
 
@@ -301,6 +306,8 @@ fn digest_of(algorithm: ObjectIdentifier, bytes: &[u8]) -> Option<Vec<u8>> {
 /// What is taken from the extensions of a response, or of one of its statements.
 struct Extensions {
     nonce: Option<Vec<u8>>,
+    /// What revocation lists say in the same words (section 4.4.5).
+    invalid_since: Option<i64>,
     /// Whether all that are critical are known here, and all can be read.
     understood: bool,
 }
@@ -310,6 +317,7 @@ impl Extensions {
     fn of(all: Option<Tlv<'_>>) -> Self {
         let mut read = Self {
             nonce: None,
+            invalid_since: None,
             understood: true,
         };
         if let Some(all) = all {
@@ -332,6 +340,8 @@ impl Extensions {
             // The nonce is an OCTET STRING in the extension's OCTET STRING (RFC 8954).
             if id == oid::OCSP_NONCE {
                 self.nonce = Some(Tlv::split(value.content)?.0.content.to_vec());
+            } else if id == oid::INVALIDITY_DATE {
+                self.invalid_since = invalidity_date(value.content);
             } else if critical {
                 return None;
             }
@@ -482,5 +492,15 @@ mod tests {
         assert_eq!(reason(&of(1)), Some(RevocationReason::KeyCompromise));
         assert_eq!(reason(&of(4)), Some(RevocationReason::Superseded));
         assert_eq!(reason(&of(7)), None);
+        // Since when the key may have been known to others is said as in a revocation list.
+        let date = tlv(GENERALIZED_TIME, &[b"20261124000000Z"]);
+        let date = extension(oid::INVALIDITY_DATE, false, &date);
+        match answers.said(&[], &date, &tlv(0xa1, &[&time])) {
+            Some(Status::Revoked(revoked)) => {
+                assert_eq!(revoked.since, AT);
+                assert_eq!(revoked.doubtful_since(), AT - 10 * 3_600_000);
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -171,6 +171,34 @@ pub enum RevocationReason {
 }
 
 impl RevocationReason {
+    /// The reason that RFC 5280 names so, if it is one for which a certificate is revoked for good.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "keyCompromise" => Self::KeyCompromise,
+            "affiliationChanged" => Self::AffiliationChanged,
+            "superseded" => Self::Superseded,
+            "cessationOfOperation" => Self::CessationOfOperation,
+            "privilegeWithdrawn" => Self::PrivilegeWithdrawn,
+            _ => return None,
+        })
+    }
+
+    /// Its number (CRLReason).
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Unspecified => 0,
+            Self::KeyCompromise => 1,
+            Self::CaCompromise => 2,
+            Self::AffiliationChanged => 3,
+            Self::Superseded => 4,
+            Self::CessationOfOperation => 5,
+            Self::CertificateHold => 6,
+            Self::RemoveFromCrl => 8,
+            Self::PrivilegeWithdrawn => 9,
+            Self::AaCompromise => 10,
+        }
+    }
+
     /// The reason of a number (CRLReason); `None`: there is none.
     pub(super) fn of(number: u8) -> Option<Self> {
         Some(match number {

@@ -139,7 +139,7 @@ fn distrust_timestamp(report: &mut SignatureReport, compromise: &Compromise) {
         severity: Severity::Doubt,
         code: Code::Timestamp,
         detail: format!(
-            "timestamp authority: a certificate was revoked later, as its key may be known to others, and no other timestamp shows that this one was made before: {}",
+            "timestamp authority: a certificate was revoked later, for a reason that does not exclude that others know its key, and no other timestamp shows that this one was made before: {}",
             compromise.subject
         ),
     });

@@ -7,7 +7,7 @@ use sealpost_pdf::{
     Evidence, KeyAlgorithm, Responder, Revocation, SignError, SignRequest, Subject, Timestamp,
     TimestampError, TimestampRequest, Trust, Validity, Verdict, add_evidence, add_fields, prepare,
     prepare_archive, verify,
-    verify::{Clock, Code, Level, Report, SignatureKind},
+    verify::{Clock, Code, Level, Report, RevocationReason, SignatureKind},
 };
 
 use crate::{
@@ -164,6 +164,7 @@ fn revocation_counts_from_its_time() {
         let revoked = Revocation {
             serial: SELLER.serial_hex(),
             since,
+            reason: None,
         };
         let pdf = add_evidence(&stamped, &evidence(&[revoked])).unwrap();
         let report = verify(&pdf, &trust(), NOW + DAY).unwrap();
@@ -182,6 +183,7 @@ fn revocation_counts_from_its_time() {
     let revoked = Revocation {
         serial: SELLER.serial_hex(),
         since: NOW - 3 * DAY,
+        reason: None,
     };
     let validity = Validity {
         not_before: NOW - 2 * DAY,
@@ -203,6 +205,7 @@ fn revocation_counts_from_its_time() {
     let revoked = Revocation {
         serial: SELLER.serial_hex(),
         since: NOW + 2 * HOUR,
+        reason: None,
     };
     let lists = vec![revocation_list(&[revoked])];
     let report = verify(
@@ -257,7 +260,11 @@ fn timestamps_of_a_compromised_authority_need_another() {
     };
     let judged = |pdf: &[u8], since| {
         let serial = serial.clone();
-        let lists = vec![revocation_list(&[Revocation { serial, since }])];
+        let lists = vec![revocation_list(&[Revocation {
+            serial,
+            since,
+            reason: None,
+        }])];
         let trust = Trust {
             revocation_lists: lists,
             ..trust()
@@ -494,6 +501,7 @@ fn openssl_understands_the_revocation_list() {
     let revoked = Revocation {
         serial: BUYER.serial_hex(),
         since: NOW,
+        reason: RevocationReason::named("superseded"),
     };
     let list = desk.put("list.crl", revocation_list(&[revoked]));
     let root = desk.root();
@@ -511,9 +519,11 @@ fn openssl_understands_the_revocation_list() {
     let (fine, said) = judges::run("openssl", &arguments, "apt-get install openssl");
     assert!(fine && said.contains("verify OK"), "{said}");
     assert!(said.contains(&BUYER.serial_hex().to_uppercase()), "{said}");
+    assert!(said.contains("Superseded"), "{said}");
     let wrong = Revocation {
         serial: "xyz".to_owned(),
         since: NOW,
+        reason: None,
     };
     assert!(AUTHORITY.revocation_list(&[wrong], 1, years(1)).is_err());
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sealpost_contract::{SignFlowId, UtcMillis};
 use sealpost_pdf::{
-    Authority, Credential, KeyAlgorithm, NewKey, Revocation, SignError, Subject, Trust, Validity,
+    Authority, Credential, KeyAlgorithm, NewKey, SignError, Subject, Trust, Validity,
 };
 use sealpost_store::Store;
 use thiserror::Error;
@@ -117,8 +117,8 @@ pub(crate) struct KeptCertificate {
 /// The keys of this installation.
 pub(crate) struct Keys {
     authority: Authority,
-    /// Roots of authorities that the suite now configured has replaced, in DER: what they signed stays valid.
-    earlier: Vec<Vec<u8>>,
+    /// The authorities that the suite now configured has replaced: what they signed stays valid.
+    earlier: Vec<Authority>,
     /// Further roots of the configuration, in DER.
     roots: Vec<Vec<u8>>,
     /// The suite of organizations' keys.
@@ -172,7 +172,10 @@ impl Keys {
         {
             let place = authority_place(other);
             if let Some(sealed) = store.find_credential(&place).await? {
-                earlier.extend(Kept::decrypt(secrets, &place, &sealed)?.chain());
+                let kept = Kept::decrypt(secrets, &place, &sealed)?;
+                let chain = kept.chain();
+                let certificate = chain.first().map(Vec::as_slice).unwrap_or_default();
+                earlier.push(Authority::load(&kept.key(), certificate)?);
             }
         }
         let roots = match &config.keys.roots {
@@ -241,24 +244,25 @@ impl Keys {
         (self.authority.subject(), self.authority.validity())
     }
 
+    /// The built-in authority.
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// The authority's certificate in DER.
     pub(crate) fn authority_der(&self) -> &[u8] {
         self.authority.certificate()
     }
 
-    /// Whether it is the authority's certificate, in DER.
-    pub(crate) fn is_authority(&self, certificate: &[u8]) -> bool {
-        self.authority.certificate() == certificate
+    /// The built-in authority, and those that it has replaced.
+    fn authorities(&self) -> impl Iterator<Item = &Authority> {
+        std::iter::once(&self.authority).chain(&self.earlier)
     }
 
-    /// The authority's list of what was revoked; see [`Authority::revocation_list`].
-    pub(crate) fn revocation_list(
-        &self,
-        revoked: &[Revocation],
-        number: u64,
-        validity: Validity,
-    ) -> Result<Vec<u8>, SignError> {
-        self.authority.revocation_list(revoked, number, validity)
+    /// The built-in authority of this certificate in DER, which may be one that was replaced.
+    pub(crate) fn find_authority(&self, certificate: &[u8]) -> Option<&Authority> {
+        self.authorities()
+            .find(|authority| authority.certificate() == certificate)
     }
 
     /// The kept key of an organization, if it has one.
@@ -278,9 +282,8 @@ impl Keys {
     /// Trusts the built-in authority, what its suite was before, the roots of the operator's own keys as far as they have been
     /// opened, and those of the configuration.
     pub(crate) fn trust(&self) -> Trust {
-        let own = self.authority.certificate().to_vec();
-        let built_in = std::iter::once(own).chain(self.earlier.iter().cloned());
-        let mut trust = Trust::roots(built_in);
+        let built_in = self.authorities();
+        let mut trust = Trust::roots(built_in.map(|authority| authority.certificate().to_vec()));
         trust.roots.extend(self.roots.iter().cloned());
         let opened = self.operator.opened();
         let ends = opened.filter_map(|(_, credential)| credential.chain().last().cloned());

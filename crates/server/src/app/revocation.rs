@@ -17,7 +17,8 @@ use sealpost_contract::UtcMillis;
 use sealpost_delivery::client::{Client, Reply, Trust};
 use sealpost_delivery::connector::Resolver;
 use sealpost_delivery::guard::Policy;
-use sealpost_pdf::{Evidence, NeededEvidence, Revocation, Validity, needed_evidence};
+use sealpost_pdf::verify::RevocationReason;
+use sealpost_pdf::{Authority, Evidence, NeededEvidence, Revocation, Validity, needed_evidence};
 use sealpost_store::RevokedCertificate;
 
 use super::App;
@@ -203,11 +204,40 @@ impl App {
         {
             return Ok(list.der.clone());
         }
+        let der = self.list_by(self.0.keys.authority(), &revoked, now)?;
+        *own.lock().unwrap_or_else(PoisonError::into_inner) = Some(OwnList {
+            der: der.clone(),
+            made_at: now,
+            revoked: revoked.len(),
+        });
+        Ok(der)
+    }
+
+    /// The list of the built-in authority with this certificate, in DER, which may be one that was replaced; `None`: it is not ours.
+    async fn own_list(&self, certificate: &[u8]) -> Result<Option<Bytes>, Problem> {
+        let keys = &self.0.keys;
+        if certificate == keys.authority_der() {
+            return Ok(Some(self.revocation_list().await?));
+        }
+        let Some(earlier) = keys.find_authority(certificate) else {
+            return Ok(None);
+        };
+        let revoked = self.store().revoked_certificates().await?;
+        Ok(Some(self.list_by(earlier, &revoked, self.now())?))
+    }
+
+    fn list_by(
+        &self,
+        authority: &Authority,
+        revoked: &[RevokedCertificate],
+        now: UtcMillis,
+    ) -> Result<Bytes, Problem> {
         let entries: Vec<Revocation> = revoked
             .iter()
             .map(|revoked| Revocation {
                 serial: revoked.serial.clone(),
                 since: revoked.revoked_at,
+                reason: revoked.reason.as_deref().and_then(RevocationReason::named),
             })
             .collect();
         let validity = Validity {
@@ -215,17 +245,10 @@ impl App {
             not_after: now + LIST_LIFE,
         };
         let number = u64::try_from(now).unwrap_or_default();
-        let list = self.0.keys.revocation_list(&entries, number, validity);
-        let der =
-            Bytes::from(list.map_err(|error| {
-                Problem::internal("the revocation list cannot be made", &error)
-            })?);
-        *own.lock().unwrap_or_else(PoisonError::into_inner) = Some(OwnList {
-            der: der.clone(),
-            made_at: now,
-            revoked: entries.len(),
-        });
-        Ok(der)
+        let list = authority.revocation_list(&entries, number, validity);
+        let list =
+            list.map_err(|error| Problem::internal("the revocation list cannot be made", &error))?;
+        Ok(list.into())
     }
 
     /// Whom verification trusts, with what our authority has revoked by now.
@@ -275,9 +298,8 @@ impl App {
         let mut found = Found::default();
         for needed in &needed {
             found.evidence.certificates.push(needed.issuer.clone());
-            if self.0.keys.is_authority(&needed.issuer) {
-                let list = self.revocation_list().await;
-                let list = list.map_err(|problem| problem.detail().to_owned())?;
+            let own = self.own_list(&needed.issuer).await;
+            if let Some(list) = own.map_err(|problem| problem.detail().to_owned())? {
                 found.evidence.revocation_lists.push(list.to_vec());
                 continue;
             }

@@ -32,7 +32,8 @@ pub(super) struct RevokeArgs {
     /// The serial number of any certificate of the authority, in hex, as `flow show` and the evidence have it
     #[arg(long, value_name = "HEX")]
     serial: Option<String>,
-    /// Why, for the list
+    /// Why, for the record; superseded, cessationOfOperation, affiliationChanged, privilegeWithdrawn and keyCompromise (RFC 5280)
+    /// also stand in the published list
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }

@@ -35,6 +35,15 @@ fn openssl(arguments: &[&str]) -> String {
 
 /// `sealpost` over the server's data folder, with its settings; what it prints.
 fn sealpost(app: &TestApp, authority: Option<SocketAddr>, arguments: &[&str]) -> (bool, String) {
+    let output = command(app, authority, arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+fn command(app: &TestApp, authority: Option<SocketAddr>, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sealpost"));
     command
         .args(arguments)
@@ -49,12 +58,7 @@ fn sealpost(app: &TestApp, authority: Option<SocketAddr>, arguments: &[&str]) ->
         );
         command.env("SEALPOST_SIGNATURES_LEVEL", "b-lta");
     }
-    let output = command.output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
+    command
 }
 
 /// A completed flow of the story.
@@ -149,6 +153,16 @@ async fn a_receipt_lasts_and_is_renewed() {
     assert_eq!(after["ended_at"], shown["ended_at"]);
     channel.received(&flow).await;
     assert_eq!(channel.all_received().len(), 1);
+    lasts(&renewed);
+
+    // When another suite has replaced the authority, what that one has revoked is still known.
+    let again = ["archive", "--within", "7000", "--anyway"];
+    let mut again = command(&app, Some(address), &again);
+    let output = again.env("SEALPOST_KEYS_AUTHORITY", "p-384").output();
+    let output = output.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("1 archived, 0 failed"), "{said}");
+    let renewed = file(&channel, &flow).await;
     lasts(&renewed);
 
     // The record can still be recomputed, with either form of the document.
@@ -255,6 +269,7 @@ async fn a_revoked_organization_is_in_the_list_and_gets_a_new_certificate() {
     let serial = serial.as_str().unwrap();
     let said = list().await;
     assert!(said.contains(&serial.to_uppercase()), "{said}");
+    assert!(!said.contains("Reason Code"), "{said}");
     let (_, said) = sealpost(&app, None, &["ca", "revoked"]);
     assert!(said.contains(serial) && said.contains("key lost"), "{said}");
     // Only the signer's clock says that it was signed before.
@@ -271,6 +286,12 @@ async fn a_revoked_organization_is_in_the_list_and_gets_a_new_certificate() {
     let report = verified(&channel, &next).await;
     assert_eq!(report["verdict"], "valid", "{report:#}");
     assert_ne!(certificate(&report), certificate(&before));
+    // A reason that the standard has a name for stands in the list.
+    let superseded = ["ca", "revoke", SELLER, "--reason", "superseded"];
+    let (fine, said) = sealpost(&app, None, &superseded);
+    assert!(fine && said.contains("is revoked"), "{said}");
+    let said = list().await;
+    assert!(said.contains("Superseded"), "{said}");
     app.stop().await;
 }
 
