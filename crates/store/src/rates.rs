@@ -72,6 +72,27 @@ impl Store {
             .await
     }
 
+    /// Until when what happens at most `limit` times within a window may not happen once more; `None`: it may. Nothing is counted.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from reading.
+    pub async fn find_limit(
+        &self,
+        key: &Digest,
+        limit: u32,
+        now: UtcMillis,
+    ) -> Result<Option<UtcMillis>> {
+        let key = *key;
+        let find = move |connection: &Connection| {
+            let sql = "SELECT ends_at FROM rates WHERE key = ?1 AND ends_at > ?2 AND count >= ?3";
+            connection
+                .prepare_cached(sql)?
+                .query_row(params![key.as_bytes(), now, limit], |row| row.get(0))
+                .optional()
+        };
+        self.database.read(find).await
+    }
+
     /// Closes a window until then, whatever it was before: nothing that is limited to once is let through before.
     ///
     /// # Errors

@@ -15,13 +15,54 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
 use super::App;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 
 /// The most bytes of a file with a certificate or a key.
 pub(crate) const MAX_FILE: usize = 64 * 1024;
 
 /// PKCS#12 files are opened one at a time: how much work that is, their makers decide.
 static OPENING: Semaphore = Semaphore::const_new(1);
+
+/// Why a file is not taken: for programs and in English, and in Chinese for the console.
+struct Why(&'static str, &'static str);
+
+const TOO_LONG: Why = Why("it is larger than 64 KiB", "文件大于 64 KiB");
+const NEITHER: Why = Why(
+    "it is neither PEM nor PKCS#12",
+    "文件既不是 PEM，也不是 PKCS#12",
+);
+const NO_CERTIFICATE: Why = Why("there is no certificate in it", "文件中没有证书");
+const NO_KEY: Why = Why(
+    "there is no private key in it, or it is encrypted",
+    "文件中没有私钥，或私钥已加密",
+);
+const WRONG_PASSWORD: Why = Why(
+    "the password is wrong, or the PKCS#12 file is damaged",
+    "密码错误，或 PKCS#12 文件已损坏",
+);
+const NO_CERTIFICATE_FOR_KEY: Why = Why(
+    "the PKCS#12 file holds no certificate for its key",
+    "PKCS#12 文件中没有与私钥对应的证书",
+);
+/// Why a certificate was not taken, in Chinese; `None`: for a reason that is not the certificate's.
+pub(crate) fn in_chinese(problem: &Problem) -> Option<String> {
+    if problem.kind() != Kind::InvalidFields {
+        return None;
+    }
+    let all = [
+        TOO_LONG,
+        NEITHER,
+        NO_CERTIFICATE,
+        NO_KEY,
+        WRONG_PASSWORD,
+        NO_CERTIFICATE_FOR_KEY,
+    ];
+    let why = all.iter().find(|why| problem.detail().contains(why.0));
+    Some(match why {
+        Some(why) => format!("{}。", why.1),
+        None => format!("证书与私钥无法使用：{}", problem.detail()),
+    })
+}
 
 /// As it is kept, encrypted.
 #[derive(Serialize, Deserialize)]
@@ -129,11 +170,7 @@ pub(crate) async fn read_identity(
 ) -> Result<(String, String), Problem> {
     for (bytes, field) in [(certificates, "certificate"), (key, "key")] {
         if bytes.len() > MAX_FILE {
-            return Err(Problem::field(
-                field,
-                "too_long",
-                "it is larger than 64 KiB",
-            ));
+            return Err(Problem::field(field, "too_long", TOO_LONG.0));
         }
     }
     if certificates.first() == Some(&0x30) {
@@ -145,7 +182,7 @@ pub(crate) async fn read_identity(
 fn read_pem(certificates: &[u8], key: &[u8]) -> Result<(String, String), Problem> {
     let text = |bytes: &[u8], field: &str| {
         String::from_utf8(bytes.to_vec())
-            .map_err(|_| Problem::field(field, "bad_format", "it is neither PEM nor PKCS#12"))
+            .map_err(|_| Problem::field(field, "bad_format", NEITHER.0))
     };
     let certificates = text(certificates, "certificate")?;
     let key = if key.is_empty() {
@@ -154,12 +191,14 @@ fn read_pem(certificates: &[u8], key: &[u8]) -> Result<(String, String), Problem
         text(key, "key")?
     };
     if CertificateDer::from_pem_slice(certificates.as_bytes()).is_err() {
-        let message = "there is no certificate in it";
-        return Err(Problem::field("certificate", "bad_format", message));
+        return Err(Problem::field(
+            "certificate",
+            "bad_format",
+            NO_CERTIFICATE.0,
+        ));
     }
     if PrivateKeyDer::from_pem_slice(key.as_bytes()).is_err() {
-        let message = "there is no private key in it, or it is encrypted";
-        return Err(Problem::field("key", "bad_format", message));
+        return Err(Problem::field("key", "bad_format", NO_KEY.0));
     }
     Ok((certificates, key))
 }
@@ -181,7 +220,7 @@ async fn open_pkcs12(file: Vec<u8>, password: String) -> Result<(String, String)
 fn read_pkcs12(file: &[u8], password: &str) -> Result<(String, String), Problem> {
     let wrong = |message: &str| Problem::field("certificate", "bad_format", message);
     let opened = Pkcs12::open(file, password).map_err(|error| match error {
-        SignError::Pkcs12 => wrong("the password is wrong, or the PKCS#12 file is damaged"),
+        SignError::Pkcs12 => wrong(WRONG_PASSWORD.0),
         SignError::Key(reason) => wrong(reason),
         other => wrong(&other.to_string()),
     })?;
@@ -202,7 +241,7 @@ fn read_pkcs12(file: &[u8], password: &str) -> Result<(String, String), Problem>
             return Ok((chain, key));
         }
     }
-    Err(wrong("the PKCS#12 file holds no certificate for its key"))
+    Err(wrong(NO_CERTIFICATE_FOR_KEY.0))
 }
 
 fn pem(label: &str, der: &[u8]) -> String {

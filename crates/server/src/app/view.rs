@@ -9,6 +9,8 @@ use sealpost_contract::{SignFlowId, UtcMillis};
 pub struct Origin {
     /// The client's address: the connection's, or behind a trusted proxy the one it forwards.
     pub address: IpAddr,
+    /// Whether that is a proxy on this machine that the operator has not named: everybody comes from there.
+    pub is_unnamed_proxy: bool,
     /// The `user-agent` header, cut to 256 characters.
     pub user_agent: Option<String>,
 }

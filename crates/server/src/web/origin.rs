@@ -26,9 +26,10 @@ impl FromRequestParts<App> for Origin {
             .headers
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok());
+        let trusted = &app.config().trusted_proxies;
         Ok(Self {
-            address: client_address(peer, &parts.headers, &app.config().trusted_proxies)
-                .to_canonical(),
+            address: client_address(peer, &parts.headers, trusted).to_canonical(),
+            is_unnamed_proxy: is_unnamed_proxy(peer, &parts.headers, trusted),
             user_agent: user_agent.map(|text| text.chars().take(256).collect()),
         })
     }
@@ -47,18 +48,34 @@ fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpRange]) -> IpA
         .map(str::trim)
         .collect();
     for entry in forwarded.into_iter().rev().take(16) {
-        if !trusted
-            .iter()
-            .any(|network| network.contains(address.to_canonical()))
-        {
+        if !is_trusted(address, trusted) {
             break;
         }
-        match entry.parse() {
-            Ok(next) => address = next,
-            Err(_) => break,
+        match address_of(entry) {
+            Some(next) => address = next,
+            None => break,
         }
     }
     address
+}
+
+fn is_trusted(address: IpAddr, trusted: &[IpRange]) -> bool {
+    let address = address.to_canonical();
+    trusted.iter().any(|network| network.contains(address))
+}
+
+/// An address, with or without a port; of IPv6, with or without brackets around it.
+fn address_of(entry: &str) -> Option<IpAddr> {
+    let bare = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || entry.parse::<SocketAddr>().ok().map(|both| both.ip());
+    entry.parse().ok().or_else(with_port).or_else(bare)
+}
+
+/// Whether a program on this machine forwards what others ask, and is not trusted. Whoever is on this machine can seem to be one.
+fn is_unnamed_proxy(peer: IpAddr, headers: &HeaderMap, trusted: &[IpRange]) -> bool {
+    peer.to_canonical().is_loopback()
+        && headers.contains_key(FORWARDED_FOR)
+        && !is_trusted(peer, trusted)
 }
 
 #[cfg(test)]
@@ -78,5 +95,30 @@ mod tests {
         assert_eq!(from("198.51.100.1", "203.0.113.9"), "198.51.100.1");
         assert_eq!(from("10.0.0.1", "unknown"), "10.0.0.1");
         assert_eq!(from("10.0.0.1", "2001:db8::1"), "2001:db8::1");
+        // Some proxies write the port, too.
+        for (entry, address) in [
+            ("203.0.113.9:51324", "203.0.113.9"),
+            ("[2001:db8::1]:51324", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1", "10.0.0.1"),
+            ("203.0.113.9:x", "10.0.0.1"),
+        ] {
+            assert_eq!(from("10.0.0.1", entry), address, "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_on_this_machine_is_known_though_it_is_not_named() {
+        let trusted = ["127.0.0.1/32".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        let is = |peer: &str, headers: &HeaderMap, trusted: &[IpRange]| {
+            is_unnamed_proxy(peer.parse().unwrap(), headers, trusted)
+        };
+        assert!(!is("127.0.0.1", &headers, &[]));
+        headers.insert(FORWARDED_FOR, "203.0.113.9".parse().unwrap());
+        assert!(is("127.0.0.1", &headers, &[]));
+        assert!(is("::1", &headers, &trusted));
+        assert!(!is("127.0.0.1", &headers, &trusted));
+        assert!(!is("203.0.113.1", &headers, &[]));
     }
 }

@@ -137,6 +137,10 @@ async fn nodes_count_together(world: World) {
         let rests = other.count_within(&key("rest"), MINUTE, 1, NOW).await;
         let until = NOW + until;
         assert_eq!(rests.unwrap(), Counted::Beyond { until }, "{n}");
+        for (limit, now, found) in [(1, NOW, Some(until)), (2, NOW, None), (1, until, None)] {
+            let limit = other.find_limit(&key("rest"), limit, now).await;
+            assert_eq!(limit.unwrap(), found, "{n}");
+        }
     }
     assert_eq!(count(&one).await, 1, "one was taken back");
     assert_eq!(

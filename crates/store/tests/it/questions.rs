@@ -354,6 +354,7 @@ async fn codes_and_keys(store: &Store) {
         .unwrap();
     let address = Digest::of(b"address");
     store.close_until(&address, NOW + DAY).await.unwrap();
+    store.find_limit(&address, 1, NOW).await.unwrap();
     store.forget_rates(NOW + 2 * DAY).await.unwrap();
     store.find_idempotency_key(key("new")).await.unwrap();
     store

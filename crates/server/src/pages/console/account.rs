@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{StatusCode, header};
 use sealpost_store::{AuditEntry, Counted, Operator};
+use tokio::sync::Semaphore;
 
 use super::session::{self, Action, Signed};
 use super::view::{AccountPage, Section, SessionRow, SignInPage, TotpPage};
@@ -26,6 +27,9 @@ const LOCK: i64 = 15 * 60 * 1000;
 /// Sign-ins that may fail from one address, whatever names they give, and within which time.
 const FAILURES_FROM: u32 = 30;
 const WINDOW: i64 = 15 * 60 * 1000;
+
+/// Sign-ins that are looked at at one moment, and so may fail beyond [`FAILURES_FROM`]. Few passwords are hashed at once in any case.
+static AT_ONCE: Semaphore = Semaphore::const_new(4);
 
 /// Where the second factor's secret is encrypted for.
 fn totp_place(operator: &Operator) -> String {
@@ -141,8 +145,8 @@ enum Tried {
     },
 }
 
-/// Looks at a sign-in, unless too many from its address have failed lately. It counts for the address before it is looked at, and
-/// only while it fails.
+/// Looks at a sign-in, unless too many from its address have failed lately. Whoever gets in does not count, however many do at once;
+/// nor does anybody behind a proxy on this machine that the operator has not named, since all would seem to be one.
 async fn try_sign_in(
     app: &App,
     name: &str,
@@ -150,21 +154,29 @@ async fn try_sign_in(
     code: &str,
     origin: &Origin,
 ) -> Result<Tried, Problem> {
-    let now = app.now();
+    let _permit = AT_ONCE.acquire().await;
+    let (store, now) = (app.store(), app.now());
     let subscriber = network(origin.address).to_string();
     let from = keyed(app.secrets(), "sign-ins from an address", &subscriber);
-    let counted = app.store().count_within(&from, WINDOW, FAILURES_FROM, now);
-    if let Counted::Beyond { until } = counted.await? {
-        tracing::warn!(address = %origin.address, "too many sign-ins fail from an address");
+    let refused = async || store.find_limit(&from, FAILURES_FROM, now).await;
+    if !origin.is_unnamed_proxy
+        && let Some(until) = refused().await?
+    {
         let seconds = Problem::seconds_until(until, now);
         return Ok(Tried::TooOften { seconds });
     }
-    let cookie = find_operator(app, name, password, code, origin).await?;
-    let Some(cookie) = cookie else {
-        return Ok(Tried::Wrong);
-    };
-    app.store().count_back(&from).await?;
-    Ok(Tried::Right(cookie))
+    if let Some(cookie) = find_operator(app, name, password, code, origin).await? {
+        return Ok(Tried::Right(cookie));
+    }
+    if !origin.is_unnamed_proxy {
+        let counted = store
+            .count_within(&from, WINDOW, FAILURES_FROM, now)
+            .await?;
+        if counted == Counted::Within && refused().await?.is_some() {
+            tracing::warn!(address = %origin.address, "too many sign-ins have failed from an address");
+        }
+    }
+    Ok(Tried::Wrong)
 }
 
 /// Signs in whose name, password and code these are; `None`: nobody's.

@@ -12,7 +12,7 @@ use super::view::{
 };
 use super::{Words, checks};
 use crate::app::App;
-use crate::app::client_certificates::read_identity;
+use crate::app::client_certificates::{in_chinese, read_identity};
 use crate::app::operate::ChannelChange;
 use crate::problem::Problem;
 use crate::web;
@@ -249,7 +249,8 @@ pub(crate) async fn set_client_certificate(
         let operate = app.operate(&signed.principal);
         operate.set_client_certificate(&id, Some(identity)).await
     };
-    set.await.map_err(|problem| signed.problem(&problem))?;
+    set.await
+        .map_err(|problem| signed.problem_because(&problem, in_chinese(&problem).as_deref()))?;
     Ok(back(&id, "certificate"))
 }
 

@@ -195,6 +195,11 @@ impl Signed {
 
     /// A page that says why something was not done.
     pub(crate) fn problem(&self, problem: &Problem) -> Response {
+        self.problem_because(problem, None)
+    }
+
+    /// As [`Signed::problem`], with the reason in Chinese where there is one.
+    pub(crate) fn problem_because(&self, problem: &Problem, because: Option<&str>) -> Response {
         let (zh, en) = match problem.kind() {
             Kind::Forbidden => (
                 "您的角色不能执行此操作。",
@@ -218,7 +223,9 @@ impl Signed {
         let text = format!(
             "{} {} ({})",
             self.reader.lang.say(zh, en),
-            problem.detail(),
+            self.reader
+                .lang
+                .say(because.unwrap_or(problem.detail()), problem.detail()),
             problem.stable_code()
         );
         self.reader.respond(

@@ -327,7 +327,7 @@ async fn an_administrator_tries_an_endpoint_out() {
     desk.choose_file("#certificate", &file("certificate.pem", &certificate))
         .await;
     desk.click(&format!("{upload} button")).await;
-    desk.reads("main", "private key").await;
+    desk.reads("main", "文件中没有私钥").await;
     desk.open(&page).await;
     desk.click(&unfold).await;
     desk.choose_file("#certificate", &file("certificate.pem", &certificate))
@@ -343,10 +343,7 @@ async fn an_administrator_tries_an_endpoint_out() {
     let (certificate, key) = self::certificate("sealpost in one file");
     let path = folder.path().join("both.p12");
     std::fs::write(&path, pkcs12(&certificate, &key, 2048)).unwrap();
-    for (password, says) in [
-        ("close", "password is wrong"),
-        ("open", "CN=sealpost in one file"),
-    ] {
+    for (password, says) in [("close", "密码错误"), ("open", "CN=sealpost in one file")] {
         desk.open(&page).await;
         desk.click(&unfold).await;
         desk.choose_file("#certificate", &path).await;
@@ -453,6 +450,39 @@ async fn an_address_from_which_too_many_sign_ins_fail_has_to_wait() {
     assert_eq!(sign_in("192.0.2.7", "老板", PASSWORD).await.status, 303);
     app.app().move_clock(wait * 1000);
     assert_eq!(sign_in("2001:db8::1", "老板", PASSWORD).await.status, 303);
+    app.stop().await;
+}
+
+/// Behind a proxy on the same machine that nobody has named all seem to be one, and nobody has to wait for the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_was_not_named_locks_nobody_out() {
+    let app = TestApp::start().await;
+    add_operator(&app, "老板", "administrator");
+    let url = format!("{}/console/sign-in", app.base());
+    let sign_in = async |forwarded: bool, name: &str, password: &str| {
+        let mut headers = vec![(CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned())];
+        if forwarded {
+            let header = ("x-forwarded-for".parse().unwrap(), "192.0.2.7".to_owned());
+            headers.push(header);
+        }
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("name", name)
+            .append_pair("password", password);
+        let answer = app.http.send(Method::POST, &url, &headers, form.finish());
+        answer.await.unwrap().status.as_u16()
+    };
+    // Nobody can have such a name, so that no password is hashed for it.
+    let nobody = "x".repeat(65);
+    for _ in 0..31 {
+        assert_eq!(sign_in(true, &nobody, "wrong horse battery").await, 401);
+    }
+    assert_eq!(sign_in(true, "老板", PASSWORD).await, 303);
+    // Without a proxy they count, and whoever got in does not.
+    for _ in 0..30 {
+        assert_eq!(sign_in(false, &nobody, "wrong horse battery").await, 401);
+    }
+    assert_eq!(sign_in(false, "老板", PASSWORD).await, 429);
+    assert_eq!(sign_in(true, "老板", PASSWORD).await, 303);
     app.stop().await;
 }
 
