@@ -474,6 +474,17 @@ async fn a_pin_that_a_token_refused_is_tried_once() {
     flow("refused the PIN").await;
     assert!(!is_counting(), "the wrong PIN was tried again");
 
+    // Nor is the first again after another that was wrong, too.
+    operator.put("pin", "111111\n");
+    flow("refused the PIN").await;
+    assert!(is_counting(), "the other wrong PIN was tried");
+    token.tool(&[&login[..], &["--list-objects"]].concat());
+    for pin in ["000000\n", "111111\n"] {
+        operator.put("pin", pin);
+        flow("refused the PIN").await;
+        assert!(!is_counting(), "{pin:?} was tried again");
+    }
+
     // What is put right works without a new start.
     token.import(&operator, "123456");
     operator.put("pin", "123456\n");

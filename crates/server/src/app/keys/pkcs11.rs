@@ -2,7 +2,7 @@
 //!
 //! Where the key is and what its PIN is, the operator says; what is signed with it is no business of this file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -174,7 +174,7 @@ impl Open {
     }
 }
 
-/// Logs in, unless the token has refused this PIN before: a few more of them, and it would lock itself.
+/// Logs in, unless the token has refused this PIN before, for whichever of its keys: a few more of them, and it would lock itself.
 fn log_in(session: &Session, wanted: &Wanted) -> Result<(), ModuleError> {
     let pin = (wanted.pin)()?;
     let given = digest(&SHA256, pin.as_bytes()).as_ref().to_vec();
@@ -182,7 +182,7 @@ fn log_in(session: &Session, wanted: &Wanted) -> Result<(), ModuleError> {
     // Held while the token is asked: of two sessions that begin at once, the second must know what the first has met.
     let mut refused = gate.lock().unwrap_or_else(PoisonError::into_inner);
     let refusal = || ModuleError::PinRefused(wanted.token.clone());
-    if refused.as_ref() == Some(&given) {
+    if refused.contains(&given) {
         return Err(refusal());
     }
     match session.login(UserType::User, Some(&AuthPin::from(pin))) {
@@ -192,15 +192,21 @@ fn log_in(session: &Session, wanted: &Wanted) -> Result<(), ModuleError> {
             RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange,
             _,
         )) => {
-            *refused = Some(given);
+            if refused.len() == REFUSED {
+                refused.pop_front();
+            }
+            refused.push_back(given);
             Err(refusal())
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// The digest of the PIN that a token has refused.
-type Gate = Arc<Mutex<Option<Vec<u8>>>>;
+/// The digests of the PINs that a token has refused, the oldest first.
+type Gate = Arc<Mutex<VecDeque<Vec<u8>>>>;
+
+/// PINs that are remembered for one token: more than any lets be tried.
+const REFUSED: usize = 32;
 
 /// The gate of a token, which all keys of it share.
 fn gate(wanted: &Wanted) -> Gate {
