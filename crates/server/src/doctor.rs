@@ -2,7 +2,7 @@
 //! nothing but making a data folder that is missing.
 
 use std::fs;
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,8 +17,12 @@ use crate::app::{App, make_folder};
 use crate::bucket;
 use crate::cli::{master_secret, print_json, print_line};
 use crate::config::Config;
-use crate::problem::Chain;
+use crate::problem::{Chain, Problem};
 use crate::secrets::SECRET_FILE;
+
+/// How long a timestamp over a document may be due before something seems to be wrong, in milliseconds: three days, in which an
+/// authority comes back.
+const PATIENCE: i64 = 3 * 24 * 60 * 60 * 1000;
 
 /// Arguments of `sealpost doctor`.
 #[derive(Debug, Args)]
@@ -160,8 +164,10 @@ impl Examination {
                 format!("{url} is not https: links and signatures can be read on the way"),
             ),
         }
-        if config.listen.ip() != IpAddr::from([127, 0, 0, 1]) && config.trusted_proxies.is_empty() {
-            self.mind("proxies", "no trusted_proxies: behind a proxy, the evidence would name its address for every signer".to_owned());
+        // Who has a public URL has a proxy, which may be on this machine.
+        let is_reached = config.public_url.is_some() || !config.listen.ip().is_loopback();
+        if is_reached && config.trusted_proxies.is_empty() {
+            self.mind("proxies", "no trusted_proxies: behind a proxy, the evidence would name its address for every signer, and limits on addresses would count everybody as one".to_owned());
         }
     }
 
@@ -327,12 +333,18 @@ impl Examination {
         let until = app.now().saturating_add(window.unwrap_or(SOON));
         let due = async {
             let first = app.store().flows_to_renew((i64::MIN, None), until, 1);
-            let first = first.await?.into_iter().next();
+            let Some((at, id)) = first.await?.into_iter().next() else {
+                return Ok(None);
+            };
             let count = app.store().count_flows_to_renew(until, COUNTED).await?;
-            Ok::<_, sealpost_store::Error>(first.map(|(at, _)| (at, count)))
+            let due_at = match window {
+                Some(window) => app.renewal_due_at(&id, at, window).await?,
+                None => at,
+            };
+            Ok::<_, Problem>(Some((at, due_at, count)))
         };
-        let (at, count) = match due.await {
-            Err(error) => return self.bad("timestamps", Chain(&error).to_string()),
+        let (at, due_at, count) = match due.await {
+            Err(problem) => return self.bad("timestamps", problem.to_string()),
             Ok(Some(due)) => due,
             Ok(None) if window.is_some() => {
                 return self.good(
@@ -347,16 +359,24 @@ impl Examination {
             "those over {count}{more} documents end soon, the first on {}",
             time(at)
         );
+        let signatures = &app.config().signatures;
         match window {
+            None if signatures.renew_within.is_zero() => self.bad(
+                "timestamps",
+                format!("{says}: signatures.renew_days is 0, so that only sealpost archive renews them; run it"),
+            ),
             None => self.bad(
                 "timestamps",
                 format!("{says}: nothing renews them; set signatures.level to b-lta with timestamps.authorities, or run sealpost archive"),
             ),
-            Some(_) if at < app.now() + SOON => self.bad(
+            Some(_) if due_at.saturating_add(PATIENCE) < app.now() => self.bad(
                 "timestamps",
-                format!("{says}: renewing them seems to fail; sealpost archive says why"),
+                format!("{says}: by signatures.renew_days it was to be renewed on {}, and renewing seems to fail; sealpost archive says why", time(due_at)),
             ),
-            Some(_) => self.mind("timestamps", format!("{says}: the server renews them")),
+            Some(_) => self.mind(
+                "timestamps",
+                format!("{says}: the server renews them, signatures.renew_days before or at half their life, the first on {}", time(due_at)),
+            ),
         }
     }
 

@@ -18,8 +18,8 @@ use crate::problem::Problem;
 /// How long a document that was begun is left alone, whatever came of it, in milliseconds.
 const CLAIM: UtcMillis = 6 * 60 * 60 * 1000;
 
-/// How long one is left alone that failed by itself for the second time, and from the third on.
-const RESTS: [UtcMillis; 2] = [24 * 60 * 60 * 1000, 7 * 24 * 60 * 60 * 1000];
+/// How long one is left alone that failed by itself for the first time, for the second, and from the third on.
+const RESTS: [UtcMillis; 3] = [CLAIM, 24 * 60 * 60 * 1000, 7 * 24 * 60 * 60 * 1000];
 
 /// How long failures are remembered: that a document failed is told once, though it fails again and again.
 const MEMORY: UtcMillis = 365 * 24 * 60 * 60 * 1000;
@@ -88,7 +88,7 @@ impl App {
                 break;
             }
             walk.0 = Some((renew_by, id.clone()));
-            if !self.is_renewal_due(&id, renew_by, window).await?
+            if self.renewal_due_at(&id, renew_by, window).await? > self.now()
                 || !self.claim_renewal(&id).await?
             {
                 continue;
@@ -127,17 +127,18 @@ impl App {
         Ok(step)
     }
 
-    async fn is_renewal_due(
+    /// When the newest timestamp over a document, which ends at `renew_by`, is to be renewed.
+    pub(crate) async fn renewal_due_at(
         &self,
         id: &SignFlowId,
         renew_by: UtcMillis,
         window: UtcMillis,
-    ) -> Result<bool, Problem> {
+    ) -> Result<UtcMillis, Problem> {
         let events = self.store().events(id).await?;
         let mut made = events.iter().rev();
         let made = made.find(|kept| matches!(kept.event.what, Happening::Preserved { .. }));
         let made_at = made.map_or(i64::MIN, |kept| kept.event.at);
-        Ok(due_at(made_at, renew_by, window) <= self.now())
+        Ok(due_at(made_at, renew_by, window))
     }
 
     /// Takes a document, unless somebody has begun with it lately.
@@ -159,25 +160,23 @@ impl App {
             Failure::Document(_) => (id.as_str(), true),
         };
         let failures = keyed(self.secrets(), "renewal failures", of);
-        // What is counted already is let through by a higher limit.
         let memory = if is_own { MEMORY } else { CLAIM };
-        let mut before = 0;
-        while before < RESTS.len()
-            && store
-                .count_within(&failures, memory, before as u32 + 1, now)
-                .await?
-                != Counted::Within
-        {
-            before += 1;
+        let (mut rest, mut is_first) = (CLAIM, false);
+        // What was counted before is let through by a higher limit alone.
+        for (times, longer) in (1..).zip(RESTS) {
+            rest = longer;
+            let counted = store.count_within(&failures, memory, times, now).await?;
+            if counted == Counted::Within {
+                is_first = times == 1;
+                break;
+            }
         }
-        if let Some(rest) = before.checked_sub(1).filter(|_| is_own) {
-            store
-                .close_until(&self.claim(&id), now + RESTS[rest])
-                .await?;
+        if is_own {
+            store.close_until(&self.claim(&id), now + rest).await?;
         }
         let reason = failure.into_reason();
         tracing::error!(sign_flow_id = %id, reason, "the timestamp over a document cannot be renewed");
-        if before == 0 {
+        if is_first {
             let id = Some(id.as_str().to_owned());
             self.log_renewal("archive.failed", id, reason).await?;
         }
@@ -204,7 +203,7 @@ impl App {
 
 /// When a timestamp that was made at one time and ends at another is renewed: `window` before its end. One whose whole life is
 /// not much longer than that is renewed at half of it, or an authority that gives nothing longer would be asked without an end.
-pub(crate) fn due_at(made_at: UtcMillis, renew_by: UtcMillis, window: UtcMillis) -> UtcMillis {
+fn due_at(made_at: UtcMillis, renew_by: UtcMillis, window: UtcMillis) -> UtcMillis {
     let life = renew_by.saturating_sub(made_at).max(0);
     renew_by.saturating_sub(window.min(life / 2))
 }

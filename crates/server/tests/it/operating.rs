@@ -231,29 +231,40 @@ async fn the_evidence_is_recomputed_offline() {
 #[test]
 fn the_doctor_says_what_is_not_fit() {
     let folder = tempfile::tempdir().unwrap();
-    let doctor = |arguments: &[&str]| {
+    let found = |verdict: &'static str, arguments: &[&str], settings: &[(&str, &str)]| {
         let all = ["doctor", "--json", "--listen", "127.0.0.1:0"]
             .iter()
             .chain(arguments);
         let ended = Command::new(env!("CARGO_BIN_EXE_sealpost"))
             .args(all)
+            .envs(settings.iter().copied())
             .current_dir(folder.path())
             .output()
             .unwrap();
         let shown: Value = serde_json::from_slice(&ended.stdout).unwrap();
         assert_eq!(ended.status.success(), shown["fit"] == true, "{shown}");
-        let bad = shown["findings"]
+        let found = shown["findings"]
             .as_array()
             .unwrap()
             .iter()
-            .filter(|finding| finding["verdict"] == "bad");
-        bad.map(|finding| finding["what"].as_str().unwrap().to_owned())
+            .filter(|finding| finding["verdict"] == verdict);
+        found
+            .map(|finding| finding["what"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
     };
+    let doctor = |arguments: &[&str]| found("bad", arguments, &[]);
     assert_eq!(
         doctor(&["--public-url", "https://sign.example.com"]),
         Vec::<String>::new()
     );
+    // Who has a public URL has a proxy, on this machine perhaps, and is told to name it.
+    let url = ["--public-url", "https://sign.example.com"];
+    let named = [("SEALPOST_TRUSTED_PROXIES", "127.0.0.1")];
+    let minds = |arguments: &[&str], settings: &[(&str, &str)]| {
+        let found = found("mind", arguments, settings);
+        found.contains(&"proxies".to_owned())
+    };
+    assert!(minds(&url, &[]) && !minds(&url, &named) && !minds(&[], &[]));
     assert_eq!(
         doctor(&["--public-url", "sign.example.com"]),
         ["configuration"]

@@ -293,7 +293,7 @@ async fn audit_log(app: &TestApp) -> Value {
     app.http.get(&url, key).await.unwrap().json()
 }
 
-fn doctor(app: &TestApp, stamps: &Stamps) -> String {
+fn doctor(app: &TestApp, stamps: &Stamps, renew_days: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_sealpost"))
         .args(["doctor", "--data"])
         .arg(app.data())
@@ -302,7 +302,7 @@ fn doctor(app: &TestApp, stamps: &Stamps) -> String {
             format!("http://{}/", stamps.address),
         )
         .env("SEALPOST_SIGNATURES_LEVEL", "b-lta")
-        .env("SEALPOST_SIGNATURES_RENEW_DAYS", "301")
+        .env("SEALPOST_SIGNATURES_RENEW_DAYS", renew_days)
         .output()
         .unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -358,7 +358,7 @@ async fn a_timestamp_over_a_document_is_renewed_by_itself_before_it_ages() {
     assert_eq!(shown["signature_level"]["reached"], "B-LTA", "{shown:#}");
     let path = format!("/v1/sign-flows/{}/file", flow.id);
     let first = channel.get(&path).await.body;
-    let said = doctor(&app, &stamps);
+    let said = doctor(&app, &stamps, "301");
     assert!(said.contains("those over 1 documents end soon"), "{said}");
 
     // It is renewed 180 days before its end, but not while more than half of its life is left.
@@ -494,6 +494,24 @@ fn lose(folder: &Path, digest: &str) {
             std::fs::remove_file(path).unwrap();
         }
     }
+}
+
+/// A timestamp that ends soon is no failure while it is not yet due, and who renews by hand is not told to set what is set.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_knows_when_a_timestamp_is_due() {
+    let stamps = Stamps::start().await;
+    let (app, _folder) = lasting(&stamps, |_| {}).await;
+    stamps.stamps_until(40);
+    let channel = app.channel("lianjia").await;
+    let flow = channel.create_flow(receipt()).await;
+    app.signer("张三").signs().await;
+    channel.show_in(&flow, "completed").await;
+    let said = doctor(&app, &stamps, "180");
+    assert!(said.contains("the server renews them"), "{said}");
+    assert!(!said.contains("seems to fail"), "{said}");
+    let said = doctor(&app, &stamps, "0");
+    assert!(said.contains("signatures.renew_days is 0"), "{said}");
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
