@@ -74,6 +74,7 @@ pub enum ConfigError {
 const HIDDEN: &[&str] = &[
     "public_url",
     "database.url",
+    "documents.url",
     "documents.endpoint",
     "delivery.alert_url",
     "timestamps.authorities",
@@ -222,6 +223,10 @@ mod tests {
                 "[documents]\nurl = 's3://receipts'\nendpoint = 'ftp://hush'",
                 "documents.endpoint",
             ),
+            (
+                "[documents]\nurl = 's3://key:hush@receipts'",
+                "documents.url",
+            ),
             ("[oidc]\nissuer = 'hush'\nclient_id = 'a'", "oidc.issuer"),
         ] {
             let error = load(file, &[], &[]).unwrap_err();
@@ -237,7 +242,7 @@ mod tests {
             assert!(!error.contains("hush"), "{error}");
         }
         let error = load("", &[("SEALPOST_DRAIN_SECONDS", "-5")], &[]).unwrap_err();
-        assert!(error.contains("0 or more"), "{error}");
+        assert!(error.contains("0 to 4294967295"), "{error}");
     }
 
     #[test]

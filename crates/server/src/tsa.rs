@@ -54,7 +54,7 @@ impl Authorities {
         };
         let urls = settings.authorities.iter().map(|url| {
             url.parse::<Uri>()
-                .map_err(|error| format!("timestamps.authorities: {url}: {error}"))
+                .map_err(|error| format!("timestamps.authorities: one is no URL: {error}"))
         });
         let urls = urls.collect::<Result<_, _>>()?;
         // Plain http is the custom among authorities: what they say is signed. They may stand in the operator's network.
@@ -98,8 +98,9 @@ impl Authorities {
             match self.ask(url, question).await {
                 Ok(timestamp) => return Ok(timestamp),
                 Err(reason) => {
-                    tracing::warn!(%url, reason, "a timestamp authority failed");
-                    reasons.push(format!("{url}: {reason}"));
+                    let authority = shown(url);
+                    tracing::warn!(authority, reason, "a timestamp authority failed");
+                    reasons.push(format!("{authority}: {reason}"));
                 }
             }
         }
@@ -125,7 +126,18 @@ impl Authorities {
 
 impl std::fmt::Debug for Authorities {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Authorities({:?})", self.urls)
+        let urls: Vec<String> = self.urls.iter().map(shown).collect();
+        write!(f, "Authorities({urls:?})")
+    }
+}
+
+/// What is shown of an authority's URL: the rest may hold a secret, as a password or as a key in its path or its query.
+fn shown(url: &Uri) -> String {
+    let scheme = url.scheme_str().unwrap_or_default();
+    let host = url.host().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
     }
 }
 
@@ -171,5 +183,33 @@ async fn answer(
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_in_the_url_of_an_authority_are_not_shown() {
+        for (url, says) in [
+            (
+                "https://name:hush@tsa.example.com/hush?key=hush",
+                "https://tsa.example.com",
+            ),
+            (
+                "http://tsa.example.com:8318/hush",
+                "http://tsa.example.com:8318",
+            ),
+            ("http://[2001:db8::1]:80/", "http://[2001:db8::1]:80"),
+        ] {
+            assert_eq!(shown(&url.parse().unwrap()), says);
+            let settings = Timestamps {
+                authorities: vec![url.to_owned()],
+                ..Timestamps::default()
+            };
+            let authorities = format!("{:?}", Authorities::new(&settings, None).unwrap());
+            assert!(!authorities.contains("hush"), "{authorities}");
+        }
     }
 }

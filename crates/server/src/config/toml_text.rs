@@ -54,7 +54,8 @@ fn without_value(message: &str) -> String {
             Some((_, expected)) if expected.starts_with("struct ") => {
                 "it must be a table".to_owned()
             }
-            Some((_, "u32" | "usize")) => "it must be a number, 0 or more".to_owned(),
+            Some((_, "u32")) => format!("it must be a number, 0 to {}", u32::MAX),
+            Some((_, "usize")) => "it must be a number, 0 or more".to_owned(),
             Some((_, expected)) => format!("it must be {expected}"),
             None => "it is of the wrong type".to_owned(),
         };
@@ -141,11 +142,15 @@ mod tests {
         for (text, told) in [
             (
                 "number = 'hush'",
-                "line 1, column 10: number: it must be a number, 0 or more",
+                "line 1, column 10: number: it must be a number, 0 to 4294967295",
             ),
             (
                 "number = -5",
-                "line 1, column 10: number: it must be a number, 0 or more",
+                "line 1, column 10: number: it must be a number, 0 to 4294967295",
+            ),
+            (
+                "number = 5_000_000_000",
+                "line 1, column 10: number: it must be a number, 0 to 4294967295",
             ),
             (
                 "name = ['hush']",
