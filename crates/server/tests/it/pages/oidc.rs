@@ -347,9 +347,9 @@ async fn a_provider_that_hangs_holds_up_nobody_else() {
     // Those who come at once wait for one answer.
     provider.hangs(true);
     let come = async || app.get("/console/oidc").await.status.as_u16();
+    // However they fall: those who come while it hangs wait for the answer, and those who come after it need none of their own.
     let release = async {
         asked(1).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
         provider.hangs(false);
     };
     let (one, two, three, ()) = tokio::join!(come(), come(), come(), release);
