@@ -82,7 +82,9 @@ fn malformed(case: &str) -> Option<String> {
         "129 characters beyond the basic plane" => "129 个基本平面之外的字符",
         "NaN in an ignored member" => "被忽略的成员里有 NaN",
         "a number with a leading zero in an ignored member" => "被忽略的成员里有以零开头的数字",
-        "a number without a fraction in an ignored member" => "被忽略的成员里有小数点后没有数字的数",
+        "a number without a fraction in an ignored member" => {
+            "被忽略的成员里有小数点后没有数字的数"
+        }
         "a comma too many" => "多了一个逗号",
         "a raw line break in a string" => "字符串里有未转义的换行",
         "single quotes" => "用了单引号",
@@ -148,7 +150,10 @@ mod tests {
     #[test]
     fn what_is_said_of_a_case_is_told_in_chinese() {
         let said = |told: Option<String>| told.unwrap_or_default();
-        assert_eq!(said(about("too-large", "a body of 512 KiB")), "512 KiB 的请求体");
+        assert_eq!(
+            said(about("too-large", "a body of 512 KiB")),
+            "512 KiB 的请求体"
+        );
         assert_eq!(said(about("status-7", "")), "以状态 7 结束的流程");
         assert_eq!(about("new-case", "something new"), None);
         assert_eq!(said(contract("not 000; 409")), "不得为 000，应为 409");
