@@ -5,13 +5,14 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Args;
 use sealpost_store::{
     BucketOptions, CopiedTable, CopyPlan, DocumentsAt, MovedDocuments, PostgresOptions, Store,
 };
 
 use super::output;
+use crate::bucket;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::server;
@@ -25,7 +26,7 @@ pub(super) struct MigrateArgs {
     /// Where it goes: an empty database, or one that an earlier run has not finished
     #[arg(long, value_name = "URL", requires = "from")]
     to: Option<String>,
-    /// Where the documents are: a folder, or s3://bucket/prefix, reached as the settings documents.* say
+    /// Where the documents are (it is only read): a folder, or s3://bucket/prefix, reached as the settings documents.* say
     #[arg(long, value_name = "PLACE", requires = "documents_to")]
     documents_from: Option<String>,
     /// Where they go, likewise: those that the database (of --from, or else of the settings) names
@@ -257,6 +258,10 @@ async fn move_documents(
     let moved = source
         .move_documents(&documents.from, &documents.to, told)
         .await
+        .map_err(|error| match error.refused_for() {
+            "" => anyhow::Error::new(error),
+            reason => anyhow!("{error}; {}", bucket::advice(reason)),
+        })
         .context("the documents are not all moved; run the same again")?;
     for lost in &moved.lost_first {
         output::line(&format!("lost: {lost}"))?;
