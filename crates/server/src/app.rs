@@ -14,6 +14,7 @@ pub(crate) mod contract_check;
 pub(crate) mod details;
 pub(crate) mod files;
 pub(crate) mod flows;
+mod hands;
 pub(crate) mod keys;
 pub(crate) mod nodes;
 pub(crate) mod notify;
@@ -66,6 +67,7 @@ struct Inner {
     /// One for each PDF that may be worked on at this moment.
     paper: Arc<Semaphore>,
     images: cache::Cache,
+    hands: hands::Hands,
     sealing: sealing::UnderWay,
     notifier: notify::Notifier,
     timestamps: Authorities,
@@ -184,6 +186,7 @@ impl App {
             metrics: Metrics::new(),
             clock,
             images: cache::Cache::new(32 * 1024 * 1024),
+            hands: hands::Hands::default(),
             sealing: sealing::UnderWay::default(),
             notifier,
             timestamps,

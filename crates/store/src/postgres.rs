@@ -166,7 +166,8 @@ struct Purpose {
 const WRITING: Purpose = Purpose {
     name: "sealpost-write",
     begin: "BEGIN",
-    set_up: "SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off",
+    set_up: "SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+             SET plan_cache_mode = force_generic_plan",
 };
 
 const READING: Purpose = Purpose {

@@ -159,8 +159,9 @@ impl Server {
         Ok(Self { child, address })
     }
 
+    /// With that of the processes that rendered pages for it.
     pub(crate) fn cpu(&self) -> Result<f64> {
-        cpu(self.child.id())
+        family_cpu(self.child.id())
     }
 
     /// In MB.

@@ -17,6 +17,9 @@ use crate::reason::Reason;
 /// Outcomes in one transaction at most.
 const BATCH: usize = 512;
 
+/// How long a transaction waits to have as many outcomes as the one before.
+const GATHER: Duration = Duration::from_millis(1);
+
 /// The fence of a lease that is taken as a callback is inserted.
 const FIRST_FENCE: i64 = 1;
 
@@ -215,11 +218,21 @@ async fn pause_gone(inner: &Inner, channel_id: &Arc<str>, now: UtcMillis) {
     }
 }
 
-/// Records outcomes in batches: while one batch is being committed, the next gathers.
+/// Records outcomes in batches: while one batch is being committed, the next gathers, and waits a moment to become as large.
 pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::UnboundedReceiver<Settling>) {
     let mut gathered = Vec::with_capacity(BATCH);
     let mut ended = false;
+    let mut expected = 1;
     while !ended && queue.recv_many(&mut gathered, BATCH).await > 0 {
+        if gathered.len() < expected {
+            tokio::time::sleep(GATHER).await;
+            while gathered.len() < BATCH
+                && let Ok(settling) = queue.try_recv()
+            {
+                gathered.push(settling);
+            }
+        }
+        expected = gathered.len();
         let mut lanes = Vec::with_capacity(gathered.len());
         let mut outcomes = Vec::with_capacity(gathered.len());
         for settling in gathered.drain(..) {

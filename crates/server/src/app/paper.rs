@@ -10,7 +10,7 @@ use sealpost_flow::{Flow, Party, Place, Signer};
 use sealpost_pdf::place::Spot;
 use sealpost_pdf::{
     Appearance, Credential, DrawError, DrawMeta, Field, MarkError, Pending, PlaceKind, Receipt,
-    SignError, SignRequest, SignerLabel, Trust, Verdict, mark, render, signature,
+    SignError, SignRequest, SignerLabel, Trust, Verdict, mark, render,
 };
 
 use super::details::{Layout, Mark};
@@ -147,13 +147,16 @@ pub(crate) enum ApplyError {
 /// `hand` is the drawn signature of a person.
 pub(crate) fn appearance(
     party: &Party,
-    hand: Option<&[u8]>,
+    hand: Option<Appearance>,
     seal: Option<Appearance>,
 ) -> Result<Appearance, ApplyError> {
     match party {
         Party::Person { .. } => {
-            let hand = signature::appearance(hand.ok_or(ApplyError::NoMark)?)?;
-            Ok(seal.map_or_else(|| hand.clone(), |seal| hand.beside(&seal)))
+            let hand = hand.ok_or(ApplyError::NoMark)?;
+            Ok(match seal {
+                Some(seal) => hand.beside(&seal),
+                None => hand,
+            })
         }
         Party::Organization { .. } => seal.ok_or(ApplyError::NoSeal),
     }

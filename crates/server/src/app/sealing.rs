@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use sealpost_contract::SignFlowId;
 use sealpost_flow::{Actor, Digest, Downgrade, Flow, Level, Operation, Party, Signer, Status};
-use sealpost_pdf::{Appearance, Credential, Pending};
+use sealpost_pdf::{Appearance, Credential, Pending, signature};
 use sealpost_store::StoredFlow;
 
 use super::details::{Details, Mark};
@@ -207,22 +207,30 @@ impl App {
     /// How a signer's signatures look.
     async fn appearance_of(&self, signer: &Signer, mark: &Mark) -> Result<Arc<Appearance>, String> {
         let hand = match signer.step.unapplied().and_then(|intent| intent.mark) {
-            Some(digest) => Some(self.kept_document(&digest).await?),
+            Some(digest) => Some(self.hand_of(&digest).await?),
             None => None,
         };
         let seal = match &mark.seal {
             Some(seal) => Some(self.draw_seal(seal).await?),
             None => None,
         };
-        let party = signer.party.clone();
-        let drawn = self.on_paper(move || {
-            let drawn = paper::appearance(&party, hand.as_deref(), seal);
-            drawn.map_err(|error| Chain(&error).to_string())
+        let drawn = paper::appearance(&signer.party, hand, seal);
+        drawn
+            .map(Arc::new)
+            .map_err(|error| Chain(&error).to_string())
+    }
+
+    /// How a signature by hand looks.
+    async fn hand_of(&self, drawing: &Digest) -> Result<Appearance, String> {
+        if let Some(held) = self.0.hands.take(drawing) {
+            return Ok(held);
+        }
+        let drawing = self.kept_document(drawing).await?;
+        let read = self.on_paper(move || {
+            let read = signature::appearance(&drawing);
+            read.map_err(|error| Chain(&paper::ApplyError::from(error)).to_string())
         });
-        let drawn = drawn
-            .await
-            .map_err(|problem| problem.detail().to_owned())??;
-        Ok(Arc::new(drawn))
+        read.await.map_err(|problem| problem.detail().to_owned())?
     }
 
     /// The key that a signer signs with: an organization's own, or one of a person's that is made for this flow.

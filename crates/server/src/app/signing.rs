@@ -135,12 +135,14 @@ impl App {
         sealpost_flow::apply(&stored.flow, attempt, &actor, self.now())
             .map_err(|refusal| self.refused(&stored.flow, &refusal))?;
         let drawn = png.clone();
-        self.on_paper(move || signature::appearance(&drawn).map(drop))
+        let hand = self
+            .on_paper(move || signature::appearance(&drawn))
             .await?
             .map_err(|error| bad_mark(&error))?;
         let code = proof.code.as_deref();
         shown.authentication = self.check_code(&stored, signer, code).await?;
         self.store().put_document(png.to_vec()).await?;
+        self.0.hands.hold(mark, hand);
         let sign = |flow: &Flow| sign(flow, &shown);
         match self.change_flow(&stored.flow.id, &actor, sign, None).await {
             Ok(outcome) => {

@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sealpost_flow::Digest;
 
@@ -20,6 +20,8 @@ pub(crate) struct Folder {
     folder: PathBuf,
     /// Numbers the temporary files of this process.
     writes: AtomicU64,
+    /// Of the folders `00` to `ff`, whether this process has made the name durable.
+    durable: [AtomicBool; 256],
 }
 
 impl Folder {
@@ -29,6 +31,7 @@ impl Folder {
         let documents = Folder {
             folder: folder.to_owned(),
             writes: AtomicU64::new(0),
+            durable: [const { AtomicBool::new(false) }; 256],
         };
         let (trial, _) = documents.create_temporary()?;
         fs::remove_file(&trial).map_err(|error| Error::file("remove", &trial, error))?;
@@ -44,6 +47,7 @@ impl Folder {
         Ok(Folder {
             folder: folder.to_owned(),
             writes: AtomicU64::new(0),
+            durable: [const { AtomicBool::new(false) }; 256],
         })
     }
 
@@ -77,12 +81,12 @@ impl Folder {
         if self.holds(&path, bytes) {
             // Another writer may have renamed it a moment ago and be about to sync.
             sync(&path)?;
-            self.sync_folders(&path)?;
+            self.sync_folders(&digest, &path)?;
             return Ok(digest);
         }
         let (temporary, file) = self.create_temporary()?;
-        let written =
-            write_synced(&temporary, file, bytes).and_then(|()| self.rename(&temporary, &path));
+        let written = write_synced(&temporary, file, bytes)
+            .and_then(|()| self.rename(&temporary, &digest, &path));
         if written.is_err() {
             // Half a temporary file helps nobody; that it may be gone already is no second error.
             let _ = fs::remove_file(&temporary);
@@ -95,18 +99,30 @@ impl Folder {
         fs::read(path).is_ok_and(|kept| kept == bytes)
     }
 
-    fn rename(&self, temporary: &Path, path: &Path) -> Result<()> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|error| Error::file("create", folder, error))?;
+    fn rename(&self, temporary: &Path, digest: &Digest, path: &Path) -> Result<()> {
+        match path.parent().map(fs::create_dir) {
+            Some(Ok(())) => self.name_is_durable(digest).store(false, Ordering::Release),
+            Some(Err(error)) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(Error::file("create the folder of", path, error));
+            }
+            Some(Err(_)) | None => {}
         }
         fs::rename(temporary, path).map_err(|error| Error::file("rename to", path, error))?;
-        self.sync_folders(path)
+        self.sync_folders(digest, path)
     }
 
-    /// Makes a document's name durable, and that of its folder, which another writer may have made and not synced yet.
-    fn sync_folders(&self, path: &Path) -> Result<()> {
+    /// Makes a document's name durable, and the first time that of its folder, which another writer may have made and not synced yet.
+    fn sync_folders(&self, digest: &Digest, path: &Path) -> Result<()> {
         path.parent().map_or(Ok(()), sync)?;
-        sync(&self.folder)
+        if !self.name_is_durable(digest).load(Ordering::Acquire) {
+            sync(&self.folder)?;
+            self.name_is_durable(digest).store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn name_is_durable(&self, digest: &Digest) -> &AtomicBool {
+        &self.durable[usize::from(digest.as_bytes()[0])]
     }
 
     pub(super) fn read(&self, digest: &Digest) -> Result<Vec<u8>> {

@@ -2,9 +2,11 @@
 //!
 //! Sessions commit side by side, which is enough for the changes of flows. What comes in by the ten thousand a second (callbacks
 //! to keep) must share statements as well as commits: while one batch is being committed the next one gathers, and is then
-//! done by one statement over arrays.
+//! done by one statement over arrays. Those whom a batch has answered come again a moment later with their next, so a batch
+//! waits a moment until it is as large as the one before; who comes alone waits for nobody.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -13,6 +15,9 @@ use crate::error::{Error, Result};
 
 /// Items in one batch at most.
 const BATCH_LIMIT: usize = 1024;
+
+/// How long a batch waits to become as large as the one before.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// Does all items of a batch in the transaction of a connection; the answers are in the items' order.
 type Work<I, O> = fn(&Connection, &[I]) -> Result<Vec<O>>;
@@ -66,6 +71,12 @@ where
         answered.await.map_err(|_| Error::Stopped)?
     }
 
+    /// How many wait.
+    fn waiting(&self) -> usize {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.items.len()
+    }
+
     /// What waits, as far as one batch takes it; with nothing waiting the task is over.
     fn next(&self) -> Option<Vec<(I, oneshot::Sender<Result<O>>)>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +94,15 @@ where
     I: Clone + Send + Sync + 'static,
     O: Send + 'static,
 {
-    while let Some(batch) = batches.next() {
+    let mut expected = 1;
+    loop {
+        if batches.waiting() < expected {
+            tokio::time::sleep(GATHER).await;
+        }
+        let Some(batch) = batches.next() else {
+            return;
+        };
+        expected = batch.len();
         let (items, answers): (Vec<I>, Vec<_>) = batch.into_iter().unzip();
         let items: Arc<[I]> = items.into();
         let all = Arc::clone(&items);
