@@ -6,7 +6,9 @@ use der::Decode as _;
 use x509_cert::Certificate;
 use zeroize::Zeroizing;
 
-use super::{ExternalKey, KeyAlgorithm, Pkcs12, PrivateKey, Validity, authority::utc_millis, name_text};
+use super::{
+    ExternalKey, KeyAlgorithm, Pkcs12, PrivateKey, Validity, authority::utc_millis, name_text,
+};
 use crate::{sign::SignError, verify::algorithm};
 
 /// A private key and its certificate chain, leaf first: what signs a document.

@@ -183,7 +183,11 @@ impl Provider {
 
     async fn fetch(&self, url: &str) -> Result<Value, String> {
         let target = self.check(url)?;
-        let fetched = self.0.client.fetch(target, MAX_ANSWER_BYTES, DEADLINE).await;
+        let fetched = self
+            .0
+            .client
+            .fetch(target, MAX_ANSWER_BYTES, DEADLINE)
+            .await;
         read(url, fetched)
     }
 

@@ -29,7 +29,11 @@ pub(super) struct Identity {
 impl Provider {
     /// Checks an ID token (OpenID Connect Core 1.0, section 3.1.3.7) at `now`.
     pub(super) async fn verify(
-        &self, token: &str, nonce: &str, now: UtcMillis) -> Result<Identity, NotIn> {
+        &self,
+        token: &str,
+        nonce: &str,
+        now: UtcMillis,
+    ) -> Result<Identity, NotIn> {
         let bad = |reason: &str| NotIn::Token(reason.to_owned());
         let header =
             jsonwebtoken::decode_header(token).map_err(|error| NotIn::Token(error.to_string()))?;
