@@ -254,6 +254,11 @@ impl Keys {
         self.authority.certificate()
     }
 
+    /// The built-in authorities that were replaced.
+    pub(crate) fn earlier_authorities(&self) -> &[Authority] {
+        &self.earlier
+    }
+
     /// The built-in authority, and those that it has replaced.
     fn authorities(&self) -> impl Iterator<Item = &Authority> {
         std::iter::once(&self.authority).chain(&self.earlier)
@@ -375,8 +380,8 @@ impl Keys {
             && credential.chain().last().map(Vec::as_slice) == Some(self.authority.certificate())
     }
 
-    /// The key of our own timestamp authority: the one that is kept, or a new one when there is none, it is at half its life, or
-    /// its root is no longer the authority's. So timestamps over documents can always be renewed by others that end later.
+    /// The key of our own timestamp authority: the one that is kept, or a new one when there is none, it is at half its life and
+    /// the new one ends later, or its root is no longer the authority's. So timestamps over documents can always be renewed by others that end later.
     pub(crate) async fn timestamp_authority(
         &self,
         store: &Store,
@@ -390,18 +395,20 @@ impl Keys {
         };
         let was_kept = kept.is_some();
         let root = Some(self.authority.certificate());
+        // Nothing outlives the root.
+        let validity = Validity {
+            not_before: now - SLACK,
+            not_after: (now + TIMESTAMP_YEARS * YEAR).min(self.authority.validity().not_after),
+        };
         if let Some(kept) = kept
-            && !is_half_over(kept.validity(), now)
+            && (!is_half_over(kept.validity(), now)
+                || validity.not_after <= kept.validity().not_after)
             && kept.chain().last().map(Vec::as_slice) == root
         {
             return Ok(kept);
         }
         let subject = Subject::TimestampAuthority {
             name: "Sealpost built-in timestamps",
-        };
-        let validity = Validity {
-            not_before: now - SLACK,
-            not_after: now + TIMESTAMP_YEARS * YEAR,
         };
         let made = self.authority.issue(subject, self.person_suite, validity)?;
         let sealed = Kept::new(&made.to_pkcs8()?, made.chain()).encrypt(secrets, NAME)?;

@@ -105,11 +105,11 @@ impl App {
                     break;
                 }
                 Err(failure) => {
-                    self.metrics().count_renewal("failed");
                     step.failed += 1;
                     step.is_stuck = matches!(failure, Failure::Authorities(_))
                         || step.failed == FAILURES && step.renewed == 0;
                     self.note_failure(id, failure).await?;
+                    self.metrics().count_renewal("failed");
                     if step.is_stuck || step.failed == FAILURES {
                         break;
                     }

@@ -251,11 +251,19 @@ impl App {
         Ok(list.into())
     }
 
-    /// Whom verification trusts, with what our authority has revoked by now.
+    /// Whom verification trusts, with what our authority, and those that it has replaced, have revoked by now.
     pub(crate) async fn trust_and_revocations(&self) -> Result<sealpost_pdf::Trust, Problem> {
         let mut trust = self.trust();
         let list = self.revocation_list().await?;
         trust.revocation_lists.push(list.to_vec());
+        let earlier = self.0.keys.earlier_authorities();
+        if !earlier.is_empty() {
+            let revoked = self.store().revoked_certificates().await?;
+            for authority in earlier.iter().filter(|_| !revoked.is_empty()) {
+                let list = self.list_by(authority, &revoked, self.now())?;
+                trust.revocation_lists.push(list.to_vec());
+            }
+        }
         Ok(trust)
     }
 

@@ -54,6 +54,7 @@ pub(super) async fn run(args: ArchiveArgs, app: &App) -> anyhow::Result<ExitCode
         args: &args,
         done: 0,
         failed: 0,
+        gains_nothing: false,
     };
     run.renew_due().await?;
     if args.raise {
@@ -79,6 +80,8 @@ struct Run<'r> {
     args: &'r ArchiveArgs,
     done: u32,
     failed: u32,
+    /// Whether a new timestamp over the last document would have ended no later than the one that is there.
+    gains_nothing: bool,
 }
 
 impl Run<'_> {
@@ -86,7 +89,8 @@ impl Run<'_> {
         self.done + self.failed >= self.args.limit
     }
 
-    /// The most urgent first. A document that fails is passed over; one that is renewed has left the range.
+    /// The most urgent first. A document that fails is passed over; one that is renewed has left the range. Where one gains nothing,
+    /// those that follow, which end later, gain nothing either.
     async fn renew_due(&mut self) -> anyhow::Result<()> {
         let until = self.app.now() + i64::from(self.args.within) * DAY;
         let mut after = (i64::MIN, None);
@@ -99,6 +103,9 @@ impl Run<'_> {
                     break;
                 }
                 self.one(&id, Some(renew_by)).await?;
+                if self.gains_nothing {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -137,7 +144,8 @@ impl Run<'_> {
         };
         match &outcome {
             Ok(Renewed::Until(_)) => self.done += 1,
-            Ok(Renewed::NoLonger | Renewed::Nothing) => {}
+            Ok(Renewed::NoLonger) => self.gains_nothing = true,
+            Ok(Renewed::Nothing) => {}
             Err(_) => self.failed += 1,
         }
         self.tell(id, renew_by, &outcome).context("standard output")

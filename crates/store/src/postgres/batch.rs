@@ -3,7 +3,7 @@
 //! Sessions commit side by side, which is enough for the changes of flows. What comes in by the ten thousand a second (callbacks
 //! to keep) must share statements as well as commits: while one batch is being committed the next one gathers, and is then
 //! done by one statement over arrays. Those whom a batch has answered come again a moment later with their next, so a batch
-//! waits a moment until it is as large as the one before; who comes alone waits for nobody.
+//! waits a moment until it is as large as the one before; after a batch of one nobody is waited for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -96,7 +96,7 @@ where
 {
     let mut expected = 1;
     loop {
-        if batches.waiting() < expected {
+        if expected > 1 && batches.waiting() < expected {
             tokio::time::sleep(GATHER).await;
         }
         let Some(batch) = batches.next() else {
