@@ -280,6 +280,17 @@ async fn a_revoked_organization_is_in_the_list_and_gets_a_new_certificate() {
         "{after:#}"
     );
     assert_ne!(after["verdict"], "valid");
+    // So it is when another suite has replaced the authority.
+    let kept = folder.path().join("signed.pdf");
+    std::fs::write(&kept, &signed).unwrap();
+    let verify = ["verify", "--json", kept.to_str().unwrap()];
+    let replaced = command(&app, None, &verify)
+        .env("SEALPOST_KEYS_AUTHORITY", "p-384")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&replaced.stdout).into_owned();
+    assert!(said.contains("revoked"), "{said}");
+    assert!(!replaced.status.success(), "{said}");
     // The next seal is made with another certificate, which names the list.
     let (next, _) = completed(&app, &channel).await;
     let next = file(&channel, &next).await;
