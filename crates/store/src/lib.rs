@@ -76,6 +76,7 @@ pub use pages::{Cursor, FlowFilter, NotACursor, PAGE_LIMIT, Page};
 pub use postgres::PostgresOptions;
 use postgres::batch::Batches;
 pub use rates::{Counted, Rate};
+pub use revisions::Reading;
 pub use revocations::RevokedCertificate;
 pub use seals::{NewSeal, StoredSeal};
 pub use tokens::Token;
@@ -137,6 +138,12 @@ impl Store {
 }
 
 impl Store {
+    /// Whether every write waits a moment for others to be committed with it: so over SQLite, which has one writer. Over PostgreSQL
+    /// each write is a transaction of its own, and whoever has many gathers them.
+    pub fn gathers_writes(&self) -> bool {
+        !self.database.is_postgres()
+    }
+
     /// Writes a row and commits it, to show that the database takes writes.
     ///
     /// # Errors

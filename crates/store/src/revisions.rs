@@ -8,6 +8,18 @@ use crate::Store;
 use crate::database::Connection;
 use crate::error::Result;
 
+/// How long something is believed at most. A database that lost its last changes (a standby that was behind, a restore) may count
+/// other changes up to the same number.
+const AT_MOST: Duration = Duration::from_secs(60);
+
+/// When something of what is counted was read; kept beside it by whoever remembers it.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    began: Instant,
+    /// The revision before it, if that was known.
+    revision: Option<i64>,
+}
+
 /// The revision that was read last, and when that read began.
 #[derive(Debug, Default)]
 pub(crate) struct Seen(Mutex<Option<(i64, Instant)>>);
@@ -47,5 +59,23 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner);
         seen.filter(|(_, at)| at.elapsed() < within)
             .map(|(revision, _)| revision)
+    }
+
+    /// A reading that begins now, with the revision that was read last, unless that is longer ago than `within`.
+    pub fn begin_reading(&self, within: Duration) -> Reading {
+        Reading {
+            began: Instant::now(),
+            revision: self.channel_revision(within),
+        }
+    }
+
+    /// Whether what was read then still holds: nothing has changed since, as far as a revision tells that was read no longer ago
+    /// than `within`, for a minute at most; where no revision tells, it is believed for `within`.
+    pub fn still_holds(&self, reading: &Reading, within: Duration) -> bool {
+        let age = reading.began.elapsed();
+        match (reading.revision, self.channel_revision(within)) {
+            (Some(then), Some(now)) => then == now && age < AT_MOST,
+            _ => age < within,
+        }
     }
 }

@@ -218,13 +218,15 @@ async fn pause_gone(inner: &Inner, channel_id: &Arc<str>, now: UtcMillis) {
     }
 }
 
-/// Records outcomes in batches: while one batch is being committed, the next gathers, and waits a moment to become as large.
+/// Records outcomes in batches: while one batch is being committed, the next gathers, and waits a moment to become as large where
+/// the store does not do so itself.
 pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::UnboundedReceiver<Settling>) {
     let mut gathered = Vec::with_capacity(BATCH);
     let mut ended = false;
+    let waits = !inner.store.gathers_writes();
     let mut expected = 1;
     while !ended && queue.recv_many(&mut gathered, BATCH).await > 0 {
-        if gathered.len() < expected {
+        if waits && gathered.len() < expected {
             tokio::time::sleep(GATHER).await;
             while gathered.len() < BATCH
                 && let Ok(settling) = queue.try_recv()
