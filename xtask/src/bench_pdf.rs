@@ -17,15 +17,15 @@ use aws_lc_rs::signature::{
 use clap::Parser;
 use rustix::time::{ClockId, clock_gettime};
 use sealpost_pdf::{
-    Authority, DrawMeta, Field, KeyAlgorithm, PlaceKind, Receipt, RoundSeal, SignRequest,
+    Authority, DrawMeta, Field, KeyAlgorithm, Place, PlaceKind, Receipt, RoundSeal, SignRequest,
     SignerLabel, Subject, Trust, Validity, Verdict, Void, VoidKind, add_fields, draw, mark, render,
     sign, verify,
 };
 use sm2::dsa::signature::Signer as _;
 
 /// Times in UTC milliseconds: 2026-11-24 and a year around it.
-const NOW: i64 = 1_795_514_400_000;
-const VALIDITY: Validity = Validity {
+pub(crate) const NOW: i64 = 1_795_514_400_000;
+pub(crate) const VALIDITY: Validity = Validity {
     not_before: NOW - 86_400_000,
     not_after: NOW + 365 * 86_400_000,
 };
@@ -63,24 +63,11 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     );
     println!("{:<46} {:>10} {:>12}", "", "per second", "each");
 
-    let receipt = receipt()?;
-    let signers = [
-        SignerLabel {
-            signer: 1,
-            name: receipt.payee.clone(),
-            kind: PlaceKind::Seal,
-        },
-        SignerLabel {
-            signer: 2,
-            name: receipt.payer.name.clone(),
-            kind: PlaceKind::Signature,
-        },
-    ];
-    let meta = DrawMeta {
-        flow_id: "587a2f4738d44391835198df570b6ee6".to_owned(),
-        drawn_at: NOW,
-        verify_url: Some("https://sign.example.com/verify".to_owned()),
-    };
+    let Sample {
+        receipt,
+        signers,
+        meta,
+    } = Sample::read()?;
     let drawn = draw(&receipt, &signers, &meta)?;
     bench.row("draw a receipt", || draw(&receipt, &signers, &meta))?;
     let seal = RoundSeal {
@@ -97,15 +84,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     bench.row("page as PNG, 1200 pixels wide", || {
         render::page_png(&drawn.pdf, 0, 1200)
     })?;
-    let fields: Vec<Field> = drawn
-        .places
-        .iter()
-        .map(|place| Field {
-            name: format!("signer{}", place.signer),
-            page: place.page,
-            rect: place.rect,
-        })
-        .collect();
+    let fields = fields(&drawn.places);
     bench.row("add both signature fields", || {
         add_fields(&drawn.pdf, &fields)
     })?;
@@ -232,7 +211,7 @@ impl Bench {
 }
 
 /// The processor time of this thread, which does not grow while others are at work.
-fn processor_time() -> Duration {
+pub(crate) fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
@@ -295,8 +274,46 @@ print(f"{'pyHanko signs the same file, RSA-2048':<46} {1 / each:>10.0f} {each * 
     Ok(())
 }
 
-/// The sample that the tests and the example of the crate draw, too.
-fn receipt() -> Result<Receipt> {
-    let sample = include_str!("../../crates/pdf/examples/receipt.json");
-    Receipt::parse(&serde_json::from_str(sample)?).map_err(|errors| anyhow!("{errors:?}"))
+/// What is drawn: the sample that the tests and the example of the crate draw, too, with a seal and a signature.
+pub(crate) struct Sample {
+    pub(crate) receipt: Receipt,
+    pub(crate) signers: [SignerLabel; 2],
+    pub(crate) meta: DrawMeta,
+}
+
+impl Sample {
+    pub(crate) fn read() -> Result<Sample> {
+        let sample = include_str!("../../crates/pdf/examples/receipt.json");
+        let receipt = Receipt::parse(&serde_json::from_str(sample)?)
+            .map_err(|errors| anyhow!("{errors:?}"))?;
+        let signers = [
+            (1, &receipt.payee, PlaceKind::Seal),
+            (2, &receipt.payer.name, PlaceKind::Signature),
+        ]
+        .map(|(signer, name, kind)| SignerLabel {
+            signer,
+            name: name.clone(),
+            kind,
+        });
+        let meta = DrawMeta {
+            flow_id: "587a2f4738d44391835198df570b6ee6".to_owned(),
+            drawn_at: NOW,
+            verify_url: Some("https://sign.example.com/verify".to_owned()),
+        };
+        Ok(Sample {
+            receipt,
+            signers,
+            meta,
+        })
+    }
+}
+
+/// A signature field for each place of the sample: `signer1`, `signer2`.
+pub(crate) fn fields(places: &[Place]) -> Vec<Field> {
+    let field = |place: &Place| Field {
+        name: format!("signer{}", place.signer),
+        page: place.page,
+        rect: place.rect,
+    };
+    places.iter().map(field).collect()
 }

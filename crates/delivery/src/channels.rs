@@ -5,11 +5,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::Uri;
 use sealpost_contract::UtcMillis;
-use sealpost_store::{LaneId, Store};
+use sealpost_store::{LaneId, Reading, Store};
 
 use crate::attempt::Endpoint;
 use crate::client::{Client, Identity, Trust};
@@ -20,10 +20,6 @@ use crate::guard::{Policy, Refused};
 
 /// How long what was read is believed without a word from the store, and how old such a word may be.
 const FRESH: Duration = Duration::from_secs(2);
-
-/// How long what was read is believed at most. A database that lost its last changes (a standby that was behind, a restore) may count
-/// other changes up to the same number.
-const AT_MOST: Duration = Duration::from_secs(60);
 
 /// Channels remembered at most; beyond, all are forgotten and read anew.
 const MOST: usize = 10_000;
@@ -41,21 +37,9 @@ pub(crate) struct Known {
     /// `None`: the channel rests, or has no address, or is gone.
     endpoint: Option<LaneEndpoint>,
     channel_id: Arc<str>,
-    read_at: Instant,
-    /// The store's count of changes before it was read, if that was known.
-    revision: Option<i64>,
+    reading: Reading,
     /// When the first of the secrets retires.
     until: Option<UtcMillis>,
-}
-
-impl Known {
-    fn holds(&self, revision: Option<i64>, now: UtcMillis) -> bool {
-        let unchanged = match (self.revision, revision) {
-            (Some(then), Some(now)) => then == now && self.read_at.elapsed() < AT_MOST,
-            _ => self.read_at.elapsed() < FRESH,
-        };
-        unchanged && self.until.is_none_or(|until| now < until)
-    }
 }
 
 pub(crate) struct Channels {
@@ -183,11 +167,11 @@ impl Channels {
     }
 
     fn remembered(&self, lane: LaneId, now: UtcMillis) -> Option<Option<LaneEndpoint>> {
-        let revision = self.store.channel_revision(FRESH);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known
             .get(&lane)
-            .filter(|known| known.holds(revision, now))
+            .filter(|known| self.store.still_holds(&known.reading, FRESH))
+            .filter(|known| known.until.is_none_or(|until| now < until))
             .map(|known| known.endpoint.clone())
     }
 
@@ -196,7 +180,7 @@ impl Channels {
         lane: LaneId,
         now: UtcMillis,
     ) -> Result<Option<LaneEndpoint>, sealpost_store::Error> {
-        let (read_at, revision) = (Instant::now(), self.store.channel_revision(FRESH));
+        let reading = self.store.begin_reading(FRESH);
         let Some(channel_id) = self.store.find_lane_channel(lane).await? else {
             return Ok(None);
         };
@@ -238,8 +222,7 @@ impl Channels {
             Known {
                 endpoint: endpoint.clone(),
                 channel_id,
-                read_at,
-                revision,
+                reading,
                 until,
             },
         );

@@ -3,17 +3,17 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use rustix::time::{ClockId, clock_gettime};
+use anyhow::{Context as _, Result, ensure};
 use sealpost_pdf::{
-    Authority, DrawMeta, Field, KeyAlgorithm, PlaceKind, Receipt, RoundSeal, SignRequest,
-    SignerLabel, Subject, Trust, Validity, Verdict, add_fields, draw, sign, signature, verify,
+    Authority, KeyAlgorithm, RoundSeal, SignRequest, Subject, Trust, Verdict, add_fields, draw,
+    sign, signature, verify,
 };
 use serde_json::{Value, json};
 
 use super::parties::drawn;
 use crate::bench_delivery::processes::Talking;
 use crate::bench_delivery::run::{World, addresses, cpu_of};
+use crate::bench_pdf::{NOW, Sample, VALIDITY, fields, processor_time};
 
 /// Receipts under way at one moment: enough to keep every core at work, few enough that none waits for long.
 const AT_ONCE: u64 = 32;
@@ -111,34 +111,15 @@ pub(super) fn measure(world: &World, scene: Scene) -> Result<Completed> {
     })
 }
 
-/// Times in UTC milliseconds: 2026-11-24 and a year around it.
-const NOW: i64 = 1_795_514_400_000;
-const VALIDITY: Validity = Validity {
-    not_before: NOW - 86_400_000,
-    not_after: NOW + 365 * 86_400_000,
-};
-
 /// The paper of a receipt, all that the server does of it and nothing else, again and again on one thread: how many a second of
 /// its processor time. Drawn, its fields added, its seal drawn for the check and for the paper, sealed with RSA-2048, the buyer's
-/// drawing read for the check and for the paper, a P-256 key certified for the buyer, signed, verified.
+/// drawing read, a P-256 key certified for the buyer, signed, verified.
 pub(super) fn paper(time: Duration) -> Result<f64> {
-    let sample = include_str!("../../../crates/pdf/examples/receipt.json");
-    let receipt =
-        Receipt::parse(&serde_json::from_str(sample)?).map_err(|errors| anyhow!("{errors:?}"))?;
-    let signers = [
-        (1, &receipt.payee, PlaceKind::Seal),
-        (2, &receipt.payer.name, PlaceKind::Signature),
-    ]
-    .map(|(signer, name, kind)| SignerLabel {
-        signer,
-        name: name.clone(),
-        kind,
-    });
-    let meta = DrawMeta {
-        flow_id: "587a2f4738d44391835198df570b6ee6".to_owned(),
-        drawn_at: NOW,
-        verify_url: Some("https://sign.example.com/verify".to_owned()),
-    };
+    let Sample {
+        receipt,
+        signers,
+        meta,
+    } = Sample::read()?;
     let seal = RoundSeal {
         organization: receipt.payee.clone(),
         legend: Some("财务专用章".to_owned()),
@@ -154,16 +135,7 @@ pub(super) fn paper(time: Duration) -> Result<f64> {
         let drawing = drawn(number);
         seal.draw()?;
         let paper = draw(&receipt, &signers, &meta)?;
-        let fields: Vec<Field> = paper
-            .places
-            .iter()
-            .map(|place| Field {
-                name: format!("signer{}", place.signer),
-                page: place.page,
-                rect: place.rect,
-            })
-            .collect();
-        let paper = add_fields(&paper.pdf, &fields)?;
+        let paper = add_fields(&paper.pdf, &fields(&paper.places))?;
         let seal = seal.draw()?;
         let request = SignRequest {
             field: "signer1",
@@ -176,7 +148,6 @@ pub(super) fn paper(time: Duration) -> Result<f64> {
             name: None,
         };
         let sealed = sign(&paper, &request)?;
-        signature::appearance(&drawing)?;
         let person = Subject::Person {
             name: &receipt.payer.name,
             flow: &meta.flow_id,
@@ -207,10 +178,4 @@ pub(super) fn paper(time: Duration) -> Result<f64> {
         once(count)?;
     }
     Ok(count as f64 / (processor_time() - used).as_secs_f64())
-}
-
-/// The processor time of this thread, which does not grow while others are at work.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }

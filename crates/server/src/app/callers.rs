@@ -6,72 +6,46 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sealpost_flow::Digest;
+use sealpost_store::{Reading, Store};
 
 use super::flows::Caller;
 
 /// How long a look-up is believed without a word from the store, and how old such a word may be.
 pub(crate) const FRESH: Duration = Duration::from_secs(1);
 
-/// How long a look-up is believed at most. A database that lost its last changes (a standby that was behind, a restore) may count
-/// other changes up to the same number.
-const AT_MOST: Duration = Duration::from_secs(60);
-
 /// Keys remembered at most; beyond, all are forgotten.
 const MOST: usize = 10_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Callers {
-    known: Mutex<HashMap<Digest, Known>>,
-}
-
-#[derive(Debug)]
-struct Known {
-    caller: Caller,
-    read_at: Instant,
-    /// The store's count of changes before the look-up, if it was known.
-    revision: Option<i64>,
+    known: Mutex<HashMap<Digest, (Caller, Reading)>>,
 }
 
 impl Callers {
-    /// Who this key speaks for, if that is known and the store's count of changes is still the same.
-    pub(crate) fn find(&self, hash: &Digest, revision: Option<i64>) -> Option<Caller> {
+    /// Who this key speaks for, if that is known and still holds by what `store` says.
+    pub(crate) fn find(&self, hash: &Digest, store: &Store) -> Option<Caller> {
         let known = self.known();
-        let found = known.get(hash)?;
-        let holds = match (found.revision, revision) {
-            (Some(then), Some(now)) => then == now && found.read_at.elapsed() < AT_MOST,
-            _ => found.read_at.elapsed() < FRESH,
-        };
-        holds.then(|| found.caller.clone())
+        let (caller, reading) = known.get(hash)?;
+        store.still_holds(reading, FRESH).then(|| caller.clone())
     }
 
-    /// Remembers a look-up that began at `read_at`, when the store's count of changes was `revision`.
-    pub(crate) fn keep(
-        &self,
-        hash: Digest,
-        caller: Caller,
-        read_at: Instant,
-        revision: Option<i64>,
-    ) {
+    /// Remembers what a look-up found.
+    pub(crate) fn keep(&self, hash: Digest, caller: Caller, reading: Reading) {
         let mut known = self.known();
         if known.len() >= MOST {
             known.clear();
         }
-        let new = Known {
-            caller,
-            read_at,
-            revision,
-        };
-        known.insert(hash, new);
+        known.insert(hash, (caller, reading));
     }
 
     pub(crate) fn forget(&self) {
         self.known().clear();
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<Digest, Known>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<Digest, (Caller, Reading)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

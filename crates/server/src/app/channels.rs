@@ -1,7 +1,5 @@
 //! Channel participants (渠道参与方): made by an operator, known by their API keys.
 
-use std::time::Instant;
-
 use sealpost_contract::webhook::Secret;
 use sealpost_contract::{Schedule, UtcMillis};
 use sealpost_flow::Digest;
@@ -230,11 +228,10 @@ impl App {
     /// one comparison; and get the same answer.
     pub(crate) async fn find_caller(&self, key: &str) -> Result<Option<Caller>, Problem> {
         let hash = Digest::from_bytes(sha256(key.as_bytes()));
-        let revision = self.store().channel_revision(FRESH);
-        if let Some(caller) = self.0.callers.find(&hash, revision) {
+        if let Some(caller) = self.0.callers.find(&hash, self.store()) {
             return Ok(Some(caller));
         }
-        let read_at = Instant::now();
+        let reading = self.store().begin_reading(FRESH);
         let found = self.store().find_api_key(&hash).await?;
         let valid = found.filter(|key| key.revoked_at.is_none());
         Ok(valid.map(|key| {
@@ -242,7 +239,7 @@ impl App {
                 channel_id: key.channel_id,
                 key_id: key.id,
             };
-            self.0.callers.keep(hash, caller.clone(), read_at, revision);
+            self.0.callers.keep(hash, caller.clone(), reading);
             caller
         }))
     }

@@ -353,7 +353,7 @@ async fn endpoints_at_their_worst_cost_neither_memory_nor_the_others_their_turn(
     ] {
         let taken = Arc::default();
         let address = start_worst(worst, Arc::clone(&taken)).await;
-        let key = add_channel_by(sealpost(folder.path()), name, address);
+        let key = add_channel_by(sealpost(folder.path()), name, address, &[]);
         bad.push((key, reason, taken));
     }
     let mut program = sealpost(folder.path());

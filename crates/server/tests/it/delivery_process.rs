@@ -25,11 +25,16 @@ pub(crate) fn sealpost(folder: &Path) -> Command {
 
 /// Adds a channel that is called at `receiver`; answers its API key.
 pub(crate) fn add_channel(folder: &TempDir, receiver: SocketAddr) -> String {
-    add_channel_by(sealpost(folder.path()), "链家", receiver)
+    add_channel_by(sealpost(folder.path()), "链家", receiver, &[])
 }
 
-/// As [`add_channel`], by this form of the program and with this name.
-pub(crate) fn add_channel_by(mut sealpost: Command, name: &str, receiver: SocketAddr) -> String {
+/// As [`add_channel`], by this form of the program, with this name and whatever else is said of it.
+pub(crate) fn add_channel_by(
+    mut sealpost: Command,
+    name: &str,
+    receiver: SocketAddr,
+    more: &[&str],
+) -> String {
     let output = sealpost
         .args([
             "channel",
@@ -39,6 +44,7 @@ pub(crate) fn add_channel_by(mut sealpost: Command, name: &str, receiver: Socket
             "--callback-url",
             &format!("http://{receiver}/callback"),
         ])
+        .args(more)
         .output()
         .unwrap();
     assert!(

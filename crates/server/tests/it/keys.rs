@@ -1,8 +1,9 @@
 //! What signs: the suites of the built-in authority, and an operator's own keys in a PKCS#12 file, in a hardware module (SoftHSM)
 //! and behind a signing service.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -380,19 +381,29 @@ fn doctor(folder: &Path, list: &Path, token: &Token) -> Vec<(String, String)> {
         .collect()
 }
 
+/// A server that seals with the key in the token, over this folder, with a channel's API key.
+async fn start_with_token(
+    operator: &Operator,
+    token: &Token,
+    folder: &TempDir,
+) -> (String, Child, SocketAddr) {
+    let list = operator.list(&format!(
+        "pkcs11 = '{SOFTHSM}'\ntoken = 'sealpost'\nkey = 'seal'\npin_file = 'pin'\ncertificates = 'chain.pem'"
+    ));
+    let key = add_channel(folder, ([127, 0, 0, 1], 9).into());
+    let mut wrapper = Command::new("env");
+    wrapper.arg(format!("SOFTHSM2_CONF={}", token.configuration.display()));
+    wrapper.arg(format!("SEALPOST_KEYS_SEALS={}", list.display()));
+    let (server, address) = start_server_by(wrapper, folder.path()).await;
+    (key, server, address)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_in_a_hardware_module_seals() {
     let operator = Operator::new(KeyAlgorithm::Rsa2048);
     let token = Token::new(&operator);
-    let list = operator.list(&format!(
-        "pkcs11 = '{SOFTHSM}'\ntoken = 'sealpost'\nkey = 'seal'\npin_file = 'pin'\ncertificates = 'chain.pem'"
-    ));
     let folder = tempfile::tempdir().unwrap();
-    let key = add_channel(&folder, ([127, 0, 0, 1], 9).into());
-    let mut wrapper = Command::new("env");
-    wrapper.arg(format!("SOFTHSM2_CONF={}", token.configuration.display()));
-    wrapper.arg(format!("SEALPOST_KEYS_SEALS={}", list.display()));
-    let (mut server, address) = start_server_by(wrapper, folder.path()).await;
+    let (key, mut server, address) = start_with_token(&operator, &token, &folder).await;
     let http = HttpClient::default();
     let url = |path: &str| format!("http://{address}{path}");
     let created = http
@@ -426,15 +437,8 @@ async fn a_key_in_a_hardware_module_seals() {
 async fn a_pin_that_a_token_refused_is_tried_once() {
     let operator = Operator::new(KeyAlgorithm::P256);
     let token = Token::new(&operator);
-    let list = operator.list(&format!(
-        "pkcs11 = '{SOFTHSM}'\ntoken = 'sealpost'\nkey = 'seal'\npin_file = 'pin'\ncertificates = 'chain.pem'"
-    ));
     let folder = tempfile::tempdir().unwrap();
-    let key = add_channel(&folder, ([127, 0, 0, 1], 9).into());
-    let mut wrapper = Command::new("env");
-    wrapper.arg(format!("SOFTHSM2_CONF={}", token.configuration.display()));
-    wrapper.arg(format!("SEALPOST_KEYS_SEALS={}", list.display()));
-    let (mut server, address) = start_server_by(wrapper, folder.path()).await;
+    let (key, mut server, address) = start_with_token(&operator, &token, &folder).await;
     let http = HttpClient::default();
     // A new flow, once it is shown as `says`.
     let flow = async |says: &str| {

@@ -47,7 +47,7 @@ async fn kill_again_and_again(kept: Kept, kills: usize) {
         kept,
         folder: tempfile::tempdir().unwrap(),
     };
-    let key = add_channel_by(world.program(), "链家", receiver.address);
+    let key = add_channel_by(world.program(), "链家", receiver.address, &[]);
 
     let mut accepted = Vec::new();
     let mut looks = Vec::new();

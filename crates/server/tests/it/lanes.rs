@@ -89,16 +89,24 @@ async fn an_endpoint_that_only_fails_is_shown_with_its_breaker() {
     app.stop().await;
 }
 
+/// A channel of which three callbacks have failed for good.
+async fn channel_with_three_failed(app: &TestApp) -> Channel {
+    let schedule = Schedule::new([10, 10, 10]).unwrap();
+    let channel = app.channel_with("lianjia", schedule).await;
+    hand_over_in_vain(&channel, 3).await;
+    let failed = async || channel.get("/v1/callbacks?state=failed").await.json();
+    until("three fail", failed, are_three).await;
+    channel
+}
+
+fn are_three(page: &Value) -> bool {
+    page["data"].as_array().is_some_and(|data| data.len() == 3)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redelivery_that_somebody_left_is_finished_and_can_be_watched() {
     let app = TestApp::start().await;
-    let channel = app
-        .channel_with("lianjia", Schedule::new([10, 10, 10]).unwrap())
-        .await;
-    hand_over_in_vain(&channel, 3).await;
-    let failed = async || channel.get("/v1/callbacks?state=failed").await.json();
-    let all = |page: &Value| page["data"].as_array().is_some_and(|data| data.len() == 3);
-    until("three fail", failed, all).await;
+    let channel = channel_with_three_failed(&app).await;
 
     // As a process that died after it had begun: nobody takes the steps.
     let other = Store::open(&app.data()).unwrap();
@@ -114,7 +122,7 @@ async fn a_redelivery_that_somebody_left_is_finished_and_can_be_watched() {
     let end = until("the worker finishes it", shown, finished).await;
     assert_eq!((&end["total"], &end["redelivered"]), (&json!(3), &json!(3)));
     let acknowledged = async || channel.get("/v1/callbacks?state=acknowledged").await.json();
-    until("they arrive", acknowledged, all).await;
+    until("they arrive", acknowledged, are_three).await;
     let metrics = String::from_utf8(app.get("/metrics").await.body.to_vec()).unwrap();
     for line in [
         "sealpost_redeliveries_running 0",
@@ -131,13 +139,7 @@ async fn a_redelivery_that_somebody_left_is_finished_and_can_be_watched() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redelivery_that_fails_keeps_no_other_waiting() {
     let app = TestApp::start().await;
-    let channel = app
-        .channel_with("lianjia", Schedule::new([10, 10, 10]).unwrap())
-        .await;
-    hand_over_in_vain(&channel, 3).await;
-    let failed = async || channel.get("/v1/callbacks?state=failed").await.json();
-    let all = |page: &Value| page["data"].as_array().is_some_and(|data| data.len() == 3);
-    until("three fail", failed, all).await;
+    let channel = channel_with_three_failed(&app).await;
 
     // As processes that died after they had begun. No step of the first can be kept.
     let other = Store::open(&app.data()).unwrap();

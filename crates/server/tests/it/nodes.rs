@@ -9,8 +9,14 @@ mod storage_faults;
 mod takeover;
 mod versions;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
 use sealpost_server::config::Config;
+use sealpost_server::http_client::HttpClient;
 use sealpost_store::PostgresOptions;
+use serde_json::json;
 
 use crate::postgres::database;
 use crate::storage::Storage;
@@ -55,5 +61,37 @@ impl Shared {
             nodes.push(self.node().await);
         }
         nodes.try_into().unwrap_or_else(|_| panic!("{N} nodes"))
+    }
+}
+
+/// Hands over callbacks, each client's its own, until told to end; none may be refused, and no request may fail.
+async fn hand_over(
+    url: String,
+    key: String,
+    client: u64,
+    done: Arc<AtomicBool>,
+    made: Arc<AtomicU64>,
+) {
+    let http = HttpClient::default();
+    for number in 0_u64.. {
+        if done.load(Ordering::Relaxed) {
+            return;
+        }
+        let body = json!({
+            "sign_end_time": "2021-03-22 18:24:29",
+            "sign_flow_status": "2",
+            "sign_flow_id": format!("{client:016x}{number:016x}"),
+            "sign_file_url": "https://sealpost.example/f/0123456789abcdefghijklmn",
+        });
+        let answer = http.post(&url, Some(&key), &body).await;
+        let answer = answer.unwrap_or_else(|error| panic!("request {number} failed: {error:?}"));
+        assert_eq!(
+            answer.status,
+            202,
+            "{}",
+            String::from_utf8_lossy(&answer.body)
+        );
+        made.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Shared;
+use super::{Shared, hand_over};
 use crate::delivery_process::get_whatever;
 use crate::support::TestApp;
 
@@ -93,36 +92,17 @@ async fn a_rolling_restart_fails_no_request() {
     );
     let clients: Vec<_> = (0..4_u64)
         .map(|client| {
-            let (done, made) = (Arc::clone(&done), Arc::clone(&made));
-            let (http, key) = (
-                sealpost_server::http_client::HttpClient::default(),
+            let (url, key) = (
+                format!("http://{front}/v1/callbacks"),
                 channel.api_key.clone(),
             );
-            tokio::spawn(async move {
-                let url = format!("http://{front}/v1/callbacks");
-                for number in 0_u64.. {
-                    if done.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let body = json!({
-                        "sign_end_time": "2021-03-22 18:24:29",
-                        "sign_flow_status": "2",
-                        "sign_flow_id": format!("{client:016x}{number:016x}"),
-                        "sign_file_url": "https://sealpost.example/f/0123456789abcdefghijklmn",
-                    });
-                    let answer = http.post(&url, Some(&key), &body).await;
-                    let answer =
-                        answer.unwrap_or_else(|error| panic!("request {number} failed: {error:?}"));
-                    assert_eq!(
-                        answer.status,
-                        202,
-                        "{}",
-                        String::from_utf8_lossy(&answer.body)
-                    );
-                    made.fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            })
+            tokio::spawn(hand_over(
+                url,
+                key,
+                client,
+                Arc::clone(&done),
+                Arc::clone(&made),
+            ))
         })
         .collect();
 

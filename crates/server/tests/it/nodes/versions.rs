@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use sealpost_server::config::Config;
 use sealpost_server::server::Server;
 use serde_json::json;
 use tokio_postgres::{Client, NoTls};
 
-use super::{SECRET, Shared};
+use super::{SECRET, Shared, hand_over};
 use crate::support::{Channel, TestApp, receipt};
 
 /// Everything that a node is asked in a flow's life, twice over, so that most sessions have most statements prepared. The channel
@@ -78,30 +77,6 @@ async fn add_to_schema(database: &Client, version: i64, oldest: i64) {
     database.batch_execute(&rest).await.unwrap();
 }
 
-/// Hands over callbacks until told to end; none may be refused.
-async fn hand_over(channel: Channel, client: u64, done: Arc<AtomicBool>, made: Arc<AtomicU64>) {
-    for number in 0_u64.. {
-        if done.load(Ordering::Relaxed) {
-            return;
-        }
-        let body = json!({
-            "sign_end_time": "2021-03-22 18:24:29",
-            "sign_flow_status": "2",
-            "sign_flow_id": format!("{client:016x}{number:016x}"),
-            "sign_file_url": "https://sealpost.example/f/0123456789abcdefghijklmn",
-        });
-        let answer = channel.post("/v1/callbacks", &body).await;
-        assert_eq!(
-            answer.status,
-            202,
-            "{}",
-            String::from_utf8_lossy(&answer.body)
-        );
-        made.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_version_that_only_adds_may_work_beside_this_one() {
     let shared = Shared::start("versions").await;
@@ -117,8 +92,17 @@ async fn a_newer_version_that_only_adds_may_work_beside_this_one() {
     let (done, made) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
     let clients: Vec<_> = (0..2)
         .map(|client| {
-            let (channel, done, made) = (channel.clone(), Arc::clone(&done), Arc::clone(&made));
-            tokio::spawn(hand_over(channel, client, done, made))
+            let (url, key) = (
+                format!("{}/v1/callbacks", node.base()),
+                channel.api_key.clone(),
+            );
+            tokio::spawn(hand_over(
+                url,
+                key,
+                client,
+                Arc::clone(&done),
+                Arc::clone(&made),
+            ))
         })
         .collect();
     add_to_schema(&database, known + 1, known).await;

@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command};
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::load::{Addresses, Ledger, Load};
 use super::network::{Network, Place};
-use crate::delivery_process::{sealpost, start_at};
+use crate::delivery_process::{add_channel_by, sealpost, start_at};
 use crate::nodes::SECRET;
 use crate::nodes::pair::Pair;
 use crate::storage::{Passage, Storage, Way};
@@ -165,22 +164,10 @@ impl Cluster {
         };
         let receiver = ledger.listen(&at).await;
         let node = &self.nodes[0];
-        let mut command = self.program(node.folder.path(), &node.ways);
-        let url = format!("http://{receiver}/callback");
+        let program = self.program(node.folder.path(), &node.ways);
         // So soon again that what failed while a node was paused is not what the test waits for.
         let schedule = ["--schedule", "1s,2s,3s"];
-        let output = command
-            .args(["channel", "add", "链家", "--json", "--callback-url", &url])
-            .args(schedule)
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let channel: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let key = channel["api_key"].as_str().unwrap().to_owned();
+        let key = add_channel_by(program, "链家", receiver, &schedule);
         Load::start(self.addresses.clone(), key, ledger)
     }
 
