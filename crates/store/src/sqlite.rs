@@ -5,7 +5,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::{OpenFlags, TransactionBehavior};
 use tokio::sync::Semaphore;
@@ -16,6 +17,9 @@ use crate::writer::Writer;
 
 /// How long to wait for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the one who is refused waits before it asks again for the log of a new file.
+const SWITCH_AGAIN: Duration = Duration::from_millis(5);
 
 /// Reading connections at most; more readers wait for one of them.
 const READERS: usize = 4;
@@ -64,7 +68,7 @@ impl Sqlite {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut connection = connect(path, flags)?;
         check_owner(&connection, path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        keep_a_log(&connection)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "cache_size", -32_768)?;
@@ -163,11 +167,28 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<rusqlite::Connection> {
     Ok(connection)
 }
 
-/// Refuses a database that has content but not our mark.
+/// Has the file's changes written to a log beside it (WAL).
+///
+/// A new file is switched by a reader that becomes its only user, and SQLite does not wait for the others who have just opened
+/// it: they may be waiting to do the same. So the one who is refused lets go and asks again.
+fn keep_a_log(connection: &rusqlite::Connection) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let switched = connection.pragma_update(None, "journal_mode", "WAL");
+        match switched.map_err(Error::from) {
+            Err(Error::Busy(_)) if begun.elapsed() < BUSY_TIMEOUT => thread::sleep(SWITCH_AGAIN),
+            other => return other,
+        }
+    }
+}
+
+/// Refuses a database that has content but not our mark. Both are of one moment: another process may be making it.
 fn check_owner(connection: &rusqlite::Connection, path: &Path) -> Result<()> {
-    let owner: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let moment = connection.unchecked_transaction()?;
+    let owner: i64 = moment.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        moment.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    moment.commit()?;
     if owner == APPLICATION_ID || (owner == 0 && tables == 0) {
         Ok(())
     } else {
