@@ -15,7 +15,7 @@ use crate::{
     pki::oid,
     sign::SignError,
     verify::{
-        chain::Known,
+        known::Known,
         ocsp::{OcspResponse, Status, Unanswered},
     },
 };

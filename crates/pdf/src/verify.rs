@@ -5,13 +5,16 @@
 //! afterwards. The verdicts follow ETSI EN 319 102-1: valid, indeterminate, invalid.
 
 pub(crate) mod algorithm;
-pub(crate) mod chain;
+mod chain;
 mod changes;
 pub(crate) mod cms;
 mod crl;
+mod fitness;
+pub(crate) mod known;
 mod needed;
 pub(crate) mod ocsp;
 mod report;
+mod revocation;
 mod roles;
 mod signature;
 pub(crate) mod timestamp;
@@ -25,8 +28,8 @@ pub use report::{
 
 use std::collections::HashSet;
 
-use chain::Known;
 use crl::RevocationList;
+use known::Known;
 use ocsp::OcspResponse;
 
 use crate::{

@@ -6,7 +6,7 @@ use x509_cert::{ext::pkix::SubjectKeyIdentifier, spki::AlgorithmIdentifierOwned}
 
 use super::{
     algorithm::{self, Broken},
-    chain::Known,
+    known::Known,
     tlv::{Elements, INTEGER, OCTET_STRING, SEQUENCE, SET, Tlv, context},
 };
 use crate::{

@@ -11,7 +11,7 @@ use x509_cert::{
 
 use super::{
     algorithm,
-    chain::{Known, Remembered},
+    known::{Known, Remembered},
     report::RevocationReason,
     timestamp::generalized_time,
     tlv::Tlv,

@@ -7,13 +7,8 @@ use x509_cert::ext::pkix::{
 };
 
 use super::{
-    Evidence, MAX_SIGNATURES, Trust, VerifyError,
-    chain::{Known, Pool},
-    cms::Cms,
-    crl::RevocationList,
-    ocsp::OcspResponse,
-    report::RevocationStatus,
-    timestamp::TstInfo,
+    Evidence, MAX_SIGNATURES, Trust, VerifyError, chain::Pool, cms::Cms, crl::RevocationList,
+    known::Known, ocsp::OcspResponse, report::RevocationStatus, timestamp::TstInfo,
 };
 use crate::{
     document::{Document, Unreadable},

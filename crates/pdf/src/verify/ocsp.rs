@@ -6,8 +6,8 @@ use x509_cert::{ext::pkix::ExtendedKeyUsage, spki::AlgorithmIdentifierOwned};
 
 use super::{
     algorithm,
-    chain::{Known, Remembered},
     crl::{RevocationList, Revoked, invalidity_date},
+    known::{Known, Remembered},
     report::RevocationReason,
     timestamp::generalized_time,
     tlv::{Elements, INTEGER, OCTET_STRING, SEQUENCE, Tlv, context},

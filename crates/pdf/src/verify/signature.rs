@@ -4,15 +4,18 @@ use std::ops::Range;
 
 use super::{
     algorithm,
-    chain::{Compromise, Known, Pool, Purpose},
+    chain::Pool,
     changes::{self, ShownField},
     cms::{Cms, Flaw},
     crl::RevocationList,
+    fitness::Purpose,
+    known::Known,
     ocsp::OcspResponse,
     report::{
         Change, ChangeKind, Clock, Code, Finding, Level, Revocation, Severity, SignatureKind,
         SignatureReport, Verdict,
     },
+    revocation::Compromise,
     timestamp,
 };
 use crate::{

@@ -4,9 +4,12 @@ use der::{Decode as _, asn1::ObjectIdentifier};
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use super::{
-    chain::{Compromise, Known, Pool, Purpose},
+    chain::Pool,
     cms::Cms,
+    fitness::Purpose,
+    known::Known,
     report::{Code, Finding, Party, Revocation, Severity},
+    revocation::Compromise,
     tlv::{INTEGER, OCTET_STRING, SEQUENCE, Tlv},
 };
 use crate::{
