@@ -1,7 +1,12 @@
 //! What `/metrics` shows (OpenMetrics text): counters that this process keeps, and gauges read when they are asked for.
 
+mod documents;
+mod engine;
+mod lanes;
+mod snapshot;
+
 use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,10 +17,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use sealpost_contract::UtcMillis;
-use sealpost_delivery::breaker::BreakerState;
-use sealpost_delivery::lanes::LaneReport;
-use sealpost_store::DocumentTotals;
+
+use self::documents::DocumentMetrics;
+use self::engine::EngineMetrics;
+use self::lanes::LaneMetrics;
+pub use self::snapshot::{Snapshot, Stored};
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -50,47 +56,6 @@ pub struct Metrics {
     encoding: Mutex<()>,
 }
 
-/// What was asked of the place of documents: a folder or a bucket. The store counts; here it is only copied.
-#[derive(Default)]
-struct DocumentMetrics {
-    operations: Family<Label, Counter>,
-    failed: Family<Label, Counter>,
-    seconds: Family<Label, Counter<f64, AtomicU64>>,
-}
-
-/// What the delivery engine says of itself. Its totals are its own; here they are only copied.
-#[derive(Default)]
-struct EngineMetrics {
-    acknowledged: Counter,
-    failed: Family<Label, Counter>,
-    given_up: Counter,
-    fenced: Counter,
-    store_errors: Counter,
-    lanes: Gauge,
-    breakers_open: Gauge,
-    resting: Gauge,
-    window: Gauge,
-    held: Gauge,
-    running: Gauge,
-}
-
-/// What the lanes in the worst state say of themselves; which these are may be others at each scrape.
-#[derive(Default)]
-struct LaneMetrics {
-    breaker: Family<LaneLabels, Gauge>,
-    overdue: Family<LaneLabels, Gauge<f64, AtomicU64>>,
-    window: Family<LaneLabels, Gauge>,
-    queued: Family<LaneLabels, Gauge>,
-    running: Family<LaneLabels, Gauge>,
-    paused: Family<LaneLabels, Gauge>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LaneLabels {
-    lane: i64,
-    channel: String,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     route: String,
@@ -106,50 +71,6 @@ impl EncodeLabelSet for Label {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
         (self.0, self.1.as_str()).encode(encoder.encode_label())
     }
-}
-
-/// What is read from the store and the delivery engine for one scrape.
-#[derive(Debug, Default)]
-pub struct Snapshot {
-    /// What the store says; `None`: it does not answer, and its gauges stay as they were.
-    pub stored: Option<Stored>,
-    /// Callbacks by state.
-    pub deliveries: Vec<(&'static str, u64)>,
-    /// Seconds since the oldest callback that is due has been due.
-    pub oldest_due_seconds: f64,
-    /// What was asked of the place of documents.
-    pub documents: DocumentTotals,
-    /// Whether this node is about to stop.
-    pub draining: bool,
-    /// Whether the dispatcher works.
-    pub dispatcher_alive: bool,
-    /// What the delivery engine says of itself.
-    pub engine: Option<sealpost_delivery::Health>,
-    /// Its lanes in the worst state, some twenty.
-    pub lanes: Vec<LaneReport>,
-    /// Whose certificates there are that somebody has to renew, and for how many days they are still valid.
-    pub certificates: Vec<(String, i64)>,
-    /// When that was.
-    pub at: UtcMillis,
-}
-
-/// What the store says.
-#[derive(Debug, Default)]
-pub struct Stored {
-    /// Flows by state.
-    pub flows: Vec<(&'static str, u64)>,
-    /// Seconds since the oldest signature waits to be applied.
-    pub oldest_sealing_seconds: f64,
-    /// Flows whose last attempt to seal failed.
-    pub sealing_failing: u64,
-    /// Documents whose newest timestamp ends within the time in which it is renewed, up to some thousands.
-    pub to_renew: u64,
-    /// Nodes that are there, this one included.
-    pub nodes: u64,
-    /// Redeliveries of many that are not finished.
-    pub redeliveries: u64,
-    /// Callbacks that they have not come to yet.
-    pub redeliveries_remaining: u64,
 }
 
 impl Default for Metrics {
@@ -404,197 +325,6 @@ impl Metrics {
         self.redeliveries_running.set(gauge(stored.redeliveries));
         self.redeliveries_remaining
             .set(gauge(stored.redeliveries_remaining));
-    }
-}
-
-impl DocumentMetrics {
-    fn register(registry: &mut Registry) -> Self {
-        let own = Self::default();
-        registry.register(
-            "document_operations",
-            "Documents put or read, whether it succeeded or failed",
-            own.operations.clone(),
-        );
-        registry.register(
-            "document_failures",
-            "Documents that could not be put or read",
-            own.failed.clone(),
-        );
-        registry.register(
-            "document_seconds",
-            "Time that putting or reading documents took in all",
-            own.seconds.clone(),
-        );
-        own
-    }
-
-    fn copy(&self, totals: &DocumentTotals) {
-        for (operation, totals) in [("put", totals.put), ("read", totals.read)] {
-            let label = Label("operation", operation.to_owned());
-            let set = |family: &Family<Label, Counter>, total| {
-                let counter = family.get_or_create(&label);
-                counter.inner().store(total, Ordering::Relaxed);
-            };
-            set(&self.operations, totals.operations);
-            set(&self.failed, totals.failed);
-            let seconds = self.seconds.get_or_create(&label);
-            let took = totals.took.as_secs_f64().to_bits();
-            seconds.inner().store(took, Ordering::Relaxed);
-        }
-    }
-}
-
-impl EngineMetrics {
-    fn register(registry: &mut Registry) -> Self {
-        let own = Self::default();
-        registry.register(
-            "attempts_acknowledged",
-            "Attempts that acknowledged",
-            own.acknowledged.clone(),
-        );
-        registry.register(
-            "attempts_failed",
-            "Attempts that failed, by reason",
-            own.failed.clone(),
-        );
-        registry.register(
-            "callbacks_given_up",
-            "Callbacks given up after the last attempt",
-            own.given_up.clone(),
-        );
-        registry.register(
-            "outcomes_fenced",
-            "Outcomes that did not count because the lease was lost",
-            own.fenced.clone(),
-        );
-        registry.register(
-            "delivery_store_errors",
-            "Errors of the store that delivery met",
-            own.store_errors.clone(),
-        );
-        registry.register(
-            "lanes",
-            "Endpoints with something to deliver or to remember",
-            own.lanes.clone(),
-        );
-        registry.register(
-            "breakers_open",
-            "Endpoints that are left alone because they only fail",
-            own.breakers_open.clone(),
-        );
-        registry.register(
-            "lanes_resting",
-            "Endpoints whose channel is paused",
-            own.resting.clone(),
-        );
-        registry.register(
-            "attempts_window",
-            "Attempts that all endpoints together may be sent at once, as they have shown to keep up with",
-            own.window.clone(),
-        );
-        registry.register("callbacks_held", "Callbacks in memory", own.held.clone());
-        registry.register(
-            "attempts_running",
-            "Attempts being made",
-            own.running.clone(),
-        );
-        own
-    }
-
-    fn copy(&self, health: &sealpost_delivery::Health) {
-        let totals = &health.totals;
-        let set = |counter: &Counter, total| counter.inner().store(total, Ordering::Relaxed);
-        set(&self.acknowledged, totals.acknowledged);
-        set(&self.given_up, totals.given_up);
-        set(&self.fenced, totals.fenced);
-        set(&self.store_errors, totals.store_errors);
-        for (reason, total) in &totals.failed {
-            set(
-                &self
-                    .failed
-                    .get_or_create(&Label("reason", (*reason).to_owned())),
-                *total,
-            );
-        }
-        self.lanes.set(gauge(health.lanes as u64));
-        self.breakers_open.set(gauge(health.breakers_open as u64));
-        self.resting.set(gauge(health.resting as u64));
-        self.window.set(gauge(health.window as u64));
-        self.held.set(gauge(health.held as u64));
-        self.running.set(gauge(health.running as u64));
-    }
-}
-
-impl LaneMetrics {
-    fn register(registry: &mut Registry) -> Self {
-        let own = Self::default();
-        registry.register(
-            "lane_breaker",
-            "Of the endpoints in the worst state: 0 everything is sent, 1 one attempt decides, 2 nothing is sent for a while",
-            own.breaker.clone(),
-        );
-        registry.register(
-            "lane_overdue_seconds",
-            "Of the endpoints in the worst state: how long the first callback on disk has been due",
-            own.overdue.clone(),
-        );
-        registry.register(
-            "lane_window",
-            "Of the endpoints in the worst state: attempts that may be made at once",
-            own.window.clone(),
-        );
-        registry.register(
-            "lane_queued",
-            "Of the endpoints in the worst state: callbacks in memory that are not being sent",
-            own.queued.clone(),
-        );
-        registry.register(
-            "lane_running",
-            "Of the endpoints in the worst state: attempts being made",
-            own.running.clone(),
-        );
-        registry.register(
-            "lane_paused",
-            "Of the endpoints in the worst state: 1 if the channel is paused or has no address",
-            own.paused.clone(),
-        );
-        own
-    }
-
-    fn copy(&self, lanes: &[LaneReport], now: UtcMillis) {
-        self.overdue.clear();
-        for family in [
-            &self.breaker,
-            &self.window,
-            &self.queued,
-            &self.running,
-            &self.paused,
-        ] {
-            family.clear();
-        }
-        for lane in lanes {
-            let labels = LaneLabels {
-                lane: lane.lane.0,
-                channel: lane.channel_id.as_deref().unwrap_or_default().to_owned(),
-            };
-            let set = |family: &Family<LaneLabels, Gauge>, value| {
-                family.get_or_create(&labels).set(gauge(value));
-            };
-            let breaker = match lane.breaker {
-                BreakerState::Closed => 0,
-                BreakerState::Probing => 1,
-                BreakerState::Open(_) => 2,
-            };
-            set(&self.breaker, breaker);
-            set(&self.window, lane.window as u64);
-            set(&self.queued, lane.queued as u64);
-            set(&self.running, lane.running as u64);
-            set(&self.paused, lane.paused.into());
-            let overdue = lane.due_at.map_or(0, |due_at| (now - due_at).max(0));
-            self.overdue
-                .get_or_create(&labels)
-                .set(overdue as f64 / 1000.0);
-        }
     }
 }
 
