@@ -5,14 +5,17 @@
 //! has a seal key of their own for an organization ([`operator`]), that one signs instead.
 
 pub(crate) mod expiry;
+mod inventory;
 mod kept;
 mod operator;
+mod organizations;
 mod pkcs11;
 mod remote;
+mod timestamps;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use sealpost_contract::{SignFlowId, UtcMillis};
 use sealpost_pdf::{
@@ -21,12 +24,11 @@ use sealpost_pdf::{
 use sealpost_store::Store;
 use thiserror::Error;
 
+pub(crate) use self::inventory::{CertificateOf, KeptCertificate};
 use self::kept::Kept;
-use self::operator::{OperatorKey, OperatorKeyError, OperatorKeys};
-use super::App;
+use self::operator::{OperatorKeyError, OperatorKeys};
 use crate::config::Config;
-use crate::problem::Problem;
-use crate::secrets::{SecretError, Secrets, sha256};
+use crate::secrets::{SecretError, Secrets};
 use crate::tsa::certificates;
 
 const YEAR: i64 = 365 * 24 * 60 * 60 * 1000;
@@ -34,21 +36,12 @@ const YEAR: i64 = 365 * 24 * 60 * 60 * 1000;
 /// How long the authority's root is valid.
 const ROOT_YEARS: i64 = 30;
 
-/// How long an organization's key is used.
-const ORGANIZATION_YEARS: i64 = 5;
-
 /// How long a person's certificate is valid. Its key is forgotten at once; without a timestamp, readers judge the signature
 /// by the clock of the day they look at it, so a short validity would only make good signatures look bad.
 const PERSON_YEARS: i64 = 10;
 
-/// How long the key of our own timestamp authority is valid.
-const TIMESTAMP_YEARS: i64 = 15;
-
 /// Clocks of others may be behind ours by this much.
 const SLACK: i64 = 5 * 60 * 1000;
-
-/// Organizations' keys that are kept in memory.
-const KEPT: usize = 256;
 
 /// Why a key cannot be made or read.
 #[derive(Debug, Error)]
@@ -75,43 +68,6 @@ pub enum KeyError {
     /// Work on a key panicked.
     #[error("work on a key panicked")]
     Panicked(#[from] tokio::task::JoinError),
-}
-
-/// What the names of organizations' keys in the store begin with.
-const ORGANIZATION: &str = "organization/";
-
-/// The name of our own timestamp authority's key in the store.
-const TIMESTAMP_AUTHORITY: &str = "timestamp-authority";
-
-/// Whose certificate it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum CertificateOf {
-    Authority,
-    Timestamps,
-    Organization,
-    /// An organization that has a key of the operator's own.
-    Operator,
-}
-
-impl CertificateOf {
-    /// The word that the API uses.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Authority => "authority",
-            Self::Timestamps => "timestamps",
-            Self::Organization => "organization",
-            Self::Operator => "operator",
-        }
-    }
-}
-
-/// A certificate whose key is kept here, or is the operator's own.
-#[derive(Debug, Clone)]
-pub(crate) struct KeptCertificate {
-    pub(crate) of: CertificateOf,
-    /// Its distinguished name.
-    pub(crate) subject: String,
-    pub(crate) validity: Validity,
 }
 
 /// The keys of this installation.
@@ -204,36 +160,6 @@ impl Keys {
         Ok(tokio::task::spawn_blocking(move || operator.open()).await??)
     }
 
-    /// Makes a spare key beside everything else. One that takes no time to make needs no spare.
-    pub(crate) fn make_spare(&self) {
-        let (spare, suite) = (Arc::clone(&self.spare), self.organization_suite);
-        if matches!(
-            suite,
-            KeyAlgorithm::P256 | KeyAlgorithm::P384 | KeyAlgorithm::Sm2
-        ) {
-            return;
-        }
-        tokio::task::spawn_blocking(move || match NewKey::generate(suite) {
-            Ok(key) => *spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(key),
-            Err(error) => tracing::error!(%error, "no spare key can be made"),
-        });
-    }
-
-    /// A new key for an organization: the spare one, or one that is made now, away from the async threads.
-    async fn new_key(&self) -> Result<NewKey, KeyError> {
-        let spare = self
-            .spare
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(key) = spare {
-            self.make_spare();
-            return Ok(key);
-        }
-        let suite = self.organization_suite;
-        Ok(tokio::task::spawn_blocking(move || NewKey::generate(suite)).await??)
-    }
-
     /// The authority's certificate in PEM.
     pub(crate) fn authority_pem(&self) -> String {
         self.authority.certificate_pem()
@@ -270,20 +196,6 @@ impl Keys {
             .find(|authority| authority.certificate() == certificate)
     }
 
-    /// The kept key of an organization, if it has one.
-    pub(crate) async fn find_organization(
-        &self,
-        store: &Store,
-        secrets: &Secrets,
-        name: &str,
-    ) -> Result<Option<Credential>, KeyError> {
-        let place = organization_place(name);
-        match store.find_credential(&place).await? {
-            Some(sealed) => Ok(Some(Kept::decrypt(secrets, &place, &sealed)?.credential()?)),
-            None => Ok(None),
-        }
-    }
-
     /// Trusts the built-in authority, what its suite was before, the roots of the operator's own keys as far as they have been
     /// opened, and those of the configuration.
     pub(crate) fn trust(&self) -> Trust {
@@ -294,168 +206,6 @@ impl Keys {
         let ends = opened.filter_map(|(_, credential)| credential.chain().last().cloned());
         trust.roots.extend(ends);
         trust
-    }
-
-    /// The key of an organization: the operator's own; else the one that is kept, or a new one when there is none, it has nearly
-    /// expired, or the configuration now wants another.
-    pub(crate) async fn organization(
-        &self,
-        store: &Store,
-        secrets: &Secrets,
-        name: &str,
-        now: UtcMillis,
-    ) -> Result<Arc<Credential>, KeyError> {
-        if self.operator.find(name).is_some() {
-            let (operator, name) = (Arc::clone(&self.operator), name.to_owned());
-            let open = move || {
-                operator
-                    .find(&name)
-                    .map(OperatorKey::credential)
-                    .transpose()
-            };
-            if let Some(credential) = tokio::task::spawn_blocking(open).await?? {
-                return Ok(credential);
-            }
-        }
-        let known = self
-            .organizations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned();
-        if let Some(credential) = known.filter(|credential| self.is_wanted(credential, now))
-            && !store.is_revoked(&credential.serial_hex()).await?
-        {
-            return Ok(credential);
-        }
-        let place = organization_place(name);
-        let mut found = match store.find_credential(&place).await? {
-            Some(sealed) => Some(Kept::decrypt(secrets, &place, &sealed)?.credential()?),
-            None => None,
-        };
-        let is_usable = match &found {
-            None => false,
-            Some(kept) => {
-                self.is_wanted(kept, now) && !store.is_revoked(&kept.serial_hex()).await?
-            }
-        };
-        if !is_usable {
-            let subject = Subject::Organization {
-                name,
-                credit_code: None,
-            };
-            let validity = Validity {
-                not_before: now - SLACK,
-                not_after: now + ORGANIZATION_YEARS * YEAR,
-            };
-            let made = self
-                .authority
-                .certify(subject, self.new_key().await?, validity)?;
-            let sealed = Kept::new(&made.to_pkcs8()?, made.chain()).encrypt(secrets, &place)?;
-            found = Some(if found.is_some() {
-                store.replace_credential(&place, sealed, now).await?;
-                made
-            } else {
-                let kept = store.keep_credential(&place, sealed, now).await?;
-                Kept::decrypt(secrets, &place, &kept)?.credential()?
-            });
-        }
-        let credential = Arc::new(found.ok_or(SignError::Crypto("keep a key"))?);
-        let mut organizations = self
-            .organizations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if organizations.len() >= KEPT {
-            organizations.clear();
-        }
-        organizations.insert(name.to_owned(), Arc::clone(&credential));
-        Ok(credential)
-    }
-
-    /// Whether an organization's key may still be used: its certificate is valid for another month, and both are what the
-    /// configuration wants.
-    fn is_wanted(&self, credential: &Credential, now: UtcMillis) -> bool {
-        credential.validity().not_after > now + YEAR / 12
-            && credential.algorithm() == self.organization_suite
-            && credential.chain().last().map(Vec::as_slice) == Some(self.authority.certificate())
-    }
-
-    /// The key of our own timestamp authority: the one that is kept, or a new one when there is none, it is at half its life and
-    /// the new one ends later, or its root is no longer the authority's. So timestamps over documents can always be renewed by others that end later.
-    pub(crate) async fn timestamp_authority(
-        &self,
-        store: &Store,
-        secrets: &Secrets,
-        now: UtcMillis,
-    ) -> Result<Credential, KeyError> {
-        const NAME: &str = TIMESTAMP_AUTHORITY;
-        let kept = match store.find_credential(NAME).await? {
-            Some(sealed) => Some(Kept::decrypt(secrets, NAME, &sealed)?.credential()?),
-            None => None,
-        };
-        let was_kept = kept.is_some();
-        let root = Some(self.authority.certificate());
-        // Nothing outlives the root.
-        let validity = Validity {
-            not_before: now - SLACK,
-            not_after: (now + TIMESTAMP_YEARS * YEAR).min(self.authority.validity().not_after),
-        };
-        if let Some(kept) = kept
-            && (!is_half_over(kept.validity(), now)
-                || validity.not_after <= kept.validity().not_after)
-            && kept.chain().last().map(Vec::as_slice) == root
-        {
-            return Ok(kept);
-        }
-        let subject = Subject::TimestampAuthority {
-            name: "Sealpost built-in timestamps",
-        };
-        let made = self.authority.issue(subject, self.person_suite, validity)?;
-        let sealed = Kept::new(&made.to_pkcs8()?, made.chain()).encrypt(secrets, NAME)?;
-        if was_kept {
-            store.replace_credential(NAME, sealed, now).await?;
-            return Ok(made);
-        }
-        let sealed = store.keep_credential(NAME, sealed, now).await?;
-        Ok(Kept::decrypt(secrets, NAME, &sealed)?.credential()?)
-    }
-
-    /// The certificates whose keys are kept here: the authority's, our timestamp authority's, organizations'. Of the last
-    /// those that were replaced are gone.
-    pub(crate) async fn certificates(
-        &self,
-        store: &Store,
-        secrets: &Secrets,
-    ) -> Result<Vec<KeptCertificate>, KeyError> {
-        let mut found = vec![KeptCertificate {
-            of: CertificateOf::Authority,
-            subject: self.authority.subject(),
-            validity: self.authority.validity(),
-        }];
-        for (name, sealed) in store.credentials().await? {
-            let of = match name.as_str() {
-                TIMESTAMP_AUTHORITY => CertificateOf::Timestamps,
-                name if name.starts_with(ORGANIZATION) => CertificateOf::Organization,
-                _ => continue,
-            };
-            let credential = Kept::decrypt(secrets, &name, &sealed)?.credential()?;
-            found.push(KeptCertificate {
-                of,
-                subject: credential.subject(),
-                validity: credential.validity(),
-            });
-        }
-        found.extend(
-            self.operator
-                .opened()
-                .map(|(_, credential)| KeptCertificate {
-                    of: CertificateOf::Operator,
-                    subject: credential.subject(),
-                    validity: credential.validity(),
-                }),
-        );
-        found.sort_by_key(|kept| (kept.of, kept.validity.not_after));
-        Ok(found)
     }
 
     /// A key for one person and one flow.
@@ -488,43 +238,8 @@ fn authority_place(suite: KeyAlgorithm) -> String {
     }
 }
 
-/// Under which name an organization's key is in the store.
-fn organization_place(name: &str) -> String {
-    let digest = sha256(name.as_bytes());
-    format!("{ORGANIZATION}{}", hex::encode(&digest[..16]))
-}
-
-/// Whether less than half of a certificate's life is left.
-fn is_half_over(validity: Validity, now: UtcMillis) -> bool {
-    now - validity.not_before > validity.not_after - now
-}
-
-impl App {
-    /// The certificates whose keys are kept here, and until when they are valid.
-    pub(crate) async fn certificates(&self) -> Result<Vec<KeptCertificate>, Problem> {
-        let found = self.0.keys.certificates(self.store(), self.secrets()).await;
-        found.map_err(|error| Problem::internal("the keys that are kept cannot be read", &error))
-    }
-}
-
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keys({})", self.authority.subject())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_of_a_life_is_over_after_the_middle() {
-        let validity = Validity {
-            not_before: 1000,
-            not_after: 3000,
-        };
-        for (now, over) in [(0, false), (2000, false), (2001, true), (4000, true)] {
-            assert_eq!(is_half_over(validity, now), over, "{now}");
-        }
     }
 }
