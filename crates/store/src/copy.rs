@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use crate::Store;
 use crate::database::{Connection, OptionalExtension as _};
 use crate::error::{Error, Result};
+use crate::nodes::GONE;
 
 /// Rows read and compared at once.
 const STEP: usize = 500;
@@ -102,7 +103,8 @@ impl Store {
     /// Copies all that this store's database holds into the database of `target`, and verifies it. `heard` is told of each table.
     ///
     /// # Errors
-    /// [`Error::CopyRefused`] if the target holds anything but an earlier copy that is not finished, [`Error::CopyDiffers`] if
+    /// [`Error::CopyRefused`] if the target holds anything but an earlier copy that is not finished, [`Error::CopiedInUse`] if a
+    /// node is there over the source although the copy is to be the last, [`Error::CopyDiffers`] if
     /// what was written is not what is read, [`Error::TooNew`] if a newer program has been at work over either database, for it
     /// may keep something in tables that are not copied here, or whatever keeps the stores from reading and writing. Then it can be
     /// done again.
@@ -113,7 +115,7 @@ impl Store {
         heard: impl FnMut(&CopiedTable) + Send + 'static,
     ) -> Result<Vec<CopiedTable>> {
         self.database.read(refuse_newer).await?;
-        let began = plan.clone();
+        let (began, held) = (plan.clone(), plan.clone());
         target
             .database
             .write(move |connection| begin(connection, &began))
@@ -125,6 +127,7 @@ impl Store {
         let copied = self
             .database
             .read(move |source| {
+                hold(source, &held)?;
                 // A newer program may have come meanwhile.
                 refuse_newer(source)?;
                 copy.all(source, heard)
@@ -165,6 +168,29 @@ fn refuse_newer(connection: &Connection) -> Result<()> {
         return Err(Error::TooNew { found, known });
     }
     Ok(())
+}
+
+/// Readies the source for being read to the end. Over PostgreSQL its session rests in a transaction while the target is written to
+/// and verified, and must not be ended for that; and the last copy keeps servers from joining until it is done, for what they wrote
+/// would be left behind.
+fn hold(source: &Connection, plan: &CopyPlan) -> Result<()> {
+    if !source.is_postgres() {
+        return Ok(());
+    }
+    source.run("SET LOCAL idle_in_transaction_session_timeout = 0")?;
+    if !plan.last {
+        return Ok(());
+    }
+    // Before anything is read, so that the snapshot is of the time after it.
+    source.run("LOCK TABLE nodes IN EXCLUSIVE MODE")?;
+    let node = source
+        .prepare_cached("SELECT name FROM nodes WHERE seen_at > ?1 ORDER BY started_at LIMIT 1")?
+        .query_row([plan.now - GONE], |row| row.get(0))
+        .optional()?;
+    match node {
+        Some(node) => Err(Error::CopiedInUse(node)),
+        None => Ok(()),
+    }
 }
 
 fn begin(connection: &Connection, plan: &CopyPlan) -> Result<()> {

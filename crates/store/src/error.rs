@@ -53,6 +53,9 @@ pub enum Error {
     /// The database is not to be copied into; the reason goes on the sentence.
     #[error("the database to copy into {0}")]
     CopyRefused(&'static str),
+    /// This node serves the database that is to be copied for the last time.
+    #[error("{0} is running over the source")]
+    CopiedInUse(String),
     /// What was copied into this table is not what is read from it.
     #[error("the copy of the table {0} differs")]
     CopyDiffers(&'static str),
@@ -185,13 +188,15 @@ impl From<rusqlite::Error> for Error {
 
 impl From<tokio_postgres::Error> for Error {
     fn from(error: tokio_postgres::Error) -> Error {
-        const WORTH_RETRYING: [SqlState; 5] = [
+        const WORTH_RETRYING: [SqlState; 4] = [
             SqlState::T_R_DEADLOCK_DETECTED,
             SqlState::T_R_SERIALIZATION_FAILURE,
             SqlState::LOCK_NOT_AVAILABLE,
             SqlState::QUERY_CANCELED,
-            SqlState::TOO_MANY_CONNECTIONS,
         ];
+        /// Shutting down, crashed, not yet up; the connection; a transaction that rested for too long; a password that is good no
+        /// longer, or a server that lets nobody in while another becomes the primary; a database that is being put back.
+        const UNREACHABLE: [&str; 5] = ["57P", "08", "25P03", "28", "3D"];
         if sealpost_tls::certificate_refused(&error) {
             return Error::NotTrusted(Arc::new(error));
         }
@@ -201,8 +206,13 @@ impl From<tokio_postgres::Error> for Error {
             Some(SqlState::DISK_FULL) => Error::Full(source),
             Some(SqlState::READ_ONLY_SQL_TRANSACTION) => Error::ReadOnly(source),
             Some(code) if WORTH_RETRYING.contains(&code) => Error::Busy(source),
-            // Classes 57P (shutting down, crashed, not yet up) and 08 (connection).
-            Some(code) if code.code().starts_with("57P") || code.code().starts_with("08") => {
+            // Of memory, connections and the like there is not enough at the moment.
+            Some(code) if code.code().starts_with("53") => Error::Busy(source),
+            Some(code)
+                if UNREACHABLE
+                    .iter()
+                    .any(|class| code.code().starts_with(class)) =>
+            {
                 Error::Unreachable(source)
             }
             Some(_) => Error::Database(source),

@@ -11,7 +11,7 @@ use crate::database::{Connection, OptionalExtension as _, Row};
 use crate::error::Result;
 
 /// A node that has not been heard of for this long is gone, in milliseconds.
-const GONE: UtcMillis = 20_000;
+pub(crate) const GONE: UtcMillis = 20_000;
 
 /// A process that serves.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sealpost_flow::{Actor, Digest, Operation};
 use sealpost_store::{
     AuditEntry, CallbackFilter, CopiedTable, CopyPlan, Error, Finished, FlowFilter, Holder,
-    IdempotencyKey, Lease, Next, OperatorKey, Outcome, PostgresOptions, Role, Store,
+    IdempotencyKey, Joined, Lease, Next, Node, OperatorKey, Outcome, PostgresOptions, Role, Store,
 };
 
 use crate::processes::child_command;
@@ -350,4 +350,65 @@ async fn a_copy_of_a_broken_chain_is_refused() {
         .await
         .unwrap_err();
     assert!(matches!(refused, Error::CopyDiffers("events")), "{refused}");
+}
+
+/// A source whose reading session sees what `condition` says, at each of its reads of one table.
+fn watched(world: &World, condition: &str) {
+    world
+        .tamper(&format!(
+            "ALTER TABLE redeliveries RENAME TO watched;
+             CREATE FUNCTION watch () RETURNS BOOLEAN LANGUAGE plpgsql AS $$
+             BEGIN IF NOT ({condition}) THEN RAISE EXCEPTION 'it is not so'; END IF; RETURN TRUE; END$$;
+             CREATE VIEW redeliveries AS SELECT * FROM watched WHERE watch()"
+        ))
+        .unwrap();
+}
+
+/// While the target is written to and verified the source is not asked anything, for a large table for minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_source_waits_however_long_the_target_takes() {
+    let (world, folder) = (World::postgres().await, tempfile::tempdir().unwrap());
+    // So that the view has something to ask about.
+    world
+        .tamper("INSERT INTO redeliveries (since_at, until_at, after_at, after_id, total, redelivered, started_at, stepped_at) VALUES (1, 1, 1, 1, 1, 1, 1, 1)")
+        .unwrap();
+    watched(
+        &world,
+        "current_setting('idle_in_transaction_session_timeout') = '0'",
+    );
+    let target = Store::open(folder.path()).unwrap();
+    let copied = world.copy_into(&target, plan(true), |_| ()).await.unwrap();
+    assert_eq!(rows(&copied, "redeliveries"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_server_runs_or_begins_over_a_source_that_is_copied_for_the_last_time() {
+    let (world, folder) = (World::postgres().await, tempfile::tempdir().unwrap());
+    let target = Store::open(folder.path()).unwrap();
+    let node = Node {
+        id: "n1".into(),
+        name: "one 10.0.0.1:8080".into(),
+        documents: "s3://receipts".into(),
+        started_at: NOW,
+        seen_at: NOW,
+    };
+    assert_eq!(world.join(node.clone()).await.unwrap(), Joined::Done);
+    let refused = world.copy_into(&target, plan(true), |_| ()).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("one 10.0.0.1:8080"), "{refused}");
+    // An early copy is made beside it.
+    world.copy_into(&target, plan(false), |_| ()).await.unwrap();
+    world.leave(&node.id).await.unwrap();
+
+    let (world, told) = (Arc::new(world), Arc::new(AtomicUsize::new(0)));
+    let (there, tables) = (Arc::clone(&world), Arc::clone(&told));
+    let heard = move |_: &CopiedTable| {
+        // As a server does that begins.
+        let joining = there.tamper("BEGIN; LOCK TABLE nodes IN ROW EXCLUSIVE MODE NOWAIT; COMMIT");
+        assert!(joining.unwrap_err().contains("could not obtain lock"));
+        tables.fetch_add(1, Ordering::Relaxed);
+    };
+    world.copy_into(&target, plan(true), heard).await.unwrap();
+    assert!(told.load(Ordering::Relaxed) > 10);
+    assert_eq!(world.join(node).await.unwrap(), Joined::Done);
 }
