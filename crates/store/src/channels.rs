@@ -320,6 +320,12 @@ pub(crate) fn rotate(
     secret: &SealedSecret,
     retire_at: UtcMillis,
 ) -> Result<()> {
+    if connection.is_postgres() {
+        // Of two that are made at once, the second sees the first and retires it.
+        connection
+            .prepare_cached("SELECT 1 FROM channels WHERE id = ?1 FOR NO KEY UPDATE")?
+            .exists([channel_id])?;
+    }
     // Those that no longer sign are not needed by anyone.
     let expired = "DELETE FROM channel_secrets WHERE channel_id = ?1 AND retires_at <= ?2";
     connection

@@ -76,15 +76,16 @@ impl Store {
         self.database.write(issue).await
     }
 
-    /// Takes back a code that could not be sent, and one count of each of `keys`.
+    /// Takes back a code that could not be sent, and one count of each of `keys`, which come in the order of its rates.
     ///
     /// # Errors
     /// Whatever keeps the store from writing.
     pub async fn withdraw_code(&self, owner: CodeOwner, keys: Vec<Digest>) -> Result<()> {
         let withdraw = move |connection: &Connection| {
-            remove(connection, &owner)?;
+            // In the order in which issuing locks them.
             keys.iter()
-                .try_for_each(|key| rates::take_back(connection, key))
+                .try_for_each(|key| rates::take_back(connection, key))?;
+            remove(connection, &owner)
         };
         self.database.write(withdraw).await
     }
@@ -141,11 +142,14 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn forget_codes(&self, now: UtcMillis) -> Result<usize> {
         let forget = move |connection: &Connection| {
-            let sql = "DELETE FROM codes WHERE (flow_id, signer) IN (
-                    SELECT flow_id, signer FROM codes WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)
-                AND expires_at <= ?1";
+            let sql = format!(
+                "WITH old AS MATERIALIZED (
+                    SELECT flow_id, signer FROM codes WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2 {})
+                DELETE FROM codes WHERE (flow_id, signer) IN (SELECT flow_id, signer FROM old)",
+                connection.skip_locked()
+            );
             connection
-                .prepare_cached(sql)?
+                .prepare_cached(&sql)?
                 .execute(params![now, FORGET_LIMIT])
         };
         self.database.write(forget).await

@@ -143,10 +143,15 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn forget_idempotency_keys(&self, now: UtcMillis) -> Result<usize> {
         let forget = move |connection: &Connection| {
-            let sql = "DELETE FROM idempotency_keys WHERE (caller_id, key) IN (
-                SELECT caller_id, key FROM idempotency_keys WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2)";
+            // One that is being used again at this moment is locked, and no longer old.
+            let sql = format!(
+                "WITH old AS MATERIALIZED (
+                    SELECT caller_id, key FROM idempotency_keys WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2 {})
+                DELETE FROM idempotency_keys WHERE (caller_id, key) IN (SELECT caller_id, key FROM old)",
+                connection.skip_locked()
+            );
             connection
-                .prepare_cached(sql)?
+                .prepare_cached(&sql)?
                 .execute(params![now - IDEMPOTENCY_MILLIS, FORGET_LIMIT])
         };
         self.database.write(forget).await

@@ -116,10 +116,13 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn forget_rates(&self, now: UtcMillis) -> Result<usize> {
         let forget = move |connection: &Connection| {
-            let sql = "DELETE FROM rates WHERE key IN (SELECT key FROM rates WHERE ends_at <= ?1 ORDER BY ends_at LIMIT ?2)
-                AND ends_at <= ?1";
+            let sql = format!(
+                "WITH old AS MATERIALIZED (SELECT key FROM rates WHERE ends_at <= ?1 ORDER BY ends_at LIMIT ?2 {})
+                DELETE FROM rates WHERE key IN (SELECT key FROM old)",
+                connection.skip_locked()
+            );
             connection
-                .prepare_cached(sql)?
+                .prepare_cached(&sql)?
                 .execute(params![now, FORGET_LIMIT])
         };
         self.database.write(forget).await

@@ -3,7 +3,7 @@
 //! Each does what its namesake for one does, row by row, in `callbacks` and `claims`; a round trip to the server for each row
 //! is what it saves. Every test of callbacks runs over both forms.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use sealpost_contract::UtcMillis;
@@ -95,7 +95,8 @@ fn lanes<'a>(
             (new.channel_id.as_str(), own_origin(new)),
         ]
     };
-    let wanted: HashSet<(&str, &str)> = news.iter().flat_map(wanted).collect();
+    // In one order, so that of two nodes that make the same ones neither waits for the other in turn.
+    let wanted: BTreeSet<(&str, &str)> = news.iter().flat_map(wanted).collect();
     let (channels, origins): (Vec<&str>, Vec<&str>) = wanted.iter().copied().unzip();
     let found = session.query_arrays(
         "SELECT lanes.id, lanes.channel_id, lanes.origin FROM unnest($1::text[], $2::text[]) AS wanted (channel_id, origin)

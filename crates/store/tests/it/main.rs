@@ -17,6 +17,7 @@ mod flows;
 mod front;
 mod idempotency;
 mod lists;
+mod locks;
 mod moving;
 mod nodes;
 mod opening;
