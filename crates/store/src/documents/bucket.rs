@@ -212,7 +212,6 @@ impl Bucket {
     }
 
     pub(super) async fn put(&self, bytes: Vec<u8>) -> Result<Digest> {
-        let _room = self.room.acquire().await.map_err(|_| Error::Stopped)?;
         let digest = Digest::of(&bytes);
         let (key, payload) = (self.key(&digest), PutPayload::from(bytes));
         let put = async {
@@ -249,7 +248,6 @@ impl Bucket {
     }
 
     pub(super) async fn read(&self, digest: &Digest) -> Result<Vec<u8>> {
-        let _room = self.room.acquire().await.map_err(|_| Error::Stopped)?;
         self.in_time("read from", self.fetch(digest)).await
     }
 
@@ -278,6 +276,11 @@ impl Bucket {
         let late = |_| {
             let source = std::io::Error::from(std::io::ErrorKind::TimedOut);
             Err(Error::bucket(action, source))
+        };
+        // Waiting for those before is a part of it: behind a bucket that hangs, nobody waits for their turn to hang.
+        let work = async {
+            let _room = self.room.acquire().await.map_err(|_| Error::Stopped)?;
+            work.await
         };
         tokio::time::timeout(self.patience, work)
             .await

@@ -213,3 +213,28 @@ async fn what_fails_for_longer_is_an_error_in_time() {
     assert_eq!((totals.read.operations, totals.read.failed), (3, 2));
     assert!(totals.put.took >= Duration::from_secs(2), "{totals:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_storage_that_hangs_nobody_waits_for_a_turn() {
+    /// As many as are asked at one moment, eight times over.
+    const MANY: usize = 8 * 32;
+    let storage = Storage::start("turns").await;
+    let mut options = storage.options();
+    options.patience = Duration::from_secs(3);
+    let (store, _folder) = store(&options);
+    let digest = store.put_document(b"kept".to_vec()).await.unwrap();
+    storage.set_way(Way::Silent);
+    let begun = Instant::now();
+    let reads: Vec<_> = (0..MANY)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.document(&digest).await })
+        })
+        .collect();
+    for read in reads {
+        let error = read.await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Bucket { .. }), "{error}");
+    }
+    // One after the other they would take eight times as long.
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
