@@ -68,6 +68,9 @@ pub struct FieldError {
     pub code: &'static str,
     /// What is wrong and what the limit is, in English. Never repeats an identity number.
     pub message: String,
+    /// The limit that was broken, when there is one: characters, or fen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
 }
 
 /// The most errors that are reported at once.
@@ -151,7 +154,8 @@ impl<'a> Fields<'a> {
             errors.push(FieldError {
                 field: prefix.trim_end_matches('.').to_owned(),
                 code: "wrong_type",
-                message: format!("must be an object, not {}", kind(value)),
+                message: format!("it must be an object, not {}", kind(value)),
+                limit: None,
             });
             return None;
         };
@@ -178,9 +182,10 @@ impl<'a> Fields<'a> {
                 field: format!("{}{name}", self.prefix),
                 code: "unknown_field",
                 message: format!(
-                    "is not a field of a receipt; known: {}",
+                    "it is not a field of a receipt; known: {}",
                     self.known.join(", ")
                 ),
+                limit: None,
             });
         }
     }
@@ -191,6 +196,17 @@ impl<'a> Fields<'a> {
             field,
             code,
             message,
+            limit: None,
+        });
+    }
+
+    fn limited(&mut self, name: &str, code: &'static str, message: String, limit: u64) {
+        let field = format!("{}{name}", self.prefix);
+        self.errors.push(FieldError {
+            field,
+            code,
+            message,
+            limit: Some(limit),
         });
     }
 
@@ -202,7 +218,7 @@ impl<'a> Fields<'a> {
     fn require(&mut self, name: &'static str) -> Option<&'a Value> {
         let found = self.find(name);
         if found.is_none() {
-            self.error(name, "missing", "is required".to_owned());
+            self.error(name, "missing", "it is required".to_owned());
         }
         found
     }
@@ -222,23 +238,23 @@ impl<'a> Fields<'a> {
             self.error(
                 name,
                 "wrong_type",
-                format!("must be a string, not {}", kind(value)),
+                format!("it must be a string, not {}", kind(value)),
             );
             return None;
         };
         let text = text.trim();
         let length = text.chars().count();
         if length == 0 {
-            self.error(name, "empty", format!("must have 1 to {limit} characters"));
+            self.error(name, "empty", "it must not be empty".to_owned());
         } else if length > limit {
-            let message = format!("has {length} characters; the limit is {limit}");
-            self.error(name, "too_long", message);
+            let message = format!("it has {length} characters; at most {limit} are possible");
+            self.limited(name, "too_long", message, limit as u64);
         } else if let Some(c) = text.chars().find(|c| c.is_control()) {
-            let message = format!("contains the control character U+{:04X}", u32::from(c));
+            let message = format!("it contains the control character U+{:04X}", u32::from(c));
             self.error(name, "control_character", message);
         } else if let Some(c) = font::missing_glyph(text) {
             let message = format!(
-                "contains “{}” (U+{:04X}), which the receipt's font cannot draw",
+                "it contains “{}” (U+{:04X}), which the receipt's font cannot draw",
                 c.escape_debug(),
                 u32::from(c)
             );
@@ -258,11 +274,11 @@ impl<'a> Fields<'a> {
         match date {
             Some(date) if (1949..=9999).contains(&date.year()) => return Some(date),
             Some(_) => {
-                let message = "must be a day of the years 1949 to 9999".to_owned();
+                let message = "it must be a day of the years 1949 to 9999".to_owned();
                 self.error(name, "out_of_range", message);
             }
             None => {
-                let message = "must be a day as YYYY-MM-DD".to_owned();
+                let message = "it must be a day that exists, as YYYY-MM-DD".to_owned();
                 self.error(name, "bad_format", message);
             }
         }
@@ -274,7 +290,7 @@ impl<'a> Fields<'a> {
         let number = match value {
             Value::Number(number) if !number.is_f64() => number,
             _ => {
-                let message = format!("must be an integer (fen), not {}", kind(value));
+                let message = format!("it must be an integer (fen), not {}", kind(value));
                 self.error(name, "wrong_type", message);
                 return None;
             }
@@ -283,8 +299,8 @@ impl<'a> Fields<'a> {
             .as_u64()
             .filter(|fen| (1..=Receipt::MAX_AMOUNT_FEN).contains(fen));
         if fen.is_none() {
-            let message = format!("must be 1 to {} fen", Receipt::MAX_AMOUNT_FEN);
-            self.error(name, "out_of_range", message);
+            let message = format!("it must be 1 to {} fen", Receipt::MAX_AMOUNT_FEN);
+            self.limited(name, "out_of_range", message, Receipt::MAX_AMOUNT_FEN);
         }
         fen
     }
@@ -308,8 +324,8 @@ impl<'a> Fields<'a> {
         let number = self.optional_text(name, MAX)?;
         let length = number.chars().count();
         if length < MIN {
-            let message = format!("has {length} characters; it takes {MIN} to {MAX}");
-            self.error(name, "too_short", message);
+            let message = format!("it has {length} characters; at least {MIN} are needed");
+            self.limited(name, "too_short", message, MIN as u64);
             return None;
         }
         Some(mask(&number))

@@ -23,7 +23,7 @@ use serde_json::Value;
 use crate::app::App;
 use crate::app::flows::Caller;
 use crate::app::view::Origin;
-use crate::problem::{Kind, Problem};
+use crate::problem::{FieldError, Kind, Problem};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -91,19 +91,23 @@ impl Call {
         body: &[u8],
         now: UtcMillis,
     ) -> Result<Option<IdempotencyKey>, Problem> {
-        let Some(value) = self.headers.get(IDEMPOTENCY_KEY) else {
+        let mut values = self.headers.get_all(IDEMPOTENCY_KEY).into_iter();
+        let Some(value) = values.next() else {
             return Ok(None);
         };
+        if values.next().is_some() {
+            let message = "the header stands twice; a request has one key";
+            return Err(Problem::field("idempotency-key", "duplicate", message));
+        }
         let key = value
             .to_str()
             .ok()
             .filter(|key| (1..=255).contains(&key.len()));
         let key = key.ok_or_else(|| {
-            Problem::field(
-                "idempotency-key",
-                "bad_format",
-                "it must have 1 to 255 visible ASCII characters",
-            )
+            let message = "it must have 1 to 255 visible ASCII characters";
+            Problem::fields(vec![
+                FieldError::new("idempotency-key", "bad_format", message).limit(255),
+            ])
         })?;
         let request = Digest::of_parts(&[
             self.method.as_str().as_bytes(),

@@ -3,6 +3,7 @@
 pub(crate) mod body;
 pub(crate) mod fields;
 pub(crate) mod frame;
+mod once;
 pub(crate) mod origin;
 pub(crate) mod partial;
 pub(crate) mod serve;

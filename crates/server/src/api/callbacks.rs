@@ -5,7 +5,9 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use sealpost_contract::{Callback, Malformed};
+use sealpost_contract::{
+    Callback, EndStatus, Malformed, Member, SignEndTime, SignFileUrl, SignFlowId,
+};
 use sealpost_store::{
     Attempt, CallbackFilter, CallbackId, CallbackState, Redelivery, RedeliveryId, StoredCallback,
 };
@@ -14,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::{Call, PAGE_MOST, PAGE_USUAL, answer, time};
 use crate::app::App;
 use crate::app::flows::{Caller, check_same_request};
-use crate::problem::{Kind, Problem};
+use crate::problem::{FieldError, Kind, Problem};
 use crate::web::body::{bounded, content_type, no_members};
 use crate::web::{Fields, Json, Query};
 
@@ -39,7 +41,7 @@ pub(crate) async fn accept_callback(
     }
     let body = bounded(request, sealpost_contract::MAX_BODY_BYTES).await?;
     let key = caller.idempotency(&call, &body, app.now())?;
-    let callback = Callback::parse(&body).map_err(malformed)?;
+    let callback = Callback::parse(&body).map_err(|error| malformed(error, &body))?;
     if callback.sign_flow_id.as_str().chars().any(char::is_control) {
         let detail = "it must not contain control characters";
         return Err(Problem::field("sign_flow_id", "bad_format", detail));
@@ -214,8 +216,63 @@ async fn own_callback(
     found.ok_or_else(|| Problem::not_found("callback"))
 }
 
-fn malformed(error: Malformed) -> Problem {
-    Problem::new(Kind::InvalidFields, format!("{error}.")).code("malformed_callback")
+/// Everything that is wrong with the four members, each by its name.
+fn malformed(error: Malformed, body: &[u8]) -> Problem {
+    let mut members = match (&error, Fields::parse(body)) {
+        (_, Err(unreadable)) => return unreadable,
+        (Malformed::Json(text), Ok(_)) => {
+            return Problem::new(Kind::MalformedRequest, format!("The body: {text}."));
+        }
+        (_, Ok(members)) => members,
+    };
+    let mut errors = Vec::new();
+    for member in Member::ALL {
+        let value = members.find_value(member.name());
+        if let Err((code, error)) = check_member(member, value) {
+            let refused = FieldError::new(member.name(), code, error);
+            errors.push(match code {
+                "too_long" => refused.limit(member.max_chars()),
+                _ => refused,
+            });
+        }
+    }
+    if errors.is_empty() {
+        return Problem::new(Kind::InvalidFields, format!("{error}.")).code("malformed_callback");
+    }
+    Problem::fields(errors).code("malformed_callback")
+}
+
+/// A member's stable code and words, if it is wrong.
+fn check_member(member: Member, value: Option<Value>) -> Result<(), (&'static str, String)> {
+    let text = match value {
+        None => return Err(("missing", "it is required".to_owned())),
+        Some(Value::String(text)) => text,
+        Some(_) => return Err(("wrong_type", "it must be a string".to_owned())),
+    };
+    let parsed = match member {
+        Member::SignEndTime => text.parse::<SignEndTime>().err(),
+        Member::SignFlowStatus => text.parse::<EndStatus>().err(),
+        Member::SignFlowId => text.parse::<SignFlowId>().err(),
+        Member::SignFileUrl => text.parse::<SignFileUrl>().err(),
+    };
+    let Some(error) = parsed else { return Ok(()) };
+    Err(match error {
+        Malformed::Empty(_) => ("empty", "it must not be empty".to_owned()),
+        Malformed::TooLong(member) => (
+            "too_long",
+            format!(
+                "it has {} characters; at most {} are possible",
+                text.chars().count(),
+                member.max_chars()
+            ),
+        ),
+        Malformed::UnknownStatus => ("unknown_value", "it must be 2, 3, 5 or 7".to_owned()),
+        Malformed::TimeForm => (
+            "bad_format",
+            "it must be a time that exists, as YYYY-MM-DD HH:MM:SS".to_owned(),
+        ),
+        other => ("bad_format", other.to_string()),
+    })
 }
 
 /// A callback as the API shows it.

@@ -168,7 +168,11 @@ fn read_receipt(document: &mut Fields) -> Option<NewDocument> {
                     .filter(|part| !part.is_empty())
                     .collect::<Vec<_>>()
                     .join(".");
-                document.note(FieldError::new(path, error.code, error.message));
+                let refused = FieldError::new(path, error.code, error.message);
+                document.note(match error.limit {
+                    Some(limit) => refused.limit(limit),
+                    None => refused,
+                });
             }
             None
         }

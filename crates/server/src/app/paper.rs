@@ -277,8 +277,15 @@ fn draw_refused(error: DrawError) -> Problem {
         DrawError::TooLong { field, limit, .. } => {
             FieldError::new(field.clone(), "too_long", error.to_string()).limit(*limit)
         }
-        DrawError::MissingGlyph { field, .. } => {
-            FieldError::new(field.clone(), "missing_glyph", error.to_string())
+        DrawError::MissingGlyph {
+            field, character, ..
+        } => {
+            let message = format!(
+                "it contains “{}” (U+{:04X}), which the receipt's font cannot draw",
+                character.escape_debug(),
+                u32::from(*character)
+            );
+            FieldError::new(field.clone(), "missing_glyph", message)
         }
         _ => FieldError::new("document.receipt", "cannot_be_drawn", error.to_string()),
     };

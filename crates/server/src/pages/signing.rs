@@ -160,7 +160,11 @@ pub(crate) async fn sign(
     let drawn = fields.find_base64("signature_png_base64", SIGNATURE_LIMIT);
     let typed = fields.find_text("typed_name", 1..=MAX_CHARS);
     match given {
-        [false, false] => fields.refuse("signature_png_base64", "missing", "it is required"),
+        [false, false] => fields.refuse(
+            "signature_png_base64",
+            "missing",
+            "it is required, or typed_name instead",
+        ),
         [true, true] => {
             let message = "it must be either signature_png_base64 or typed_name";
             fields.refuse("typed_name", "one_of", message);

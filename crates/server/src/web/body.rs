@@ -124,9 +124,12 @@ impl<S: Sync> FromRequestParts<S> for Query {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let mut fields = Map::new();
-        for (name, value) in
-            url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
-        {
+        let query = parts.uri.query().unwrap_or_default();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            if value.contains(char::REPLACEMENT_CHARACTER) {
+                let message = "it is not UTF-8, percent-encoded";
+                return Err(Problem::field(name, "bad_format", message));
+            }
             if fields
                 .insert(name.to_string(), Value::String(value.into_owned()))
                 .is_some()

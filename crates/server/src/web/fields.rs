@@ -12,6 +12,7 @@ use bytes::Bytes;
 use sealpost_contract::UtcMillis;
 use serde_json::{Map, Value};
 
+use super::once;
 use crate::problem::{FieldError, Kind, Problem};
 
 /// A JSON object being read. Ends in [`Fields::finish`], which refuses what was not asked for.
@@ -26,16 +27,28 @@ pub(crate) struct Fields {
 impl Fields {
     /// The object in a JSON text.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Problem> {
-        match serde_json::from_slice(bytes) {
+        let unreadable = |detail: String| Err(Problem::new(Kind::MalformedRequest, detail));
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                let at = error.valid_up_to() + 1;
+                return unreadable(format!(
+                    "The body is not UTF-8: byte {at} begins no character."
+                ));
+            }
+        };
+        if text.trim_ascii().is_empty() {
+            return unreadable("The body is empty; it must be a JSON object.".to_owned());
+        }
+        if text.starts_with('\u{feff}') {
+            return unreadable(
+                "The body begins with a byte order mark; send it without.".to_owned(),
+            );
+        }
+        match once::parse(text) {
             Ok(Value::Object(map)) => Ok(Self::of(map)),
-            Ok(_) => Err(Problem::new(
-                Kind::MalformedRequest,
-                "The body must be a JSON object.",
-            )),
-            Err(error) => Err(Problem::new(
-                Kind::MalformedRequest,
-                format!("The body is not JSON: {error}."),
-            )),
+            Ok(_) => unreadable("The body must be a JSON object.".to_owned()),
+            Err(error) => unreadable(format!("The body is not valid JSON: {error}.")),
         }
     }
 

@@ -35,7 +35,15 @@ pub(crate) async fn around(State(app): State<App>, request: Request, next: Next)
     let begun = Instant::now();
 
     async move {
-        let mut response = match tokio::time::timeout(HANDLER_TIMEOUT, next.run(request)).await {
+        // What axum's `Path` would refuse with a plain text.
+        let is_text = is_text(request.uri().path());
+        let handled = async {
+            match is_text {
+                true => next.run(request).await,
+                false => Problem::not_found("path").into_response(),
+            }
+        };
+        let mut response = match tokio::time::timeout(HANDLER_TIMEOUT, handled).await {
             Ok(response) => response,
             Err(_) => Problem::new(
                 Kind::Timeout,
@@ -78,6 +86,14 @@ pub(crate) async fn around(State(app): State<App>, request: Request, next: Next)
     }
     .instrument(span)
     .await
+}
+
+/// Whether a path is UTF-8 once its percent signs are read.
+fn is_text(path: &str) -> bool {
+    // The path's `&`, `=` and `+` are no separators; of what comes out only its bytes count, which they do not touch.
+    !path.contains('%')
+        || url::form_urlencoded::parse(path.as_bytes())
+            .all(|(name, value)| ![name, value].iter().any(|part| part.contains('\u{fffd}')))
 }
 
 /// A panic in a handler is a fault of ours: logged, answered as a problem, and the server goes on.

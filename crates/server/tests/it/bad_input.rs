@@ -472,6 +472,59 @@ async fn what_cannot_be_read_at_all_is_a_problem_too() {
         ),
         (
             Method::POST,
+            "/v1/sign-flows",
+            &json,
+            br#"{"reference": "1", "reference": "2"}"#.to_vec(),
+            400,
+            "malformed_request",
+        ),
+        (
+            Method::POST,
+            "/v1/sign-flows",
+            &json,
+            // 收据 in GBK.
+            b"{\"reference\": \"\xca\xd5\xbe\xdd\"}".to_vec(),
+            400,
+            "malformed_request",
+        ),
+        (
+            Method::POST,
+            "/v1/callbacks",
+            &json,
+            br#"{"sign_flow_id": "1", "sign_flow_id": "2"}"#.to_vec(),
+            400,
+            "malformed_request",
+        ),
+        (
+            Method::GET,
+            "/v1/sign-flows/%ff",
+            &[],
+            vec![],
+            404,
+            "not_found",
+        ),
+        (
+            Method::GET,
+            "/v1/sign-flows?reference=%ff",
+            &[],
+            vec![],
+            422,
+            "invalid_fields",
+        ),
+        (
+            Method::POST,
+            "/v1/sign-flows",
+            &[
+                ("content-type", "application/json"),
+                ("idempotency-key", "a"),
+                ("idempotency-key", "b"),
+            ],
+            b"{}".to_vec(),
+            422,
+            "invalid_fields",
+        ),
+        (
+            Method::POST,
             "/v1/verify",
             &[("content-type", "application/pdf")],
             b"no PDF".to_vec(),
@@ -529,6 +582,42 @@ async fn what_cannot_be_read_at_all_is_a_problem_too() {
         assert_eq!(problem["status"], status, "{method} {path}");
         assert!(!answer.header("x-request-id").is_empty());
     }
+    let told = |body: &'static [u8]| {
+        let channel = &channel;
+        async move {
+            let answer = channel
+                .send(Method::POST, "/v1/callbacks", &json, body.to_vec())
+                .await;
+            answer.json()
+        }
+    };
+    let problem = told(
+        br#"{"sign_end_time": "2021-02-30 18:24:29", "sign_flow_status": "4", "sign_flow_id": 5}"#,
+    )
+    .await;
+    let errors: Vec<(&str, &str)> = problem["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| {
+            (
+                error["field"].as_str().unwrap(),
+                error["code"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("sign_end_time", "bad_format"),
+        ("sign_flow_status", "unknown_value"),
+        ("sign_flow_id", "wrong_type"),
+        ("sign_file_url", "missing"),
+    ];
+    assert_eq!(errors, expected, "{problem}");
+    let problem = told(b"{\"sign_flow_id\": \"\xca\xd5\"}").await;
+    assert_eq!(
+        problem["detail"],
+        "The body is not UTF-8: byte 19 begins no character."
+    );
     let wrong_method = channel
         .send(Method::DELETE, "/v1/sign-flows", &[], "")
         .await;
