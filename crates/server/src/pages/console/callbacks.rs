@@ -3,6 +3,9 @@
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
+use sealpost_contract::UtcMillis;
+use sealpost_delivery::breaker::BreakerState;
+use sealpost_delivery::lanes::worst;
 use sealpost_store::{
     Attempt, CallbackFilter, CallbackId, CallbackState, Redelivery, Role, StoredCallback,
 };
@@ -20,6 +23,9 @@ const ROWS: usize = 50;
 
 /// The newest redeliveries of many that are listed.
 const REDELIVERIES: usize = 5;
+
+/// The endpoints left alone that are told of.
+const RESTING: usize = 20;
 
 const HOUR: i64 = 60 * 60 * 1000;
 
@@ -78,6 +84,10 @@ pub(crate) async fn list(
             .collect(),
         waiting: backlog.waiting,
         failed: backlog.failed,
+        resting: resting(&app)
+            .into_iter()
+            .map(|(channel, until)| (name_of(&channel), words.time(until)))
+            .collect(),
         can_redeliver: signed.operator.role >= Role::Operator,
         redeliveries: redeliveries
             .iter()
@@ -91,6 +101,20 @@ pub(crate) async fn list(
         channel,
     };
     Ok(signed.reader.respond(StatusCode::OK, &page))
+}
+
+/// The channels with an endpoint that only fails and is left alone at the moment by this node, and until when; twenty at most.
+fn resting(app: &App) -> Vec<(String, UtcMillis)> {
+    let Some(engine) = app.delivery() else {
+        return Vec::new();
+    };
+    worst(engine.lanes(), RESTING, app.now())
+        .into_iter()
+        .filter_map(|lane| match lane.breaker {
+            BreakerState::Open(until) => Some((lane.channel_id?.to_string(), until)),
+            BreakerState::Closed | BreakerState::Probing => None,
+        })
+        .collect()
 }
 
 fn row(words: &Words<'_>, callback: &StoredCallback, channel: String) -> CallbackRow {
@@ -173,6 +197,9 @@ fn attempt_row(words: &Words<'_>, attempt: &Attempt) -> AttemptRow {
             .unwrap_or_default(),
         acknowledged: attempt.reason.is_none(),
         reason: attempt.reason.clone().unwrap_or_default(),
+        why: words
+            .reason(attempt.reason.as_deref().unwrap_or_default())
+            .to_owned(),
         detail: attempt.detail.clone().unwrap_or_default(),
         answer: attempt
             .answer

@@ -203,7 +203,9 @@ pub(crate) struct AttemptRow {
     pub(crate) took: String,
     pub(crate) http_status: String,
     pub(crate) acknowledged: bool,
+    /// The stable code of why it did not acknowledge, and the same in words.
     pub(crate) reason: String,
+    pub(crate) why: String,
     pub(crate) detail: String,
     pub(crate) answer: String,
 }
@@ -378,6 +380,8 @@ pub(crate) struct CallbacksPage {
     pub(crate) channels: Vec<(String, String)>,
     pub(crate) waiting: u64,
     pub(crate) failed: u64,
+    /// Channels with an endpoint that this node leaves alone at the moment, and until when.
+    pub(crate) resting: Vec<(String, String)>,
     pub(crate) can_redeliver: bool,
     pub(crate) redeliveries: Vec<RedeliveryRow>,
     pub(crate) state: String,

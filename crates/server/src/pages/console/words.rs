@@ -108,6 +108,29 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// Why an attempt did not acknowledge, by the code of [`sealpost_delivery::Reason`]; a code that is not known says itself.
+    pub(crate) fn reason<'b>(&self, code: &'b str) -> &'b str {
+        let (zh, en) = match code {
+            "blocked_url" => ("地址不允许", "URL not allowed"),
+            "blocked_address" => ("内网地址，未放行", "Address not allowed"),
+            "dns" => ("域名解析失败", "Name not found"),
+            "connect_refused" => ("连接被拒绝", "Connection refused"),
+            "connect_failed" => ("连接不上", "No connection"),
+            "tls" => ("TLS 证书或握手有误", "TLS failed"),
+            "timeout" => ("超时", "Timed out"),
+            "connection_closed" => ("连接中途断开", "Connection closed"),
+            "bad_http" => ("应答不是 HTTP", "Not HTTP"),
+            "answer_too_large" => ("应答过大", "Answer too large"),
+            "redirect" => ("跳转，不跟随", "Redirect, not followed"),
+            "http_status" => ("HTTP 状态不是 2xx", "HTTP status is not 2xx"),
+            "gone" => ("对方已停用（410）", "Gone (410)"),
+            "not_json" => ("应答不是 JSON", "Answer is not JSON"),
+            "response_code" => ("响应码不是 000", "Code is not 000"),
+            other => return other,
+        };
+        self.say(zh, en)
+    }
+
     pub(crate) fn role(&self, role: Role) -> &'static str {
         match role {
             Role::Viewer => self.say("查看者", "Viewer"),

@@ -204,8 +204,61 @@ async fn the_console_speaks_english() {
     app.stop().await;
 }
 
+/// On a phone at night: an endpoint only fails. The lists fit the screen, each cell says what it is, and the page says
+/// that the endpoint is left alone, and why an attempt failed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_phone_a_channel_that_fails_is_understood() {
+    let app = TestApp::start().await;
+    let channel = app.channel("链家").await;
+    add_operator(&app, "周运营", "operator");
+    let phone = Browser::start(PHONE).await;
+    sign_in(&phone, &app, "周运营").await;
+    let count = 24;
+    // More than are sent before it rests, so that the probe after a rest fails, too.
+    for _ in 0..200 {
+        channel.will_answer(503, "{\"response_code\":\"503\"}");
+    }
+    for n in 0..count {
+        let ended = serde_json::json!({
+            "sign_end_time": "2021-03-22 18:24:29", "sign_flow_status": "2",
+            "sign_flow_id": format!("night-{n}"), "sign_file_url": "https://files.example/r/1",
+        });
+        assert_eq!(channel.post("/v1/callbacks", &ended).await.status, 202);
+    }
+    phone
+        .open(&format!("{}/console/callbacks", app.base()))
+        .await;
+    let text = phone.reads("main", "连续失败，暂不发送").await;
+    assert!(text.contains("链家：连续失败"), "{text}");
+    phone.whole_picture("console-phone-callbacks").await;
+    accessibility::check(&phone, "the callbacks on a phone").await;
+    let label = "const cell = [...document.querySelectorAll('tbody td')].find(td => td.querySelector('.badge'));
+                 return getComputedStyle(cell, '::before').content;";
+    assert_eq!(phone.run(label, vec![]).await, "\"状态\"");
+    for path in ["", "/flows", "/callbacks", "/channels"] {
+        phone.open(&format!("{}/console{path}", app.base())).await;
+        phone.see("main h1").await;
+        let wide = "return [document.documentElement, ...document.querySelectorAll('.scroll')]
+                    .every(part => part.scrollWidth <= part.clientWidth);";
+        assert_eq!(phone.run(wide, vec![]).await, true, "{path}");
+    }
+    // The first of them has been tried.
+    phone
+        .open(&format!("{}/console/callbacks", app.base()))
+        .await;
+    phone.click("tbody tr:last-child a").await;
+    let text = phone.reads("main", "HTTP 状态不是 2xx").await;
+    assert!(
+        text.contains("http_status") && text.contains("HTTP 503"),
+        "{text}"
+    );
+    assert_eq!(phone.complaints().await, Vec::<String>::new());
+    phone.close().await;
+    app.stop().await;
+}
+
 /// `cargo test -p sealpost-server --test it -- --ignored pictures` makes the pictures of `docs/screenshots/` anew, in
-/// `target/tmp/screenshots/readme-*.png`.
+/// `target/tmp/screenshots/readme-*.png`. It takes fonts with Chinese characters (Debian's `fonts-noto-cjk`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "makes pictures; proves nothing"]
 async fn pictures_for_the_readme() {
