@@ -245,7 +245,8 @@ impl<'a> Fields<'a> {
         let text = text.trim();
         let length = text.chars().count();
         if length == 0 {
-            self.error(name, "empty", "it must not be empty".to_owned());
+            let message = format!("it must have 1 to {limit} characters");
+            self.error(name, "empty", message);
         } else if length > limit {
             let message = format!("it has {length} characters; at most {limit} are possible");
             self.limited(name, "too_long", message, limit as u64);

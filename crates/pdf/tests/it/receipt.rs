@@ -54,6 +54,8 @@ fn every_text_has_a_limit_in_characters_that_is_named() {
             "too_long",
             &limit_text,
         );
+        let errors = errors_with(field, json!("收".repeat(limit + 1)));
+        assert_eq!(errors[0].limit, Some(limit as u64), "{field}");
         let mut json = receipt_json();
         match field.split_once('.') {
             Some((outer, inner)) => json[outer][inner] = json!("收".repeat(limit)),
