@@ -11,6 +11,7 @@ pub(super) use settle::settle;
 use std::ops::Range;
 
 use super::{
+    chain::Pool,
     changes::ShownField,
     cms::Cms,
     crl::RevocationList,
@@ -41,6 +42,27 @@ pub(super) struct Context<'c, 'a> {
     /// Whether the document carries evidence of its own.
     pub(super) has_evidence: bool,
     pub(super) now: i64,
+}
+
+impl<'c> Context<'c, '_> {
+    /// What the certificates of a signature or timestamp token are judged with: those that it brings along, and all that is known
+    /// beside them.
+    fn pool<'p>(
+        &self,
+        roots: &'p [Known],
+        cms: &'p Cms<'_>,
+        lists: &'p [&'p RevocationList],
+    ) -> Pool<'p>
+    where
+        'c: 'p,
+    {
+        Pool {
+            roots,
+            others: cms.certificates.iter().chain(self.certificates).collect(),
+            lists,
+            responses: self.responses,
+        }
+    }
 }
 
 /// A signature being examined.

@@ -3,7 +3,6 @@
 use super::{Examination, stamps::Lasting};
 use crate::verify::{
     algorithm,
-    chain::Pool,
     cms::{Cms, Flaw},
     crl::RevocationList,
     fitness::Purpose,
@@ -25,17 +24,7 @@ impl Examination<'_, '_, '_> {
         let own = cms.revocation_lists.iter();
         let own: Vec<_> = own.filter_map(|der| RevocationList::parse(der)).collect();
         let lists: Vec<_> = own.iter().chain(context.lists.iter().copied()).collect();
-        let others = cms
-            .certificates
-            .iter()
-            .chain(context.certificates)
-            .collect();
-        let pool = Pool {
-            roots: context.roots,
-            others,
-            lists: &lists,
-            responses: context.responses,
-        };
+        let pool = context.pool(context.roots, cms, &lists);
         self.report.digest_algorithm = algorithm::digest_name(cms.digest());
         let Some(signer) = cms.signer(context.certificates.iter()) else {
             self.report.signature_algorithm = algorithm::signature_name(cms.algorithm(), None);

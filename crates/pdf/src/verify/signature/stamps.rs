@@ -3,7 +3,6 @@
 use super::Examination;
 use crate::verify::{
     algorithm,
-    chain::Pool,
     cms::Cms,
     crl::RevocationList,
     report::{Clock, Code, SignatureKind},
@@ -30,17 +29,7 @@ impl Examination<'_, '_, '_> {
             );
             return None;
         };
-        let others = token
-            .certificates
-            .iter()
-            .chain(context.certificates)
-            .collect();
-        let pool = Pool {
-            roots: context.timestamp_roots,
-            others,
-            lists,
-            responses: context.responses,
-        };
+        let pool = context.pool(context.timestamp_roots, &token, lists);
         match timestamp::check(&token, &[cms.signature()], &pool, context.now) {
             Ok(stamp) => {
                 self.report.findings.extend(stamp.findings);
@@ -63,17 +52,7 @@ impl Examination<'_, '_, '_> {
         let context = self.context;
         self.report.kind = SignatureKind::DocumentTimestamp;
         self.report.digest_algorithm = algorithm::digest_name(cms.digest());
-        let others = cms
-            .certificates
-            .iter()
-            .chain(context.certificates)
-            .collect();
-        let pool = Pool {
-            roots: context.timestamp_roots,
-            others,
-            lists: context.lists,
-            responses: context.responses,
-        };
+        let pool = context.pool(context.timestamp_roots, cms, context.lists);
         let key = cms.signer(context.certificates.iter());
         let key = key.map(|known| {
             known
