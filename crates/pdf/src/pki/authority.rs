@@ -11,7 +11,7 @@ use der::{
 };
 use x509_cert::{
     attr::AttributeTypeAndValue,
-    builder::{self, Builder as _, CertificateBuilder, CrlBuilder},
+    builder::{self, Builder as _, CertificateBuilder, CrlBuilder, profile::BuilderProfile},
     crl::RevokedCert,
     ext::{
         Extension,
@@ -102,17 +102,9 @@ impl Authority {
                 )?,
             ),
         ])?;
-        let profile = RootProfile { subject };
-        let builder = CertificateBuilder::new(
-            profile,
-            random_serial()?,
-            x509_validity(validity)?,
-            key.public().clone(),
-        )
-        .map_err(built)?;
-        let certificate = builder.build::<_, SignatureBytes>(&key).map_err(built)?;
+        let certificate = certificate(RootProfile { subject }, validity, &key, &key)?;
         Ok(Self {
-            root: Credential::new(key, vec![certificate.to_der()?])?,
+            root: Credential::new(key, vec![certificate])?,
             crl_url: None,
         })
     }
@@ -213,21 +205,27 @@ impl Authority {
             for_timestamps: matches!(subject, Subject::TimestampAuthority { .. }),
             crl_url: self.crl_url.clone(),
         };
-        let builder = CertificateBuilder::new(
-            profile,
-            random_serial()?,
-            x509_validity(validity)?,
-            key.public().clone(),
-        )
-        .map_err(built)?;
-        let certificate = builder
-            .build::<_, SignatureBytes>(&self.root.key)
-            .map_err(built)?;
-        Credential::new(
-            key,
-            vec![certificate.to_der()?, self.certificate().to_vec()],
-        )
+        let certificate = certificate(profile, validity, &key, &self.root.key)?;
+        Credential::new(key, vec![certificate, self.certificate().to_vec()])
     }
+}
+
+/// A certificate of `key`, signed with `issuer`'s, in DER.
+fn certificate(
+    profile: impl BuilderProfile,
+    validity: Validity,
+    key: &PrivateKey,
+    issuer: &PrivateKey,
+) -> Result<Vec<u8>, SignError> {
+    let builder = CertificateBuilder::new(
+        profile,
+        random_serial()?,
+        x509_validity(validity)?,
+        key.public().clone(),
+    )
+    .map_err(built)?;
+    let certificate = builder.build::<_, SignatureBytes>(issuer).map_err(built)?;
+    Ok(certificate.to_der()?)
 }
 
 /// A key that no certificate names yet. Making one of RSA takes from a tenth of a second to several, so whoever is in a hurry
