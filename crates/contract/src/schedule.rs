@@ -4,7 +4,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::civil;
 use jiff::fmt::rfc2822;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::UtcMillis;
@@ -72,7 +74,7 @@ impl Schedule {
 }
 
 /// How long a `Retry-After` header asks to wait from `now` on, in milliseconds: seconds or an HTTP date (RFC 9110,
-/// 10.2.3). `None` for anything else; a date that has passed gives zero.
+/// 10.2.3) in any of its three forms (5.6.7). `None` for anything else; a date that has passed gives zero.
 pub fn retry_after(header: &str, now: UtcMillis) -> Option<i64> {
     let header = header.trim();
     if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -83,8 +85,38 @@ pub fn retry_after(header: &str, now: UtcMillis) -> Option<i64> {
                 .map_or(i64::MAX, |seconds| seconds.saturating_mul(SECOND)),
         );
     }
-    let at = rfc2822::parse(header).ok()?.timestamp().as_millisecond();
+    let at = match rfc2822::parse(header) {
+        Ok(at) => at.timestamp().as_millisecond(),
+        Err(_) => obsolete_date(header, now)?,
+    };
     Some(at.saturating_sub(now).max(0))
+}
+
+/// The two forms of a date that nobody writes any more and everybody has to read: `Sunday, 06-Nov-94 08:49:37 GMT` (RFC 850) and
+/// `Sun Nov  6 08:49:37 1994` (asctime). A year of two digits that lies more than 50 years ahead is one of the last century.
+fn obsolete_date(text: &str, now: UtcMillis) -> Option<UtcMillis> {
+    if let Ok(at) = civil::DateTime::strptime("%a %b %e %H:%M:%S %Y", text) {
+        return Some(TimeZone::UTC.to_timestamp(at).ok()?.as_millisecond());
+    }
+    // The weekday says nothing that the date does not.
+    let (_, date) = text.split_once(", ")?;
+    let date = date.strip_suffix(" GMT")?;
+    let (day_and_month, rest) = date.rsplit_once('-')?;
+    let (year, time) = rest.split_once(' ')?;
+    let year = match year.len() {
+        2 => year.parse::<i16>().ok()?,
+        _ => return None,
+    };
+    let now = jiff::Timestamp::from_millisecond(now).ok()?;
+    let this_year = TimeZone::UTC.to_datetime(now).year();
+    let century = this_year - this_year.rem_euclid(100);
+    let year = match century + year {
+        year if year > this_year + 50 => year - 100,
+        year => year,
+    };
+    let text = format!("{day_and_month}-{year:04} {time}");
+    let at = civil::DateTime::strptime("%d-%b-%Y %H:%M:%S", text).ok()?;
+    Some(TimeZone::UTC.to_timestamp(at).ok()?.as_millisecond())
 }
 
 /// Text or numbers that are no [`Schedule`].

@@ -39,6 +39,26 @@ fn retry_after_is_seconds_or_a_date() {
         Some(60_000)
     );
     assert_eq!(retry_after("Sun, 06 Nov 1994 08:48:37 GMT", now), Some(0));
+    // The obsolete forms, which RFC 9110 (5.6.7) has a recipient read as well.
+    assert_eq!(
+        retry_after("Sunday, 06-Nov-94 08:50:37 GMT", now),
+        Some(60_000)
+    );
+    assert_eq!(retry_after("Sun Nov  6 08:50:37 1994", now), Some(60_000));
+    assert_eq!(
+        retry_after("Monday, 06-Nov-95 08:49:37 GMT", now),
+        Some(365 * 86_400_000)
+    );
+    let in_2030 = 1_900_000_000_000;
+    assert_eq!(
+        retry_after("Sunday, 17-Mar-30 17:46:41 GMT", in_2030),
+        Some(1000)
+    );
+    assert_eq!(
+        retry_after("Sunday, 06-Nov-94 08:49:37 GMT", in_2030),
+        Some(0),
+        "more than 50 years ahead is the last century"
+    );
     for nonsense in ["", "soon", "-1", "1.5", "１"] {
         assert_eq!(retry_after(nonsense, now), None, "{nonsense:?}");
     }
