@@ -28,6 +28,9 @@ use crate::reason::Reason;
 /// The most that is read of an answer, in bytes. The contract's answer has 23.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
+/// The most that is buffered of an answer at once, its head among it, in bytes: many endpoints may send long ones together.
+const MAX_BUFFERED: usize = 64 * 1024;
+
 /// How long an unused connection is kept. Node.js closes after 5 s, most others after 60 s or more; the side that closes
 /// first never meets a request that crosses with the close.
 const IDLE: Duration = Duration::from_secs(4);
@@ -230,6 +233,7 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_PER_HOST)
+            .http1_max_buf_size(MAX_BUFFERED)
             .build(connector);
         Ok(Self {
             inner,
@@ -389,6 +393,9 @@ fn judge_error(error: &(dyn StdError + 'static)) -> Failure {
             return Failure::theirs(Reason::Tls, error.to_string());
         }
         if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            if error.is_parse_too_large() {
+                return Failure::theirs(Reason::AnswerTooLarge, error.to_string());
+            }
             if error.is_parse() {
                 return Failure::theirs(Reason::BadHttp, error.to_string());
             }

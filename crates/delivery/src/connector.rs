@@ -3,21 +3,31 @@
 //! The guard sits here because here is the only place that sees the address a connection really goes to. TLS is laid over
 //! what this file opens; deadlines are the caller's.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::guard::{Policy, Refused};
+
+/// How long one address may take to answer before the next is tried beside it (RFC 8305, section 5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// Addresses of a name that are tried at most.
+const ADDRESSES: usize = 8;
 
 type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
@@ -52,10 +62,52 @@ impl Resolver {
                 Ok(addresses.map(|address| address.ip()).collect())
             }),
             Resolver::Custom(answer) => {
-                let answer = answer(&name);
-                Box::pin(async move { answer })
+                let answer = Arc::clone(answer);
+                Box::pin(async move {
+                    let answer = tokio::task::spawn_blocking(move || answer(&name)).await;
+                    answer.map_err(io::Error::other)?
+                })
             }
         }
+    }
+}
+
+/// What a look-up answered.
+type Found = Result<Arc<[IpAddr]>, Arc<io::Error>>;
+
+/// Look-ups under way, by host. The system's resolver holds a thread for as long as its servers say nothing, which may be long
+/// after the attempt that asked was given up: attempts at one host share one look-up, so that a name server that hangs takes
+/// one thread and not one for each attempt, and leaves the others theirs. Nothing is kept once it has answered.
+#[derive(Debug, Clone, Default)]
+struct Lookups(Arc<Mutex<HashMap<String, watch::Receiver<Option<Found>>>>>);
+
+impl Lookups {
+    async fn resolve(&self, resolver: &Resolver, host: &str) -> Found {
+        let mut found = self.join(resolver, host);
+        match found.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(found)) => found.clone(),
+            Ok(None) | Err(_) => Err(Arc::new(io::Error::other("the look-up was broken off"))),
+        }
+    }
+
+    fn join(&self, resolver: &Resolver, host: &str) -> watch::Receiver<Option<Found>> {
+        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // One whose task is gone without an answer is none.
+        if let Some(found) = under_way.get(host)
+            && found.has_changed().is_ok()
+        {
+            return found.clone();
+        }
+        let (answer, found) = watch::channel(None);
+        under_way.insert(host.to_owned(), found.clone());
+        let (lookups, resolving, host) = (self.clone(), resolver.resolve(host), host.to_owned());
+        tokio::spawn(async move {
+            let found = resolving.await.map(Arc::from).map_err(Arc::new);
+            let mut under_way = lookups.0.lock().unwrap_or_else(PoisonError::into_inner);
+            under_way.remove(&host);
+            answer.send_replace(Some(found));
+        });
+        found
     }
 }
 
@@ -68,7 +120,7 @@ pub enum ConnectError {
     Refused(Refused),
     /// The name does not resolve.
     #[error("the host name does not resolve")]
-    Dns(#[source] io::Error),
+    Dns(#[source] Arc<io::Error>),
     /// No address could be connected to; the last one's error.
     #[error("cannot connect to {address}")]
     Tcp {
@@ -178,6 +230,7 @@ impl AsyncWrite for CountedStream {
 pub struct GuardedConnector {
     policy: Arc<Policy>,
     resolver: Resolver,
+    lookups: Lookups,
     open: Open,
 }
 
@@ -187,6 +240,7 @@ impl GuardedConnector {
         Self {
             policy,
             resolver,
+            lookups: Lookups::default(),
             open,
         }
     }
@@ -204,11 +258,11 @@ impl GuardedConnector {
             .trim_start_matches('[')
             .trim_end_matches(']')
             .parse::<IpAddr>();
-        let addresses = match literal {
-            Ok(address) => vec![address],
+        let addresses: Arc<[IpAddr]> = match literal {
+            Ok(address) => Arc::new([address]),
             Err(_) => self
-                .resolver
-                .resolve(host)
+                .lookups
+                .resolve(&self.resolver, host)
                 .await
                 .map_err(ConnectError::Dns)?,
         };
@@ -216,20 +270,61 @@ impl GuardedConnector {
             .check_addresses(&addresses)
             .map_err(ConnectError::Refused)?;
 
-        let mut last = ConnectError::NoHost;
-        for address in addresses {
-            let address = SocketAddr::new(address, port);
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    // A callback is one small write; waiting to fill a segment would only delay it.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(CountedStream::new(stream, &self.open));
-                }
-                Err(source) => last = ConnectError::Tcp { address, source },
-            }
-        }
-        Err(last)
+        let stream = match &*addresses {
+            [address] => connect_to(SocketAddr::new(*address, port)).await?,
+            several => connect_to_any(several, port).await?,
+        };
+        // A callback is one small write; waiting to fill a segment would only delay it.
+        let _ = stream.set_nodelay(true);
+        Ok(CountedStream::new(stream, &self.open))
     }
+}
+
+async fn connect_to(address: SocketAddr) -> Result<TcpStream, ConnectError> {
+    let connected = TcpStream::connect(address).await;
+    connected.map_err(|source| ConnectError::Tcp { address, source })
+}
+
+/// Connects to whichever address answers first. They are tried in the resolver's order, by turns of the two families; the next
+/// one as soon as one has failed or has said nothing for a moment, so that one that swallows packets costs a moment and not the
+/// attempt.
+async fn connect_to_any(addresses: &[IpAddr], port: u16) -> Result<TcpStream, ConnectError> {
+    let mut waiting = by_turns(addresses).into_iter().take(ADDRESSES);
+    let mut trying = JoinSet::new();
+    let mut last = ConnectError::NoHost;
+    loop {
+        match waiting.next() {
+            Some(address) => {
+                trying.spawn(connect_to(SocketAddr::new(address, port)));
+            }
+            None if trying.is_empty() => return Err(last),
+            None => {}
+        }
+        let more = waiting.len() > 0;
+        tokio::select! {
+            tried = trying.join_next() => match tried {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Err(error))) => last = error,
+                Some(Err(_)) | None => {}
+            },
+            () = tokio::time::sleep(NEXT_ADDRESS), if more => {}
+        }
+    }
+}
+
+/// The addresses in their order, but one of each family after the other.
+fn by_turns(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let first = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let (mut one, mut other): (Vec<IpAddr>, Vec<IpAddr>) = addresses
+        .iter()
+        .rev()
+        .partition(|address| address.is_ipv6() == first);
+    let mut turns = Vec::with_capacity(addresses.len());
+    while !one.is_empty() || !other.is_empty() {
+        turns.extend(one.pop());
+        turns.extend(other.pop());
+    }
+    turns
 }
 
 impl tower::Service<Uri> for GuardedConnector {
@@ -244,5 +339,22 @@ impl tower::Service<Uri> for GuardedConnector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connector = self.clone();
         Box::pin(async move { connector.connect(uri).await.map(TokioIo::new) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns_beginning_with_the_resolvers_first() {
+        let addresses = |texts: &[&str]| -> Vec<IpAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let order = addresses(&["2001:db8::1", "2001:db8::2", "192.0.2.1", "2001:db8::3"]);
+        let turns = addresses(&["2001:db8::1", "192.0.2.1", "2001:db8::2", "2001:db8::3"]);
+        assert_eq!(by_turns(&order), turns);
+        let order = addresses(&["192.0.2.1", "192.0.2.2"]);
+        assert_eq!(by_turns(&order), order);
     }
 }

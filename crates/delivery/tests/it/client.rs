@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,9 +15,9 @@ use sealpost_delivery::connector::Resolver;
 use sealpost_delivery::guard::Policy;
 use sealpost_store::CallbackId;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Does, TestEndpoint, http, local, ok};
+use crate::support::{Does, TestEndpoint, eventually, http, local, ok};
 
 /// Of attempts that must meet it.
 const DEADLINE: Duration = Duration::from_millis(400);
@@ -134,6 +135,18 @@ async fn each_way_to_fail_has_its_reason() {
         (Does::Flood, Reason::AnswerTooLarge),
         (
             Does::Answer("HTTP/1.1 200 OK\r\ncontent-length: 9000000000\r\n\r\n".to_owned()),
+            Reason::AnswerTooLarge,
+        ),
+        (
+            // A head that goes on for longer than is buffered.
+            Does::Answer(format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(100_000))),
+            Reason::AnswerTooLarge,
+        ),
+        (
+            Does::Answer(format!(
+                "HTTP/1.1 200 OK\r\n{}\r\n",
+                "x: y\r\n".repeat(1000)
+            )),
             Reason::AnswerTooLarge,
         ),
     ];
@@ -428,4 +441,91 @@ async fn a_long_answer_is_kept_short() {
     let body = format!(r#"{{"response_code":"1","x":"{}"}}"#, "y".repeat(20_000));
     let verdict = against(Does::Answer(http("200 OK", &body))).await;
     assert!(matches!(&verdict, Verdict::Failed { answer, .. } if answer.len() == 4096));
+}
+
+/// Fills the listener's queue: whoever connects from now on gets no answer, as from a machine that is switched off. On loopback a
+/// connection that fits into the queue is made by the call that asks for it, so none of this takes time.
+async fn fill(listener: &TcpListener) -> Vec<impl Sized> {
+    let address = listener.local_addr().unwrap();
+    let mut connecting = Vec::new();
+    for _ in 0..16 {
+        let mut stream = Box::pin(TcpStream::connect(address));
+        let polled = std::future::poll_fn(|context| Poll::Ready(stream.as_mut().poll(context)));
+        connecting.push((polled.await, stream));
+    }
+    connecting
+}
+
+#[tokio::test]
+async fn an_address_that_swallows_everything_does_not_cost_the_attempt() {
+    // Both addresses of the name have the same port.
+    let (dead, port, alive) = loop {
+        let dead = tokio::net::TcpSocket::new_v4().unwrap();
+        dead.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let port = dead.local_addr().unwrap().port();
+        if let Ok(alive) = TcpListener::bind(("127.0.0.1", port)).await {
+            break (dead, port, alive);
+        }
+    };
+    let dead = dead.listen(1).unwrap();
+    let _connecting = fill(&dead).await;
+    let endpoint = TestEndpoint::on(alive, |_| ok());
+    let both = Resolver::Custom(Arc::new(|_| {
+        Ok(vec![
+            IpAddr::from([127, 0, 0, 2]),
+            IpAddr::from([127, 0, 0, 1]),
+        ])
+    }));
+    let url = format!("http://channel.example:{port}/");
+    let verdict = attempt_with(&client(local(), both), &url).await;
+    assert!(
+        matches!(verdict, Verdict::Acknowledged { .. }),
+        "{verdict:?}"
+    );
+    assert_eq!(endpoint.received().len(), 1);
+    // Where nobody listens at the first, the second is tried at once; where nobody listens at all, that is the reason.
+    drop(endpoint);
+    let nobody = Resolver::Custom(Arc::new(|_| {
+        Ok(vec![
+            IpAddr::from([127, 0, 0, 3]),
+            IpAddr::from([127, 0, 0, 4]),
+        ])
+    }));
+    assert_eq!(
+        reason(&attempt_with(&client(local(), nobody), &url).await),
+        Reason::ConnectRefused
+    );
+}
+
+#[tokio::test]
+async fn attempts_at_a_host_whose_name_server_hangs_hold_one_thread() {
+    let (answer, answers) = std::sync::mpsc::channel::<()>();
+    let answers = std::sync::Mutex::new(answers);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let hangs = Resolver::Custom(Arc::new(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let _ = answers.lock().unwrap().recv();
+        Ok(vec![IpAddr::from([127, 0, 0, 1])])
+    }));
+    let endpoint = TestEndpoint::start(|_| ok()).await;
+    let client = client(local(), hangs);
+    let url = format!("http://channel.example:{}/", endpoint.address.port());
+    // Given up one after the other, while the first look-up still hangs.
+    for _ in 0..3 {
+        let (verdict, _) = attempt_within(DEADLINE, &client, &url).await;
+        assert_eq!(reason(&verdict), Reason::Timeout);
+    }
+    eventually("the look-up begins", async || {
+        (asked.load(Ordering::Relaxed) > 0).then_some(())
+    })
+    .await;
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    // From now on it answers, and nothing of it is kept: the next attempt asks anew.
+    drop(answer);
+    let verdict = attempt_with(&client, &url).await;
+    assert!(
+        matches!(verdict, Verdict::Acknowledged { .. }),
+        "{verdict:?}"
+    );
 }
