@@ -16,17 +16,26 @@ const PROMISED: i64 = 5000;
 /// The wait after the store has failed.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// Lanes that are told what a poll found while nobody else may look at them.
+const TOLD: usize = 1024;
+
+/// How much of the time polls may take at most, as one part of so many, and how many times less often than configured they may
+/// become for it: with a hundred thousand lanes on disk one takes a good part of a second, in which nothing is claimed.
+const POLLING: (u32, u32) = (5, 8);
+
 /// The shortest time between two counts of the backlog.
 const COUNT: Duration = Duration::from_secs(2);
 
 /// Claims what is due until the engine stops.
 pub(super) async fn run(inner: Arc<Inner>) {
     let mut polled: Option<Instant> = None;
+    let mut every = inner.config.poll;
     let mut wakes = inner.store.wakes();
     loop {
-        if inner.pulse.take_poll_now() || polled.is_none_or(|at| at.elapsed() >= inner.config.poll)
-        {
+        if inner.pulse.take_poll_now() || polled.is_none_or(|at| at.elapsed() >= every) {
+            let began = Instant::now();
             let worked = poll(&inner).await;
+            every = poll_every(inner.config.poll, began.elapsed());
             polled = Some(Instant::now());
             if !worked {
                 pause(&inner, RETRY).await;
@@ -40,9 +49,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
         if more {
             continue;
         }
-        let until_poll = polled.map_or(Duration::ZERO, |at| {
-            inner.config.poll.saturating_sub(at.elapsed())
-        });
+        let until_poll = polled.map_or(Duration::ZERO, |at| every.saturating_sub(at.elapsed()));
         let until_due = inner
             .lanes()
             .next_claim_at()
@@ -55,6 +62,12 @@ pub(super) async fn run(inner: Arc<Inner>) {
             () = inner.stop.cancelled() => return,
         }
     }
+}
+
+/// How long to wait from one poll to the next, when one takes so long.
+fn poll_every(configured: Duration, took: Duration) -> Duration {
+    let (parts, most) = POLLING;
+    configured.max((parts - 1) * took).min(most * configured)
 }
 
 async fn pause(inner: &Inner, wait: Duration) {
@@ -80,14 +93,14 @@ async fn poll(inner: &Inner) -> bool {
     let now = inner.now();
     inner.learn_lanes(due.iter().map(|lane| (lane.id, lane.channel_id.as_str())));
     let mut back = Vec::new();
-    {
+    for some in due.chunks(TOLD) {
         let mut lanes = inner.lanes();
-        for lane in &due {
+        for lane in some {
             lanes.waits(lane.id, lane.due_at);
             back.extend(lanes.set_paused(lane.id, lane.resting));
         }
-        lanes.forget_idle();
     }
+    inner.lanes().forget_idle();
     inner.give_back(back);
     inner.give_back_promised(now - PROMISED);
     let oldest = due
@@ -149,5 +162,18 @@ pub(super) async fn measure(inner: Arc<Inner>) {
         if inner.stop.is_cancelled() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polls_that_take_long_become_rarer_within_bounds() {
+        let ms = Duration::from_millis;
+        assert_eq!(poll_every(ms(500), ms(1)), ms(500));
+        assert_eq!(poll_every(ms(500), ms(300)), ms(1200));
+        assert_eq!(poll_every(ms(500), ms(60_000)), ms(4000));
     }
 }
