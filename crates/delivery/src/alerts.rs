@@ -7,6 +7,8 @@
 //!   "alerts": [
 //!     { "kind": "callback_failed", "at": 1790000000000, "channel_id": "…", "callback_id": "cb_…", "reason": "timeout" },
 //!     { "kind": "channel_paused", "at": 1790000000000, "channel_id": "…", "reason": "the endpoint answered 410 Gone" },
+//!     { "kind": "endpoint_failing", "at": 1790000000000, "channel_id": "…", "endpoint": "https://…", "reason": "timeout" },
+//!     { "kind": "endpoint_recovered", "at": 1790000000000, "channel_id": "…", "endpoint": "https://…" },
 //!     { "kind": "backlog_growing", "at": 1790000000000, "waiting": 1200, "oldest_due_at": 1789999000000 },
 //!     { "kind": "backlog_recovered", "at": 1790000000000, "waiting": 3 }
 //!   ],
@@ -14,8 +16,8 @@
 //! }
 //! ```
 //!
-//! Times are milliseconds since 1970. `omitted` counts alerts that did not fit. Any 2xx answer will do; otherwise it is tried
-//! three times more. Alerts are kept in memory only: what they tell of is in the database, the metrics and the log as well.
+//! Times are milliseconds since 1970. `omitted` counts alerts since the last message that were not told: they did not fit, or no
+//! 2xx answered them, the first time and at three more tries. Alerts are kept in memory only: what they tell of is in the database, the metrics and the log as well.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +68,19 @@ pub(crate) enum Alert {
         channel_id: Arc<str>,
         reason: String,
     },
+    /// An endpoint only fails: it is rested, and probed from time to time.
+    EndpointFailing {
+        at: UtcMillis,
+        channel_id: Arc<str>,
+        endpoint: String,
+        reason: &'static str,
+    },
+    /// It works again.
+    EndpointRecovered {
+        at: UtcMillis,
+        channel_id: Arc<str>,
+        endpoint: String,
+    },
     /// Callbacks have been due for too long.
     BacklogGrowing {
         at: UtcMillis,
@@ -94,6 +109,21 @@ impl Alert {
             } => {
                 json!({ "kind": "channel_paused", "at": at, "channel_id": **channel_id, "reason": reason })
             }
+            Self::EndpointFailing {
+                at,
+                channel_id,
+                endpoint,
+                reason,
+            } => json!({
+                "kind": "endpoint_failing", "at": at, "channel_id": **channel_id, "endpoint": endpoint, "reason": reason,
+            }),
+            Self::EndpointRecovered {
+                at,
+                channel_id,
+                endpoint,
+            } => json!({
+                "kind": "endpoint_recovered", "at": at, "channel_id": **channel_id, "endpoint": endpoint,
+            }),
             Self::BacklogGrowing {
                 at,
                 waiting,
@@ -177,12 +207,14 @@ async fn tell(
         }
         let alerts: Vec<Value> = gathered.drain(..).map(|alert| alert.json()).collect();
         let count = alerts.len();
-        let message = json!({ "alerts": alerts, "omitted": omitted.swap(0, Ordering::Relaxed) });
+        let left_out = omitted.swap(0, Ordering::Relaxed);
+        let message = json!({ "alerts": alerts, "omitted": left_out });
         if !post(&client, &url, message.to_string().into(), &stop).await {
             tracing::error!(
                 alerts = count,
                 "the alert URL does not accept; these alerts were not told"
             );
+            omitted.fetch_add(left_out + count as u64, Ordering::Relaxed);
         }
     }
 }

@@ -39,6 +39,18 @@ pub struct Endpoint {
     pub schedule: Schedule,
 }
 
+impl Endpoint {
+    /// Scheme, host and port of the address; the path is nobody else's business. Empty if the address may not be called.
+    pub fn origin(&self) -> String {
+        let Ok(url) = &self.url else {
+            return String::new();
+        };
+        let scheme = url.scheme_str().unwrap_or_default();
+        let authority = url.authority().map_or("", |authority| authority.as_str());
+        format!("{scheme}://{authority}")
+    }
+}
+
 /// What one attempt came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -175,12 +187,13 @@ fn failed(reason: Reason, detail: String, status: Option<u16>) -> Verdict {
     }
 }
 
+/// A detail as it can be kept. PostgreSQL takes no NUL in a text, and refuses the whole batch of outcomes for it.
 fn cut(text: String) -> String {
-    if text.chars().count() <= MAX_DETAIL {
-        text
-    } else {
-        text.chars().take(MAX_DETAIL).collect()
+    if text.len() <= MAX_DETAIL && !text.contains('\0') {
+        return text;
     }
+    let kept = text.chars().filter(|character| *character != '\0');
+    kept.take(MAX_DETAIL).collect()
 }
 
 /// What is kept of an answer. Copied when cut, so that 4 KiB do not hold 64 in memory.

@@ -52,9 +52,9 @@ impl Breaker {
         self.rest.is_none()
     }
 
-    /// Whether the last attempt did not fail.
-    pub fn is_clean(&self) -> bool {
-        self.failures == 0
+    /// Whether the endpoint only fails: so many attempts in a row that it is rested for that.
+    pub fn is_tripped(&self) -> bool {
+        self.failures >= FAILURES
     }
 
     /// The time before which nothing may be sent, if there is one.
@@ -92,6 +92,27 @@ impl Breaker {
                 })
             }
         };
+    }
+
+    /// Ends a rest: one attempt decides. If it fails, the rests begin anew with the first.
+    pub fn probe_now(&mut self) {
+        if let Some(rest) = &mut self.rest {
+            *rest = Rest {
+                until: UtcMillis::MIN,
+                length: FIRST_REST / 2,
+            };
+        }
+    }
+
+    /// The endpoint has asked at `now` to be left alone for `wait` milliseconds: it rests for that long at least, though never
+    /// longer than after its own failures.
+    pub fn asked_to_wait(&mut self, wait: i64, now: UtcMillis) {
+        let wait = wait.min(LONGEST_REST);
+        let until = now.saturating_add(wait);
+        if wait > 0 && self.rest.is_none_or(|rest| rest.until < until) {
+            let length = self.rest.map_or(FIRST_REST, |rest| rest.length);
+            self.rest = Some(Rest { until, length });
+        }
     }
 
     /// What the breaker shows at `now`.
@@ -142,5 +163,45 @@ mod tests {
         }
         breaker.acknowledged();
         assert!(breaker.is_closed() && breaker.permits(99, now));
+    }
+
+    #[test]
+    fn a_rest_that_is_ended_is_followed_by_a_probe_and_the_first_rest() {
+        let mut breaker = Breaker::default();
+        breaker.probe_now();
+        assert!(breaker.is_closed());
+        for _ in 0..FAILURES {
+            breaker.failed(0);
+        }
+        breaker.failed(FIRST_REST);
+        breaker.probe_now();
+        let now = FIRST_REST + 1;
+        assert_eq!(breaker.state(now), BreakerState::Probing);
+        assert!(breaker.permits(0, now) && !breaker.permits(1, now));
+        breaker.failed(now);
+        assert_eq!(breaker.state(now), BreakerState::Open(now + FIRST_REST));
+        assert!(breaker.is_tripped());
+    }
+
+    #[test]
+    fn rests_for_as_long_as_the_endpoint_asks_within_the_longest() {
+        let mut breaker = Breaker::default();
+        breaker.failed(0);
+        breaker.asked_to_wait(0, 0);
+        assert!(breaker.is_closed(), "zero is no wait");
+        breaker.asked_to_wait(5000, 0);
+        assert_eq!(breaker.state(0), BreakerState::Open(5000));
+        assert!(!breaker.is_tripped(), "it does not only fail");
+        breaker.asked_to_wait(2000, 0);
+        assert_eq!(
+            breaker.state(0),
+            BreakerState::Open(5000),
+            "never shortened"
+        );
+        assert_eq!(breaker.state(5000), BreakerState::Probing);
+        breaker.asked_to_wait(i64::MAX, 5000);
+        assert_eq!(breaker.state(5000), BreakerState::Open(5000 + LONGEST_REST));
+        breaker.acknowledged();
+        assert!(breaker.is_closed());
     }
 }

@@ -28,6 +28,8 @@ const MOST: usize = 10_000;
 #[derive(Debug, Clone)]
 pub(crate) struct LaneEndpoint {
     pub(crate) channel_id: Arc<str>,
+    /// The channel's address as the store has it; `None`: the callback has one of its own.
+    pub(crate) address: Option<Arc<str>>,
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) client: Client,
 }
@@ -152,6 +154,7 @@ impl Channels {
                     ..(*found.endpoint).clone()
                 };
                 found.endpoint = Arc::new(endpoint);
+                found.address = None;
                 Ok(Some(found))
             }
             // The channel has no address (yet); what goes to it waits.
@@ -209,6 +212,7 @@ impl Channels {
             };
             LaneEndpoint {
                 channel_id: Arc::clone(&channel_id),
+                address: channel.callback_url.as_deref().map(Arc::from),
                 endpoint: Arc::new(endpoint),
                 client,
             }

@@ -332,9 +332,23 @@ impl Engine {
         self.inner.wake.notify_one();
     }
 
-    /// Forgets what is known of a channel (address, schedule, secrets, pause), after it was changed.
+    /// Forgets what is known of a channel (address, schedule, secrets, pause) and of how its endpoints behaved, after it was
+    /// changed: whoever has put something right need not wait for the end of a breaker's rest.
     pub fn channel_changed(&self, channel_id: &str) {
         self.inner.channels.forget(channel_id);
+        let of_channel: Vec<LaneId> = {
+            let known = self.inner.lane_channels();
+            let own = known
+                .iter()
+                .filter(|(_, channel)| ***channel == *channel_id);
+            own.map(|(lane, _)| *lane).collect()
+        };
+        {
+            let mut lanes = self.inner.lanes();
+            for lane in of_channel {
+                lanes.endpoint_changed(lane);
+            }
+        }
         self.poke();
     }
 

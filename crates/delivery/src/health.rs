@@ -28,6 +28,9 @@ pub struct Health {
     pub store_error: Option<String>,
     /// When the longest due callback whose channel does not rest was due; `None`: nothing is overdue.
     pub oldest_due_at: Option<UtcMillis>,
+    /// Since when a due callback has been left lying that nothing keeps: its channel is not paused, its endpoint's breaker is
+    /// closed or its rest over, and no other callback of the lane has been attempted since. `None`: there is none.
+    pub left_since: Option<UtcMillis>,
     /// What waits and what has failed, as last counted.
     pub backlog: Backlog,
     /// Lanes with something to do or to remember.
@@ -184,6 +187,11 @@ impl Pulse {
                 last_progress_at: known(&self.last_progress_at),
                 store_error: state.record_error.clone().or(state.store_error.clone()),
                 oldest_due_at: state.oldest_due_at.filter(|at| *at <= now),
+                left_since: lanes
+                    .iter()
+                    .filter_map(|lane| lane.left_since)
+                    .filter(|at| *at <= now)
+                    .min(),
                 backlog: state.backlog,
                 lanes: lanes.len(),
                 breakers_open: lanes

@@ -4,15 +4,18 @@
 //!
 //! - a lane runs at most its *window* of attempts at once, which grows while the endpoint keeps up and halves when it does not;
 //! - of the attempts that all lanes together may still start, a lane takes at most as many as stay free (the dynamic threshold
-//!   of Choudhury and Hahne), so there is room for a lane that has none yet; and lanes whose last attempt failed leave a
-//!   quarter of all attempts to the others;
+//!   of Choudhury and Hahne), so there is room for a lane that has none yet;
+//! - a lane is *proven* if its last attempt acknowledged. The others, unknown or failing, leave it a quarter of all attempts
+//!   and some of what is held, and wait in a queue of their own: however many endpoints hang at once, one that works does not
+//!   wait for them, nor does looking for its turn take longer;
+//! - a lane of which nothing is known begins with two attempts at once, so that many that turn out to hang take little;
 //! - a lane that only fails is rested by its *breaker*, which costs its callbacks no attempts, and is then probed by one;
-//! - only lanes with room ask for more from the database, so memory is bounded whatever waits on disk.
+//! - only lanes with room ask for more from the database, so memory is bounded whatever waits on disk, in however many lanes.
 //!
 //! Everything here is a function of its arguments: no clock, no I/O, no task. The engine drives it, and so does the simulation.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,8 +32,8 @@ pub struct Limits {
     pub attempts: usize,
     /// Attempts at once in one lane.
     pub attempts_per_lane: usize,
-    /// Callbacks held in memory, over all lanes. A lane that holds none may take one beyond it, so that it never waits for
-    /// the others.
+    /// Callbacks held in memory, over all lanes. Proven lanes may take a quarter beyond it, so that they never wait for the
+    /// others.
     pub held: usize,
     /// An attempt is started only if its lease holds for longer than this, in milliseconds: the deadline, and some time to
     /// record the outcome.
@@ -46,8 +49,63 @@ pub enum Effect {
     Refused,
     /// The endpoint did not keep up: no connection, no answer in time, 429, 502, 503, 504.
     Overloaded,
+    /// The same, and its answer (429, 503) asks to be left alone for so many milliseconds (`Retry-After`). That concerns the
+    /// endpoint and not this callback alone: its lane rests, which spares the others an attempt in vain.
+    AskedToWait(i64),
     /// Nothing was sent, for a reason of our own.
     NotMade,
+}
+
+/// What an attempt that has ended leaves to be done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// What was queued when the breaker opened, to be given back.
+    pub back: Vec<Claimed>,
+    /// Whether this attempt has opened the breaker because the endpoint only fails (`true`), or closed it again.
+    pub tripped: Option<bool>,
+}
+
+/// Lanes that are not in memory and are remembered as proven, at most; beyond, all of these count as unknown again.
+const PROVEN: usize = 100_000;
+
+/// Attempts at once in a lane of which nothing is known, until the first is over.
+const AT_FIRST: usize = 2;
+
+/// How many callbacks a lane is asked for of which is not known that it has more.
+const FEW: usize = 4;
+
+/// Which lanes stand together when there is not enough for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Proven,
+    Other,
+}
+
+impl Class {
+    const BOTH: [Self; 2] = [Self::Proven, Self::Other];
+}
+
+/// Something for each class.
+#[derive(Debug, Default)]
+struct ByClass<T> {
+    proven: T,
+    other: T,
+}
+
+impl<T> ByClass<T> {
+    fn of(&self, class: Class) -> &T {
+        match class {
+            Class::Proven => &self.proven,
+            Class::Other => &self.other,
+        }
+    }
+
+    fn of_mut(&mut self, class: Class) -> &mut T {
+        match class {
+            Class::Proven => &mut self.proven,
+            Class::Other => &mut self.other,
+        }
+    }
 }
 
 /// All lanes.
@@ -56,9 +114,14 @@ pub struct Lanes {
     limits: Limits,
     lanes: HashMap<LaneId, Lane>,
     /// Lanes with something to read from the database, by when.
-    agenda: BTreeSet<(UtcMillis, LaneId)>,
-    /// Lanes that have something queued and could start it, in the order of their turn.
-    turn: VecDeque<LaneId>,
+    agenda: ByClass<BTreeSet<(UtcMillis, LaneId)>>,
+    /// Lanes that have something queued and could start it, in the order of their turn. What a lane's `turn` does not confirm
+    /// is out of date.
+    turn: ByClass<VecDeque<LaneId>>,
+    /// Whose turn it is to start first.
+    first: Class,
+    /// Lanes that have been forgotten, and whose last attempt acknowledged.
+    proven: HashSet<LaneId>,
     /// What is held, by the fence it was claimed under, so that nothing is held twice under one lease. Under a newer lease it
     /// is: the outcome of the older one is on disk then, only we have not been told yet.
     holding: HashMap<CallbackId, i64>,
@@ -82,9 +145,18 @@ struct Lane {
     due_at: Option<UtcMillis>,
     /// How many callbacks a claim that is under way asks for.
     asked: Option<usize>,
+    /// Whether the last claim brought all that it asked for, and left more.
+    deep: bool,
+    /// Whether an attempt has been over, so that something is known of the endpoint.
+    tried: bool,
+    /// Whether the last attempt acknowledged.
+    proven: bool,
+    /// When an attempt was last started.
+    started_at: Option<UtcMillis>,
     /// The lane's entry in the agenda, if it has one.
-    on_agenda: Option<UtcMillis>,
-    has_turn: bool,
+    on_agenda: Option<(Class, UtcMillis)>,
+    /// The queue in which the lane has its turn, if it has one.
+    turn: Option<Class>,
 }
 
 impl Lane {
@@ -97,6 +169,22 @@ impl Lane {
             && self.due_at.is_none()
             && self.asked.is_none()
             && self.breaker.is_closed()
+    }
+
+    fn class(&self) -> Class {
+        if self.proven {
+            Class::Proven
+        } else {
+            Class::Other
+        }
+    }
+
+    /// Since when what is due lies on disk although nothing keeps it there: neither a pause nor the breaker, nor that the lane
+    /// is busy with others of its callbacks.
+    fn left_since(&self) -> Option<UtcMillis> {
+        let due_at = self.due_at.filter(|_| !self.paused && self.running == 0)?;
+        let since = self.started_at.map_or(due_at, |at| at.max(due_at));
+        Some(self.breaker.earliest().map_or(since, |at| at.max(since)))
     }
 }
 
@@ -121,6 +209,9 @@ pub struct LaneReport {
     pub paused: bool,
     /// When the first of what waits on disk is due.
     pub due_at: Option<UtcMillis>,
+    /// Since when (or from when on) what waits on disk is left lying, though neither a pause nor the breaker keeps it there
+    /// and the lane is not busy.
+    pub left_since: Option<UtcMillis>,
 }
 
 /// The `most` lanes in the worst state: those whose breaker is not closed first, then those with the longest overdue
@@ -145,8 +236,10 @@ impl Lanes {
         Self {
             limits,
             lanes: HashMap::new(),
-            agenda: BTreeSet::new(),
-            turn: VecDeque::new(),
+            agenda: ByClass::default(),
+            turn: ByClass::default(),
+            first: Class::Proven,
+            proven: HashSet::new(),
             holding: HashMap::new(),
             running: 0,
             asked: 0,
@@ -155,17 +248,25 @@ impl Lanes {
 
     fn lane(&mut self, id: LaneId) -> &mut Lane {
         let most = self.limits.attempts_per_lane;
-        self.lanes.entry(id).or_insert_with(|| Lane {
-            queue: VecDeque::new(),
-            running: 0,
-            unsettled: 0,
-            window: Window::new(most),
-            breaker: Breaker::default(),
-            paused: false,
-            due_at: None,
-            asked: None,
-            on_agenda: None,
-            has_turn: false,
+        let forgotten = &mut self.proven;
+        self.lanes.entry(id).or_insert_with(|| {
+            let proven = forgotten.remove(&id);
+            Lane {
+                queue: VecDeque::new(),
+                running: 0,
+                unsettled: 0,
+                window: Window::new(most),
+                breaker: Breaker::default(),
+                paused: false,
+                due_at: None,
+                asked: None,
+                deep: false,
+                tried: proven,
+                proven,
+                started_at: None,
+                on_agenda: None,
+                turn: None,
+            }
         })
     }
 
@@ -182,6 +283,14 @@ impl Lanes {
     /// Whether a callback that is just being accepted for this lane should be taken in at once. Not when older ones of the
     /// lane are due on disk, which would be overtaken, nor when there is no room or no use.
     pub fn has_room(&self, lane: LaneId, now: UtcMillis) -> bool {
+        let class = match self.lanes.get(&lane) {
+            Some(lane) => lane.class(),
+            None if self.proven.contains(&lane) => Class::Proven,
+            None => Class::Other,
+        };
+        if self.is_full(class) {
+            return false;
+        }
         self.lanes.get(&lane).is_none_or(|lane| {
             let backlog = lane.asked.is_some() || lane.due_at.is_some_and(|due_at| due_at <= now);
             !backlog
@@ -216,9 +325,13 @@ impl Lanes {
         self.schedule(id);
     }
 
-    /// Learns whether the lane's channel is paused. What is queued when a pause begins comes back, to be given back.
+    /// Learns whether the lane's channel is paused. What is queued when a pause begins comes back, to be given back. When one
+    /// ends, somebody has looked after the endpoint: it is probed at once.
     pub fn set_paused(&mut self, id: LaneId, paused: bool) -> Vec<Claimed> {
         let lane = self.lane(id);
+        if lane.paused && !paused {
+            lane.breaker.probe_now();
+        }
         lane.paused = paused;
         let back = if paused {
             self.take_queue(id)
@@ -230,13 +343,36 @@ impl Lanes {
         back
     }
 
+    /// Learns that somebody has changed the lane's endpoint: a rest that it owes to how it was is over, and it is probed at once.
+    pub fn endpoint_changed(&mut self, id: LaneId) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.breaker.probe_now();
+            self.give_turn(id);
+            self.schedule(id);
+        }
+    }
+
     /// Lanes that should be asked for more at `now`, each with how many, together about `callbacks`; each counts as being
     /// asked until [`Lanes::claimed`] or [`Lanes::claim_failed`].
     pub fn to_claim(&mut self, now: UtcMillis, callbacks: usize) -> Vec<(LaneId, usize)> {
         let mut asks = Vec::new();
-        let mut asked = 0;
-        while asked < callbacks {
-            let Some(&(at, id)) = self.agenda.first() else {
+        // Of a claim, each class has half; what it does not need goes to the other.
+        self.ask(Class::Proven, now, callbacks / 2, &mut asks);
+        self.ask(Class::Other, now, callbacks, &mut asks);
+        self.ask(Class::Proven, now, callbacks, &mut asks);
+        asks
+    }
+
+    fn ask(
+        &mut self,
+        class: Class,
+        now: UtcMillis,
+        callbacks: usize,
+        asks: &mut Vec<(LaneId, usize)>,
+    ) {
+        let mut asked: usize = asks.iter().map(|(_, room)| room).sum();
+        while asked < callbacks && !self.is_full(class) {
+            let Some(&(at, id)) = self.agenda.of(class).first() else {
                 break;
             };
             if at > now {
@@ -246,6 +382,7 @@ impl Lanes {
             let room = self.room(id);
             if room > 0 {
                 let lane = self.lane(id);
+                let room = if lane.deep { room } else { room.min(FEW) };
                 lane.asked = Some(room);
                 lane.due_at = None;
                 self.asked += room;
@@ -254,16 +391,17 @@ impl Lanes {
             }
             self.schedule(id);
         }
-        asks
     }
 
     /// Takes in what a claim brought.
     pub fn claimed(&mut self, id: LaneId, claim: Claim) {
+        let taken = claim.taken.len();
         for claimed in claim.taken {
             self.hold(claimed);
         }
-        self.no_longer_asked(id);
+        let asked = self.no_longer_asked(id);
         let lane = self.lane(id);
+        lane.deep = taken >= asked && claim.next_due_at.is_some();
         if let Some(next) = claim.next_due_at {
             lane.due_at = Some(lane.due_at.map_or(next, |known| known.min(next)));
         }
@@ -279,28 +417,69 @@ impl Lanes {
         self.schedule(id);
     }
 
-    fn no_longer_asked(&mut self, id: LaneId) {
+    fn no_longer_asked(&mut self, id: LaneId) -> usize {
         let asked = self.lane(id).asked.take().unwrap_or(0);
         self.asked -= asked;
+        asked
     }
 
-    /// When the database should be asked next; `None`: nothing is known to wait.
+    /// When the database should be asked next; `None`: nothing is known to wait, or there is no room for it.
     pub fn next_claim_at(&self) -> Option<UtcMillis> {
-        self.agenda.first().map(|(at, _)| *at)
+        let first = |class| self.agenda.of(class).first().map(|(at, _)| *at);
+        let open = Class::BOTH
+            .into_iter()
+            .filter(|class| !self.is_full(*class));
+        open.filter_map(first).min()
+    }
+
+    /// Whether lanes of this class may hold no more.
+    fn is_full(&self, class: Class) -> bool {
+        let most = match class {
+            Class::Proven => self.limits.held + self.limits.held.div_ceil(4),
+            Class::Other => self.limits.held,
+        };
+        self.holding.len() + self.asked >= most
+    }
+
+    /// Attempts that may run before lanes of this class start no more.
+    fn open_to(&self, class: Class) -> usize {
+        match class {
+            Class::Proven => self.limits.attempts,
+            Class::Other => self.limits.attempts - self.limits.attempts / 4,
+        }
     }
 
     /// The next callback to attempt, if one may start now. Counts as running until [`Lanes::ended`].
     ///
     /// What is met on the way whose lease is too short for an attempt is let go: it comes back when the lease has ended.
     pub fn start(&mut self, now: UtcMillis) -> Option<Claimed> {
-        for _ in 0..self.turn.len() {
-            let id = self.turn.pop_front()?;
-            let attempts = self.limits.attempts;
+        let (first, then) = match self.first {
+            Class::Proven => (Class::Proven, Class::Other),
+            Class::Other => (Class::Other, Class::Proven),
+        };
+        if let Some(claimed) = self.start_of(first, now) {
+            self.first = then;
+            return Some(claimed);
+        }
+        self.start_of(then, now)
+    }
+
+    fn start_of(&mut self, class: Class, now: UtcMillis) -> Option<Claimed> {
+        for _ in 0..self.turn.of(class).len() {
+            let open = self.open_to(class);
+            if self.running >= open {
+                // Nobody of this class can start; all keep their turn.
+                return None;
+            }
+            let id = self.turn.of_mut(class).pop_front()?;
             let margin = self.limits.lease_margin;
             let Some(lane) = self.lanes.get_mut(&id) else {
                 continue;
             };
-            lane.has_turn = false;
+            if lane.turn != Some(class) {
+                continue;
+            }
+            lane.turn = None;
             while lane
                 .queue
                 .front()
@@ -315,27 +494,23 @@ impl Lanes {
                     self.holding.remove(&claimed.id);
                 }
             }
-            let open_to_it = if lane.breaker.is_clean() {
-                attempts
+            let free = open.saturating_sub(self.running);
+            let window = if lane.tried {
+                lane.window.size()
             } else {
-                attempts - attempts / 4
+                lane.window.size().min(AT_FIRST)
             };
-            let free = open_to_it.saturating_sub(self.running);
-            if lane.running < free.min(lane.window.size())
+            if lane.running < free.min(window)
                 && !lane.paused
                 && lane.breaker.permits(lane.running, now)
                 && let Some(claimed) = lane.queue.pop_front()
             {
                 lane.running += 1;
+                lane.started_at = Some(now);
                 self.running += 1;
                 self.give_turn(id);
                 self.schedule(id);
                 return Some(claimed);
-            }
-            if self.running >= attempts {
-                // Nobody can start; this lane keeps its turn.
-                self.give_turn_first(id);
-                return None;
             }
             // The lane must wait for itself: it gets its turn back when one of its attempts ends. If it waits for the
             // others' attempts, the next end passes it on.
@@ -347,24 +522,20 @@ impl Lanes {
         None
     }
 
-    /// An attempt is over; its outcome is on the way to disk. What is queued when the breaker opens comes back, to be given
-    /// back.
-    pub fn ended(
-        &mut self,
-        id: LaneId,
-        effect: Effect,
-        took: Duration,
-        now: UtcMillis,
-    ) -> Vec<Claimed> {
+    /// An attempt is over; its outcome is on the way to disk.
+    pub fn ended(&mut self, id: LaneId, effect: Effect, took: Duration, now: UtcMillis) -> Ended {
         self.running -= 1;
         let lane = self.lane(id);
+        let tripped = lane.breaker.is_tripped();
         let full = lane.running >= lane.window.size();
         lane.running -= 1;
         lane.unsettled += 1;
+        lane.tried |= effect != Effect::NotMade;
         match effect {
             Effect::Acknowledged => {
                 lane.window.kept_up(took, full);
                 lane.breaker.acknowledged();
+                lane.proven = true;
             }
             Effect::Refused => {
                 lane.window.kept_up(took, full);
@@ -374,8 +545,18 @@ impl Lanes {
                 lane.window.overloaded();
                 lane.breaker.failed(now);
             }
+            Effect::AskedToWait(wait) => {
+                lane.window.overloaded();
+                lane.breaker.failed(now);
+                lane.breaker.asked_to_wait(wait, now);
+            }
             Effect::NotMade => lane.window.overloaded(),
         }
+        match effect {
+            Effect::Acknowledged | Effect::NotMade => {}
+            Effect::Refused | Effect::Overloaded | Effect::AskedToWait(_) => lane.proven = false,
+        }
+        let tripped = Some(lane.breaker.is_tripped()).filter(|now| *now != tripped);
         let back = if lane.breaker.is_closed() {
             Vec::new()
         } else {
@@ -383,7 +564,7 @@ impl Lanes {
         };
         self.give_turn(id);
         self.schedule(id);
-        back
+        Ended { back, tripped }
     }
 
     /// An outcome is on disk (or did not count any more). `due_at`: when the callback is due again.
@@ -413,8 +594,17 @@ impl Lanes {
 
     /// Forgets lanes that have nothing to do and nothing to remember.
     pub fn forget_idle(&mut self) {
-        self.lanes
-            .retain(|_, lane| !lane.is_idle() || lane.has_turn);
+        let proven = &mut self.proven;
+        self.lanes.retain(|id, lane| {
+            let keep = !lane.is_idle() || lane.turn.is_some();
+            if !keep && lane.proven {
+                if proven.len() >= PROVEN {
+                    proven.clear();
+                }
+                proven.insert(*id);
+            }
+            keep
+        });
     }
 
     /// Every lane, for the metrics; which channels they belong to is not known here.
@@ -429,6 +619,7 @@ impl Lanes {
             breaker: lane.breaker.state(now),
             paused: lane.paused,
             due_at: lane.due_at,
+            left_since: lane.left_since(),
         };
         self.lanes.iter().map(report).collect()
     }
@@ -458,13 +649,11 @@ impl Lanes {
         }
     }
 
-    /// How many callbacks a lane may hold: four times what it sends at once, at most half of what is still free, and one in
-    /// any case.
+    /// How many callbacks a lane may hold: four times what it sends at once, at most half of what is still free of three
+    /// quarters, and one in any case: the last quarter is for lanes that have none yet.
     fn capacity(&self, lane: &Lane) -> usize {
-        let free = self
-            .limits
-            .held
-            .saturating_sub(self.holding.len() + self.asked);
+        let shared = self.limits.held - self.limits.held / 4;
+        let free = shared.saturating_sub(self.holding.len() + self.asked);
         (4 * lane.window.size())
             .min(lane.held() + free.div_ceil(2))
             .max(1)
@@ -472,17 +661,11 @@ impl Lanes {
 
     fn give_turn(&mut self, id: LaneId) {
         let lane = self.lane(id);
-        if !lane.has_turn && !lane.queue.is_empty() {
-            lane.has_turn = true;
-            self.turn.push_back(id);
-        }
-    }
-
-    fn give_turn_first(&mut self, id: LaneId) {
-        let lane = self.lane(id);
-        if !lane.has_turn && !lane.queue.is_empty() {
-            lane.has_turn = true;
-            self.turn.push_front(id);
+        let class = lane.class();
+        // One that has changed its class goes over to the other queue; what is left of it in the first is out of date.
+        if lane.turn != Some(class) && !lane.queue.is_empty() {
+            lane.turn = Some(class);
+            self.turn.of_mut(class).push_back(id);
         }
     }
 
@@ -496,13 +679,15 @@ impl Lanes {
             }
             _ => None,
         };
+        let class = lane.class();
+        let wanted = wanted.map(|at| (class, at));
         if wanted != lane.on_agenda {
             let before = std::mem::replace(&mut lane.on_agenda, wanted);
-            if let Some(at) = before {
-                self.agenda.remove(&(at, id));
+            if let Some((class, at)) = before {
+                self.agenda.of_mut(class).remove(&(at, id));
             }
-            if let Some(at) = wanted {
-                self.agenda.insert((at, id));
+            if let Some((class, at)) = wanted {
+                self.agenda.of_mut(class).insert((at, id));
             }
         }
     }

@@ -382,6 +382,118 @@ async fn a_paused_channel_keeps_everything_and_410_pauses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_late_410_says_nothing_of_the_new_address() {
+    let released = Arc::new(AtomicBool::new(false));
+    let old = TestEndpoint::start({
+        let released = Arc::clone(&released);
+        move |_| Does::When(Arc::clone(&released), http("410 Gone", ""))
+    })
+    .await;
+    let new = TestEndpoint::start(|_| ok()).await;
+    let test = TestStore::new();
+    let channel = test
+        .channel("moving", Some(&old.url()), "10ms,10ms,10ms")
+        .await;
+    let engine = test.engine(|_| {}).await;
+    let id = new_id(engine.accept(&channel, None, &callback(1)).await.unwrap());
+    eventually("an attempt at the old address", async || {
+        (old.received().len() == 1).then_some(())
+    })
+    .await;
+    test.store
+        .set_channel_delivery(&channel, Some(new.url()), "10ms,10ms,10ms".parse().unwrap())
+        .await
+        .unwrap();
+    engine.channel_changed(&channel);
+    released.store(true, Ordering::Relaxed);
+    test.until(id, CallbackState::Acknowledged).await;
+    assert_eq!(test.reasons(id).await, ["gone", "ok"]);
+    let kept = test.store.find_channel(&channel).await.unwrap().unwrap();
+    assert_eq!(kept.paused, None, "a person has put the address right");
+    engine.shut_down(LIMIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_410_of_one_flows_address_stops_no_other() {
+    let gone = TestEndpoint::start(|_| Does::Answer(http("410 Gone", ""))).await;
+    let endpoint = TestEndpoint::start(|_| ok()).await;
+    let test = TestStore::new();
+    let channel = test
+        .channel("both", Some(&endpoint.url()), "10ms,10ms,10ms")
+        .await;
+    let engine = test.engine(|_| {}).await;
+    let target = crate::support::local().check_url(&gone.url()).unwrap();
+    let own = engine.accept(&channel, Some(&target), &callback(1)).await;
+    let own = new_id(own.unwrap());
+    test.until(own, CallbackState::Failed).await;
+    assert_eq!(test.reasons(own).await, ["gone"; 4], "kept as failed");
+    let kept = test.store.find_channel(&channel).await.unwrap().unwrap();
+    assert_eq!(kept.paused, None);
+    let other = new_id(engine.accept(&channel, None, &callback(2)).await.unwrap());
+    test.until(other, CallbackState::Acknowledged).await;
+    engine.shut_down(LIMIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_only_fails_is_told_and_so_is_that_it_works_again() {
+    let operator = TestEndpoint::start(|_| Does::Answer(http("204 No Content", ""))).await;
+    let healthy = Arc::new(AtomicBool::new(false));
+    let endpoint = TestEndpoint::start({
+        let healthy = Arc::clone(&healthy);
+        move |_| {
+            if healthy.load(Ordering::Relaxed) {
+                ok()
+            } else {
+                code("500")
+            }
+        }
+    })
+    .await;
+    let test = TestStore::new();
+    let channel = test
+        .channel("broken", Some(&endpoint.url()), "8h,8h,8h")
+        .await;
+    let url = sealpost_delivery::guard::Policy::unrestricted()
+        .check_url(&operator.url())
+        .unwrap();
+    let engine = test.engine(|config| config.alert_url = Some(url)).await;
+    for flow in 0..60 {
+        let accepted = engine.accept(&channel, None, &callback(flow)).await;
+        accepted.unwrap();
+    }
+    let told = async |kind: &str| {
+        eventually("the alert is told", async || {
+            let received = operator.received();
+            let mut alerts = received.iter().flat_map(|request| {
+                let message: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+                message["alerts"].as_array().unwrap().clone()
+            });
+            alerts.find(|alert| alert["kind"] == kind)
+        })
+        .await
+    };
+    let failing = told("endpoint_failing").await;
+    assert_eq!(
+        (
+            &failing["channel_id"],
+            &failing["endpoint"],
+            &failing["reason"]
+        ),
+        (
+            &channel.as_str().into(),
+            &format!("http://{}", endpoint.address).into(),
+            &"response_code".into()
+        )
+    );
+    healthy.store(true, Ordering::Relaxed);
+    // Somebody has looked after it: no waiting for the end of the rest.
+    engine.channel_changed(&channel);
+    let recovered = told("endpoint_recovered").await;
+    assert_eq!(recovered["endpoint"], failing["endpoint"]);
+    engine.shut_down(LIMIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_channel_without_an_address_waits_for_one() {
     let endpoint = TestEndpoint::start(|_| ok()).await;
     let test = TestStore::new();

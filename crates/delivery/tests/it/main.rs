@@ -7,6 +7,7 @@ mod client;
 mod cluster;
 mod dying;
 mod engine;
+mod fairness;
 mod guard;
 #[path = "../../../store/tests/it/cluster.rs"]
 mod made;

@@ -324,6 +324,14 @@ impl World<'_> {
         (took, answer)
     }
 
+    /// Whether the lane's endpoint means all callbacks when it asks to wait. Of those whose promptness is checked, none does.
+    fn rests_when_asked(&self, lane: LaneId) -> bool {
+        matches!(
+            self.behaviour[self.channel_of[&lane]],
+            Behaviour::Refusing | Behaviour::Slow(_)
+        )
+    }
+
     pub(super) fn end(&mut self, node: usize, lease: LeaseOf, answer: Answer, took: i64) {
         if self.dies(100) {
             // What the channel answered is lost with the node.
@@ -335,6 +343,7 @@ impl World<'_> {
             .expect("an attempt ends once");
         let now = self.node_now(node);
         let mut back = Vec::new();
+        let mut wait = None;
         let verdict = match answer {
             Answer::Acknowledged => Verdict::Acknowledged {
                 status: 200,
@@ -342,12 +351,15 @@ impl World<'_> {
             },
             Answer::Other => {
                 let asks_to_wait = self.random.one_in(5);
+                let asked = asks_to_wait.then(|| self.random.between(0, 20_000));
+                // Of the endpoint as a whole, as 429 and 503 do.
+                wait = asked.filter(|_| self.rests_when_asked(claimed.lane));
                 Verdict::Failed {
                     reason: Reason::Timeout,
                     detail: String::new(),
                     status: None,
                     answer: Bytes::new(),
-                    retry_after: asks_to_wait.then(|| self.random.between(0, 20_000)),
+                    retry_after: asked,
                 }
             }
             Answer::NotMade => {
@@ -360,8 +372,11 @@ impl World<'_> {
         };
         let effect = match answer {
             Answer::Acknowledged => Effect::Acknowledged,
-            Answer::Other if took >= DEADLINE => Effect::Overloaded,
-            Answer::Other => Effect::Refused,
+            Answer::Other => match wait {
+                Some(wait) => Effect::AskedToWait(wait),
+                None if took >= DEADLINE => Effect::Overloaded,
+                None => Effect::Refused,
+            },
             Answer::NotMade => Effect::NotMade,
         };
         let took = Duration::from_millis(took as u64);
@@ -380,7 +395,8 @@ impl World<'_> {
         back.extend(
             self.nodes[node]
                 .lanes
-                .ended(claimed.lane, effect, took, now),
+                .ended(claimed.lane, effect, took, now)
+                .back,
         );
         self.nodes[node].pending.push((claimed.lane, outcome));
         self.give_back(node, back);
