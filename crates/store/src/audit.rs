@@ -4,7 +4,7 @@ use rusqlite::params;
 use sealpost_contract::UtcMillis;
 
 use crate::Store;
-use crate::database::{Connection, Row};
+use crate::database::{Connection, One, Row};
 use crate::error::Result;
 
 /// Entries on one page at most.
@@ -48,16 +48,16 @@ impl Store {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<(i64, AuditEntry)>> {
-        let read = move |connection: &Connection| {
+        let read = move |one: One<'_>| {
             let sql = "SELECT * FROM audit WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
-            let mut statement = connection.prepare_cached(sql)?;
+            let statement = one.prepare_cached(sql)?;
             let limit = limit.clamp(1, PAGE);
             let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit], |row| {
                 Ok((row.get("id")?, audit_entry(row)?))
             })?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 }
 
@@ -72,8 +72,7 @@ pub(crate) fn log(connection: &Connection, entry: &AuditEntry) -> Result<()> {
         entry.detail,
         entry.address
     ];
-    connection.prepare_cached(sql)?.execute(row)?;
-    Ok(())
+    connection.prepare_cached(sql)?.execute_soon(row)
 }
 
 fn audit_entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {

@@ -27,8 +27,9 @@ pub use redeliver::{FailedSince, Redelivered, RedeliveredOnce};
 pub use redeliveries::{NotARedeliveryId, Redelivery, RedeliveryId};
 
 use crate::Store;
-use crate::database::{Connection, OptionalExtension as _};
+use crate::database::{Connection, Database, OptionalExtension as _};
 use crate::error::Result;
+use crate::postgres::batch::Work;
 
 /// The most that is kept of an answer, in bytes.
 pub const MAX_KEPT_ANSWER: usize = 4096;
@@ -192,26 +193,25 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing; then nothing was kept.
     pub async fn accept_callback(&self, new: NewCallback) -> Result<Accepted> {
-        if self.database.is_postgres() {
-            let left = new.lease.is_none();
-            let accepted = self.accepting.add(&self.database, new, accept_all).await?;
-            if left && matches!(accepted, Accepted::New(_)) {
-                self.wake_others();
+        match &*self.database {
+            // Its last statement is the one that may fail; a lane made before it does no harm.
+            Database::Sqlite(sqlite) => {
+                let accept = move |connection: &Connection| accept(connection, &new);
+                sqlite.write_whole(accept).await
             }
-            return Ok(accepted);
+            Database::Postgres(_) => {
+                let left = new.lease.is_none();
+                let (all, alone) = (batches::accept_new, accept);
+                let accepted = self
+                    .accepting
+                    .add(&self.database, new, Work { all, alone })
+                    .await?;
+                if left && matches!(accepted, Accepted::New(_)) {
+                    self.wake_others();
+                }
+                Ok(accepted)
+            }
         }
-        // Its last statement is the one that may fail; a lane made before it does no harm.
-        self.database
-            .write_whole(move |connection| accept(connection, &new))
-            .await
-    }
-}
-
-/// Keeps callbacks within one transaction.
-fn accept_all(connection: &Connection, news: &[NewCallback]) -> Result<Vec<Accepted>> {
-    match connection {
-        Connection::Sqlite(_) => news.iter().map(|new| accept(connection, new)).collect(),
-        Connection::Postgres(session) => batches::accept_all(connection, session, news),
     }
 }
 

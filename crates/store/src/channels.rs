@@ -5,7 +5,7 @@ use sealpost_contract::{Schedule, UtcMillis};
 use sealpost_flow::Digest;
 
 use crate::Store;
-use crate::database::{Connection, OptionalExtension as _, Row};
+use crate::database::{Connection, One, OptionalExtension as _, Row};
 use crate::error::Result;
 use crate::rows::parsed;
 
@@ -127,9 +127,9 @@ impl Store {
         let sql = "UPDATE channels SET callback_url = ?2, schedule = ?3 WHERE id = ?1";
         let set = self
             .database
-            .write(move |connection| {
+            .write_one(move |one| {
                 let row = params![id, callback_url, schedule.to_string()];
-                Ok(connection.prepare_cached(sql)?.execute(row)? > 0)
+                Ok(one.prepare_cached(sql)?.execute(row)? > 0)
             })
             .await?;
         self.wake_others();
@@ -169,8 +169,8 @@ impl Store {
             WHERE id = ?1";
         let paused = self
             .database
-            .write(move |connection| {
-                Ok(connection
+            .write_one(move |one| {
+                Ok(one
                     .prepare_cached(sql)?
                     .execute(params![id, pause.at, pause.reason])?
                     > 0)
@@ -189,7 +189,7 @@ impl Store {
         let sql = "UPDATE channels SET paused_at = NULL, pause_reason = NULL WHERE id = ?1";
         let resumed = self
             .database
-            .write(move |connection| Ok(connection.prepare_cached(sql)?.execute([id])? > 0))
+            .write_one(move |one| Ok(one.prepare_cached(sql)?.execute([id])? > 0))
             .await?;
         self.wake_others();
         Ok(resumed)
@@ -211,12 +211,11 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn find_api_key(&self, hash: &Digest) -> Result<Option<ApiKey>> {
         let hash = *hash;
-        let find = move |connection: &Connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT * FROM api_keys WHERE hash = ?1")?;
+        let find = move |one: One<'_>| {
+            let statement = one.prepare_cached("SELECT * FROM api_keys WHERE hash = ?1")?;
             statement.query_row([hash.as_bytes()], api_key).optional()
         };
-        self.database.read(find).await
+        self.database.read_one(find).await
     }
 
     /// The keys of a channel, the oldest first.
@@ -225,13 +224,13 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn api_keys(&self, channel_id: &str) -> Result<Vec<ApiKey>> {
         let id = channel_id.to_owned();
-        let read = move |connection: &Connection| {
+        let read = move |one: One<'_>| {
             let sql = "SELECT * FROM api_keys WHERE channel_id = ?1 ORDER BY created_at";
-            let mut statement = connection.prepare_cached(sql)?;
+            let statement = one.prepare_cached(sql)?;
             let rows = statement.query_map([id], api_key)?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 
     /// Revokes a key; one that is revoked keeps its time. `false` if there is no such key.
@@ -242,9 +241,7 @@ impl Store {
         let id = id.to_owned();
         let sql = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1";
         self.database
-            .write(move |connection| {
-                Ok(connection.prepare_cached(sql)?.execute(params![id, now])? > 0)
-            })
+            .write_one(move |one| Ok(one.prepare_cached(sql)?.execute(params![id, now])? > 0))
             .await
     }
 

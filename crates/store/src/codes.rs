@@ -8,7 +8,7 @@ use sealpost_contract::{SignFlowId, UtcMillis};
 use sealpost_flow::Digest;
 
 use crate::Store;
-use crate::database::{Connection, OptionalExtension as _, Row};
+use crate::database::{Connection, One, OptionalExtension as _, Row};
 use crate::error::Result;
 use crate::rates::{self, Counted, Rate};
 
@@ -84,8 +84,8 @@ impl Store {
         let withdraw = move |connection: &Connection| {
             // In the order in which issuing locks them.
             keys.iter()
-                .try_for_each(|key| rates::take_back(connection, key))?;
-            remove(connection, &owner)
+                .try_for_each(|key| rates::take_back(connection.one(), key))?;
+            remove(connection.one(), &owner)
         };
         self.database.write(withdraw).await
     }
@@ -114,16 +114,13 @@ impl Store {
                 }
             })
         };
-        let try_it = move |connection: &Connection| {
+        let try_it = move |one: One<'_>| {
             let (flow, signer) = &owner;
             let row = params![flow.as_str(), signer, digest.as_bytes(), now];
-            let found = connection
-                .prepare_cached(sql)?
-                .query_row(row, tried)
-                .optional()?;
+            let found = one.prepare_cached(sql)?.query_row(row, tried).optional()?;
             Ok(found.unwrap_or(Tried::Gone))
         };
-        self.database.write(try_it).await
+        self.database.write_one(try_it).await
     }
 
     /// Removes a code that has been used.
@@ -132,7 +129,7 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn spend_code(&self, owner: CodeOwner) -> Result<()> {
         self.database
-            .write(move |connection| remove(connection, &owner))
+            .write_one(move |one| remove(one, &owner))
             .await
     }
 
@@ -141,18 +138,17 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing.
     pub async fn forget_codes(&self, now: UtcMillis) -> Result<usize> {
-        let forget = move |connection: &Connection| {
+        let forget = move |one: One<'_>| {
             let sql = format!(
                 "WITH old AS MATERIALIZED (
                     SELECT flow_id, signer FROM codes WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2 {})
                 DELETE FROM codes WHERE (flow_id, signer) IN (SELECT flow_id, signer FROM old)",
-                connection.skip_locked()
+                one.skip_locked()
             );
-            connection
-                .prepare_cached(&sql)?
+            one.prepare_cached(&sql)?
                 .execute(params![now, FORGET_LIMIT])
         };
-        self.database.write(forget).await
+        self.database.write_one(forget).await
     }
 }
 
@@ -187,12 +183,11 @@ fn replace(connection: &Connection, code: &NewCode) -> Result<Counted> {
 fn take_back(connection: &Connection, rates: &[Rate]) -> Result<()> {
     rates
         .iter()
-        .try_for_each(|rate| rates::take_back(connection, &rate.key))
+        .try_for_each(|rate| rates::take_back(connection.one(), &rate.key))
 }
 
-fn remove(connection: &Connection, (flow, signer): &CodeOwner) -> Result<()> {
-    connection
-        .prepare_cached("DELETE FROM codes WHERE flow_id = ?1 AND signer = ?2")?
+fn remove(one: One<'_>, (flow, signer): &CodeOwner) -> Result<()> {
+    one.prepare_cached("DELETE FROM codes WHERE flow_id = ?1 AND signer = ?2")?
         .execute(params![flow.as_str(), signer])?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use sealpost_flow::Digest;
 
 use crate::Store;
 use crate::audit::{AuditEntry, log};
-use crate::database::{Connection, OptionalExtension as _, Row};
+use crate::database::{Connection, One, OptionalExtension as _, Row};
 use crate::error::Result;
 use crate::rows::{digest, parsed};
 
@@ -267,9 +267,7 @@ impl Store {
         let id = operator_id.to_owned();
         let sql = "UPDATE operators SET totp_step = ?2 WHERE id = ?1 AND totp_step < ?2";
         self.database
-            .write(move |connection| {
-                Ok(connection.prepare_cached(sql)?.execute(params![id, step])? > 0)
-            })
+            .write_one(move |one| Ok(one.prepare_cached(sql)?.execute(params![id, step])? > 0))
             .await
     }
 
@@ -290,15 +288,15 @@ impl Store {
         let sql = "UPDATE operators SET locked_until = CASE WHEN failures + 1 >= ?2 THEN ?4 ELSE locked_until END,
                 failures = CASE WHEN failures + 1 >= ?2 THEN 0 ELSE failures + 1 END
             WHERE name = ?1 AND disabled_at IS NULL AND locked_until <= ?3 RETURNING *";
-        let count = move |connection: &Connection| {
+        let count = move |one: One<'_>| {
             let row = params![name, limit, now, lock_until];
-            let counted = connection
+            let counted = one
                 .prepare_cached(sql)?
                 .query_row(row, |row| Ok(operator(row)))
                 .optional()?;
             counted.transpose()
         };
-        self.database.write(count).await
+        self.database.write_one(count).await
     }
 
     /// The operator of this name.
@@ -323,15 +321,15 @@ impl Store {
         value: &str,
     ) -> Result<Option<Operator>> {
         let value = value.to_owned();
-        let find = move |connection: &Connection| {
-            let mut statement =
-                connection.prepare_cached(&format!("SELECT * FROM operators WHERE {condition}"))?;
+        let find = move |one: One<'_>| {
+            let statement =
+                one.prepare_cached(&format!("SELECT * FROM operators WHERE {condition}"))?;
             let found = statement
                 .query_row([value], |row| Ok(operator(row)))
                 .optional()?;
             found.transpose()
         };
-        self.database.read(find).await
+        self.database.read_one(find).await
     }
 
     /// All operators by name; disabled ones too.
@@ -339,13 +337,12 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn operators(&self) -> Result<Vec<Operator>> {
-        let read = |connection: &Connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT * FROM operators ORDER BY name")?;
+        let read = |one: One<'_>| {
+            let statement = one.prepare_cached("SELECT * FROM operators ORDER BY name")?;
             let rows = statement.query_and_then([], operator)?;
             rows.collect()
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 
     /// Begins a session, resets the operator's failures and lock, and forgets sessions that have ended by themselves.
@@ -417,13 +414,12 @@ impl Store {
     pub async fn touch_session(&self, hash: &Digest, now: UtcMillis) -> Result<()> {
         let hash = *hash;
         let sql = "UPDATE operator_sessions SET seen_at = ?2 WHERE hash = ?1";
-        let touch = move |connection: &Connection| {
-            connection
-                .prepare_cached(sql)?
+        let touch = move |one: One<'_>| {
+            one.prepare_cached(sql)?
                 .execute(params![hash.as_bytes(), now])?;
             Ok(())
         };
-        self.database.write(touch).await
+        self.database.write_one(touch).await
     }
 
     /// The sessions of an operator that have not ended, the newest first.
@@ -436,13 +432,13 @@ impl Store {
         now: UtcMillis,
     ) -> Result<Vec<OperatorSession>> {
         let id = operator_id.to_owned();
-        let read = move |connection: &Connection| {
+        let read = move |one: One<'_>| {
             let sql = "SELECT * FROM operator_sessions WHERE operator_id = ?1 AND expires_at > ?2 ORDER BY created_at DESC";
-            let mut statement = connection.prepare_cached(sql)?;
+            let statement = one.prepare_cached(sql)?;
             let rows = statement.query_and_then(params![id, now], session)?;
             rows.collect()
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 
     /// Ends an operator's sessions: all, or all but one.
@@ -455,9 +451,7 @@ impl Store {
         let sql =
             "DELETE FROM operator_sessions WHERE operator_id = ?1 AND (hash <> ?2) IS NOT FALSE";
         self.database
-            .write(move |connection| {
-                Ok(connection.prepare_cached(sql)?.execute(params![id, but])? as u64)
-            })
+            .write_one(move |one| Ok(one.prepare_cached(sql)?.execute(params![id, but])? as u64))
             .await
     }
 
@@ -467,13 +461,12 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn end_session(&self, hash: &Digest) -> Result<()> {
         let hash = *hash;
-        let end = move |connection: &Connection| {
-            connection
-                .prepare_cached("DELETE FROM operator_sessions WHERE hash = ?1")?
+        let end = move |one: One<'_>| {
+            one.prepare_cached("DELETE FROM operator_sessions WHERE hash = ?1")?
                 .execute([hash.as_bytes()])?;
             Ok(())
         };
-        self.database.write(end).await
+        self.database.write_one(end).await
     }
 }
 

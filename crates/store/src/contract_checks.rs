@@ -4,7 +4,7 @@ use rusqlite::params;
 use sealpost_contract::UtcMillis;
 
 use crate::Store;
-use crate::database::{Connection, OptionalExtension as _, Row};
+use crate::database::{One, OptionalExtension as _, Row};
 use crate::error::Result;
 
 /// The last check of a channel's endpoint.
@@ -35,7 +35,7 @@ impl Store {
         check: ContractCheck,
         silent_since: UtcMillis,
     ) -> Result<bool> {
-        let begin = move |connection: &Connection| {
+        let begin = move |one: One<'_>| {
             let sql = "INSERT INTO contract_checks AS kept (channel_id, run, started_at, stepped_at, ended_at, report)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                 ON CONFLICT (channel_id) DO UPDATE SET run = excluded.run, started_at = excluded.started_at,
@@ -50,9 +50,9 @@ impl Store {
                 check.report,
                 silent_since,
             ];
-            Ok(connection.prepare_cached(sql)?.execute(row)? > 0)
+            Ok(one.prepare_cached(sql)?.execute(row)? > 0)
         };
-        self.database.write(begin).await
+        self.database.write_one(begin).await
     }
 
     /// Keeps how far a check has come; `false` if another has taken its place.
@@ -60,7 +60,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing.
     pub async fn keep_contract_check(&self, check: ContractCheck) -> Result<bool> {
-        let keep = move |connection: &Connection| {
+        let keep = move |one: One<'_>| {
             let sql = "UPDATE contract_checks SET stepped_at = ?3, ended_at = ?4, report = ?5
                 WHERE channel_id = ?1 AND run = ?2";
             let row = params![
@@ -70,9 +70,9 @@ impl Store {
                 check.ended_at,
                 check.report
             ];
-            Ok(connection.prepare_cached(sql)?.execute(row)? > 0)
+            Ok(one.prepare_cached(sql)?.execute(row)? > 0)
         };
-        self.database.write(keep).await
+        self.database.write_one(keep).await
     }
 
     /// The last check of a channel's endpoint.
@@ -81,12 +81,12 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn find_contract_check(&self, channel_id: &str) -> Result<Option<ContractCheck>> {
         let id = channel_id.to_owned();
-        let find = move |connection: &Connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT * FROM contract_checks WHERE channel_id = ?1")?;
+        let find = move |one: One<'_>| {
+            let statement =
+                one.prepare_cached("SELECT * FROM contract_checks WHERE channel_id = ?1")?;
             statement.query_row([id], contract_check).optional()
         };
-        self.database.read(find).await
+        self.database.read_one(find).await
     }
 }
 

@@ -3,7 +3,7 @@
 use rusqlite::params;
 use sealpost_contract::UtcMillis;
 
-use crate::database::{Connection, OptionalExtension as _};
+use crate::database::{Connection, One, OptionalExtension as _};
 use crate::{Result, Store};
 
 impl Store {
@@ -13,9 +13,7 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn find_credential(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let name = name.to_owned();
-        self.database
-            .read(move |connection| find(connection, &name))
-            .await
+        self.database.read_one(move |one| find(one, &name)).await
     }
 
     /// Every name with its ciphertext, by name. An installation has as many as organizations sign with it.
@@ -23,13 +21,13 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn credentials(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let read = |connection: &Connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT name, ciphertext FROM credentials ORDER BY name")?;
+        let read = |one: One<'_>| {
+            let statement =
+                one.prepare_cached("SELECT name, ciphertext FROM credentials ORDER BY name")?;
             let rows = statement.query_and_then([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect()
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 
     /// Keeps a ciphertext under a name that has none, and returns what is kept there now: the given one, or the one that
@@ -49,7 +47,7 @@ impl Store {
             connection
                 .prepare_cached(sql)?
                 .execute(params![name, ciphertext, now])?;
-            Ok(find(connection, &name)?.unwrap_or(ciphertext))
+            Ok(find(connection.one(), &name)?.unwrap_or(ciphertext))
         };
         self.database.write(keep).await
     }
@@ -65,20 +63,18 @@ impl Store {
         now: UtcMillis,
     ) -> Result<()> {
         let name = name.to_owned();
-        let replace = move |connection: &Connection| {
+        let replace = move |one: One<'_>| {
             let sql = "INSERT INTO credentials (name, ciphertext, created_at) VALUES (?1, ?2, ?3)
                 ON CONFLICT (name) DO UPDATE SET ciphertext = excluded.ciphertext, created_at = excluded.created_at";
-            connection
-                .prepare_cached(sql)?
+            one.prepare_cached(sql)?
                 .execute(params![name, ciphertext, now])?;
             Ok(())
         };
-        self.database.write(replace).await
+        self.database.write_one(replace).await
     }
 }
 
-fn find(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>> {
-    let mut statement =
-        connection.prepare_cached("SELECT ciphertext FROM credentials WHERE name = ?1")?;
+fn find(one: One<'_>, name: &str) -> Result<Option<Vec<u8>>> {
+    let statement = one.prepare_cached("SELECT ciphertext FROM credentials WHERE name = ?1")?;
     statement.query_row([name], |row| row.get(0)).optional()
 }

@@ -1,8 +1,8 @@
 //! One way to speak to either database.
 //!
 //! Every statement of the store is written once, in the SQL that SQLite and PostgreSQL have in common, and every operation is
-//! one closure over a [`Connection`] that runs inside a transaction. The few statements that must differ ask
-//! [`Connection::is_postgres`]. Parameters are written as SQLite does, `?1` or `:name`.
+//! one closure: over a [`Connection`] that runs inside a transaction, or over [`One`] if it is a single statement. The few
+//! statements that must differ ask [`Connection::is_postgres`]. Parameters are written as SQLite does, `?1` or `:name`.
 //!
 //! The types here have the shape of rusqlite's and use its conversions of values; with SQLite they are nothing but a veil.
 
@@ -50,16 +50,17 @@ impl Database {
         }
     }
 
-    /// As [`Database::write`], for `work` that changes nothing any more where it fails, such as a single statement.
-    pub(crate) async fn write_whole<T, F>(&self, work: F) -> Result<T>
+    /// As [`Database::write`], for a single statement: over PostgreSQL it needs no more than one round trip. An `Err` that comes
+    /// after the statement, from reading what it answered, undoes nothing.
+    pub(crate) async fn write_one<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: FnOnce(One<'_>) -> Result<T> + Send + 'static,
     {
+        let work = move |connection: &Connection| work(connection.one());
         match self {
             Database::Sqlite(sqlite) => sqlite.write_whole(work).await,
-            // Each operation has a transaction of its own.
-            Database::Postgres(postgres) => postgres.write(work).await,
+            Database::Postgres(postgres) => postgres.write_singly(work).await,
         }
     }
 
@@ -72,6 +73,20 @@ impl Database {
         match self {
             Database::Sqlite(sqlite) => sqlite.read(work).await,
             Database::Postgres(postgres) => postgres.read(work).await,
+        }
+    }
+
+    /// As [`Database::read`], for a single statement, which is a snapshot by itself: over PostgreSQL it needs no more than one
+    /// round trip.
+    pub(crate) async fn read_one<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(One<'_>) -> Result<T> + Send + 'static,
+    {
+        let work = move |connection: &Connection| work(connection.one());
+        match self {
+            Database::Sqlite(sqlite) => sqlite.read(work).await,
+            Database::Postgres(postgres) => postgres.read_singly(work).await,
         }
     }
 }
@@ -112,6 +127,11 @@ impl Connection {
         Ok((found, known))
     }
 
+    /// For what needs one statement, here one of the transaction's.
+    pub(crate) fn one(&self) -> One<'_> {
+        One(self)
+    }
+
     /// Whether the transaction is still there: a full disk and the like make SQLite roll it back by itself.
     pub(crate) fn is_in_transaction(&self) -> bool {
         match self {
@@ -148,12 +168,25 @@ pub(crate) enum Statement<'c> {
 impl Statement<'_> {
     /// Runs a statement; returns how many rows it changed.
     pub(crate) fn execute(&mut self, params: impl Params) -> Result<usize> {
-        params.bind(|bound| match self {
+        params.bind(|bound| self.execute_bound(bound))
+    }
+
+    fn execute_bound(&mut self, bound: Bound<'_>) -> Result<usize> {
+        match self {
             Statement::Sqlite(statement) => Ok(match bound {
                 Bound::Positional(values) => statement.execute(values)?,
                 Bound::Named(values) => statement.execute(values)?,
             }),
             Statement::Postgres(session, prepared) => session.execute(prepared, bound),
+        }
+    }
+
+    /// As [`Statement::execute`], where neither the answer nor a failure is of account by itself: over PostgreSQL this need not
+    /// wait for it. If it fails, so does what comes next in the transaction, its commit at the latest.
+    pub(crate) fn execute_soon(&mut self, params: impl Params) -> Result<()> {
+        params.bind(|bound| match self {
+            Statement::Sqlite(_) => self.execute_bound(bound).map(drop),
+            Statement::Postgres(session, prepared) => session.execute_soon(prepared, bound),
         })
     }
 
@@ -212,6 +245,73 @@ impl Statement<'_> {
     /// Whether there is a row.
     pub(crate) fn exists(&mut self, params: impl Params) -> Result<bool> {
         Ok(self.query_map(params, |_| Ok(()))?.next().is_some())
+    }
+}
+
+/// A connection to either database for one statement, and by its type for no more than one: see [`Database::read_one`].
+pub(crate) struct One<'c>(&'c Connection);
+
+impl<'c> One<'c> {
+    /// See [`Connection::is_postgres`].
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.0.is_postgres()
+    }
+
+    /// See [`Connection::skip_locked`].
+    pub(crate) fn skip_locked(&self) -> &'static str {
+        self.0.skip_locked()
+    }
+
+    /// See [`Connection::prepare_cached`].
+    pub(crate) fn prepare_cached(self, sql: &str) -> Result<OneStatement<'c>> {
+        self.0.prepare_cached(sql).map(OneStatement)
+    }
+}
+
+/// A prepared statement that is run once.
+pub(crate) struct OneStatement<'c>(Statement<'c>);
+
+impl OneStatement<'_> {
+    /// See [`Statement::execute`].
+    pub(crate) fn execute(mut self, params: impl Params) -> Result<usize> {
+        self.0.execute(params)
+    }
+
+    /// See [`Statement::query_and_then`].
+    pub(crate) fn query_and_then<T, E, F>(
+        mut self,
+        params: impl Params,
+        read: F,
+    ) -> Result<std::vec::IntoIter<Result<T, E>>>
+    where
+        F: FnMut(&Row<'_>) -> Result<T, E>,
+    {
+        self.0.query_and_then(params, read)
+    }
+
+    /// See [`Statement::query_map`].
+    pub(crate) fn query_map<T, F>(
+        mut self,
+        params: impl Params,
+        read: F,
+    ) -> Result<std::vec::IntoIter<rusqlite::Result<T>>>
+    where
+        F: FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    {
+        self.0.query_map(params, read)
+    }
+
+    /// See [`Statement::query_row`].
+    pub(crate) fn query_row<T, F>(mut self, params: impl Params, read: F) -> Result<T>
+    where
+        F: FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    {
+        self.0.query_row(params, read)
+    }
+
+    /// See [`Statement::exists`].
+    pub(crate) fn exists(mut self, params: impl Params) -> Result<bool> {
+        self.0.exists(params)
     }
 }
 

@@ -8,7 +8,7 @@ use sealpost_flow::Status;
 
 use crate::Store;
 use crate::callbacks::CallbackId;
-use crate::database::Connection;
+use crate::database::{Connection, One};
 use crate::error::Result;
 use crate::rows::parsed;
 
@@ -53,10 +53,10 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn flows_by_day(&self, since: UtcMillis, offset: i64) -> Result<Vec<DayCount>> {
-        let read = move |connection: &Connection| {
+        let read = move |one: One<'_>| {
             let sql = "SELECT (created_at + ?2) / ?3 AS day, status, count(*) AS n FROM flows
                 WHERE created_at >= ?1 GROUP BY day, status";
-            let mut statement = connection.prepare_cached(sql)?;
+            let statement = one.prepare_cached(sql)?;
             let rows = statement.query_and_then(params![since, offset, DAY], |row| {
                 let day: i64 = row.get("day")?;
                 Ok(DayCount {
@@ -67,7 +67,7 @@ impl Store {
             })?;
             rows.collect()
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 
     /// How the callbacks kept since `since` went, by channel.

@@ -9,7 +9,7 @@ use sealpost_contract::{SignFlowId, UtcMillis};
 use sealpost_flow::{Change, Digest, Event, Flow, SignerNo, Status, event};
 
 use crate::callbacks::{self, NewCallback, Placed};
-use crate::database::{Connection, OptionalExtension as _, Row};
+use crate::database::{Connection, One, OptionalExtension as _, Row};
 use crate::error::{Error, Result};
 use crate::idempotency::{self, IdempotencyKey, Remembered};
 use crate::rows::{digest, json, parsed};
@@ -223,13 +223,12 @@ impl Store {
     pub async fn find_flow(&self, id: &SignFlowId) -> Result<Option<StoredFlow>> {
         let id = id.clone();
         let sql = "SELECT * FROM flows WHERE id = ?1";
-        let find = move |connection: &Connection| {
-            connection
-                .prepare_cached(sql)?
+        let find = move |one: One<'_>| {
+            one.prepare_cached(sql)?
                 .query_row([id.as_str()], |row| Ok(stored(row)))
                 .optional()
         };
-        self.database.read(find).await?.transpose()
+        self.database.read_one(find).await?.transpose()
     }
 
     /// The events of a flow, in order; none if there is no such flow.
@@ -238,17 +237,17 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn events(&self, id: &SignFlowId) -> Result<Vec<StoredEvent>> {
         let id = id.clone();
-        let read = move |connection: &Connection| {
-            let sql = if connection.is_postgres() {
+        let read = move |one: One<'_>| {
+            let sql = if one.is_postgres() {
                 EVENTS_OF_MONTH
             } else {
                 "SELECT body, chain FROM events WHERE flow_id = ?1 ORDER BY seq"
             };
-            let mut statement = connection.prepare_cached(sql)?;
+            let statement = one.prepare_cached(sql)?;
             let rows = statement.query_and_then([id.as_str()], stored_event)?;
             rows.collect()
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 
     /// Flows that are being signed and whose deadline has passed, the longest overdue first, `limit` at most.
@@ -256,12 +255,12 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn flows_due_to_expire(&self, now: UtcMillis, limit: u32) -> Result<Vec<SignFlowId>> {
-        let read = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached(DUE_TO_EXPIRE)?;
+        let read = move |one: One<'_>| {
+            let statement = one.prepare_cached(DUE_TO_EXPIRE)?;
             let rows = statement.query_and_then(params![now, limit], |row| parsed(row, "id"))?;
             rows.collect()
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 
     /// Flows that are being signed and whose deadline is at `until` or earlier, in the order of their deadlines: those after
@@ -297,12 +296,11 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn count_flows_to_renew(&self, until: UtcMillis, at_most: u32) -> Result<u32> {
-        let read = move |connection: &Connection| {
-            connection
-                .prepare_cached(COUNT_TO_RENEW)?
+        let read = move |one: One<'_>| {
+            one.prepare_cached(COUNT_TO_RENEW)?
                 .query_row(params![until, at_most], |row| row.get(0))
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 
     /// The page of flows of `sql`, a statement that orders them by a time of theirs, named `at`, and their id.
@@ -313,15 +311,15 @@ impl Store {
         until: UtcMillis,
         limit: u32,
     ) -> Result<Vec<(UtcMillis, SignFlowId)>> {
-        let read = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached(sql)?;
+        let read = move |one: One<'_>| {
+            let statement = one.prepare_cached(sql)?;
             let id = after.1.as_ref().map_or("", SignFlowId::as_str);
             let row = params![after.0, id, until, limit];
             let rows =
                 statement.query_and_then(row, |row| Ok((row.get("at")?, parsed(row, "id")?)))?;
             rows.collect()
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 
     /// Claims flows whose sealing is due, the longest waiting first, `limit` at most: until `lease_until` nobody else is given
@@ -335,14 +333,14 @@ impl Store {
         lease_until: UtcMillis,
         limit: u32,
     ) -> Result<Vec<SignFlowId>> {
-        let claim = move |connection: &Connection| {
-            let mut statement =
-                connection.prepare_cached(&claim_to_seal(connection.skip_locked()))?;
+        let claim = move |one: One<'_>| {
+            let sql = claim_to_seal(one.skip_locked());
+            let statement = one.prepare_cached(&sql)?;
             let rows = statement
                 .query_and_then(params![now, lease_until, limit], |row| parsed(row, "id"))?;
             rows.collect()
         };
-        self.database.write(claim).await
+        self.database.write_one(claim).await
     }
 
     /// How much sealing waits, and how much of it fails.
@@ -350,7 +348,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn sealing_backlog(&self) -> Result<SealingBacklog> {
-        let read = |connection: &Connection| {
+        let read = |one: One<'_>| {
             let backlog = |row: &Row<'_>| {
                 Ok(SealingBacklog {
                     waiting: row.get(0)?,
@@ -358,11 +356,9 @@ impl Store {
                     oldest_at: row.get(2)?,
                 })
             };
-            connection
-                .prepare_cached(SEALING_BACKLOG)?
-                .query_row([], backlog)
+            one.prepare_cached(SEALING_BACKLOG)?.query_row([], backlog)
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 
     /// How many flows there are of each status; one that none has is left out.
@@ -370,14 +366,14 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn flow_counts(&self) -> Result<Vec<(Status, u64)>> {
-        let read = |connection: &Connection| {
-            let mut statement = connection
+        let read = |one: One<'_>| {
+            let statement = one
                 .prepare_cached("SELECT status, CAST(sum(flows) AS BIGINT) AS n FROM flow_tallies GROUP BY status HAVING sum(flows) > 0")?;
             let rows =
                 statement.query_and_then([], |row| Ok((parsed(row, "status")?, row.get("n")?)))?;
             rows.collect()
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 }
 
@@ -433,25 +429,27 @@ fn create(connection: &Connection, new: NewStoredFlow) -> Result<Created> {
     }
     let chained = chained(event::GENESIS, &new.change.events);
     let chain_head = chained.last().map_or(event::GENESIS, |(_, chain)| *chain);
-    connection.prepare_cached(INSERT)?.execute(named_params! {
-        ":id": flow.id.as_str(),
-        ":channel_id": new.channel_id,
-        ":status": flow.state.status().as_str(),
-        ":code": flow.state.status().code(),
-        ":reference": flow.reference,
-        ":project": new.labels.project,
-        ":room": new.labels.room,
-        ":payer_masked": new.labels.payer_masked,
-        ":callback_url": new.callback_url,
-        ":created_at": flow.created_at,
-        ":expires_at": flow.expires_at,
-        ":ended_at": flow.state.end().map(|(_, at)| at),
-        ":next_sealing_at": next_sealing_at(flow, new.sealing_claim),
-        ":sealing_failures": flow.sealing.failures,
-        ":chain_head": chain_head.as_bytes(),
-        ":details": new.details,
-        ":body": json(flow)?,
-    })?;
+    connection
+        .prepare_cached(INSERT)?
+        .execute_soon(named_params! {
+            ":id": flow.id.as_str(),
+            ":channel_id": new.channel_id,
+            ":status": flow.state.status().as_str(),
+            ":code": flow.state.status().code(),
+            ":reference": flow.reference,
+            ":project": new.labels.project,
+            ":room": new.labels.room,
+            ":payer_masked": new.labels.payer_masked,
+            ":callback_url": new.callback_url,
+            ":created_at": flow.created_at,
+            ":expires_at": flow.expires_at,
+            ":ended_at": flow.state.end().map(|(_, at)| at),
+            ":next_sealing_at": next_sealing_at(flow, new.sealing_claim),
+            ":sealing_failures": flow.sealing.failures,
+            ":chain_head": chain_head.as_bytes(),
+            ":details": new.details,
+            ":body": json(flow)?,
+        })?;
     insert_events(connection, flow, &new.change.events, &chained)?;
     for token in &new.tokens {
         tokens::insert(connection, flow, token)?;
@@ -569,7 +567,7 @@ fn insert_events(
         } else {
             &row[..5]
         };
-        insert.execute(row)?;
+        insert.execute_soon(row)?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use sealpost_flow::Digest;
 
 use crate::audit::{AuditEntry, log};
 use crate::channels::{ApiKey, SealedSecret, insert_key, rotate};
-use crate::database::{Connection, OptionalExtension as _, Row};
+use crate::database::{Connection, One, OptionalExtension as _, Row};
 use crate::operator_keys::{self, OperatorKey};
 use crate::rows::digest;
 use crate::{Result, Store};
@@ -45,9 +45,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn find_idempotency_key(&self, key: IdempotencyKey) -> Result<Option<Remembered>> {
-        self.database
-            .read(move |connection| find(connection, &key))
-            .await
+        self.database.read_one(move |one| find(one, &key)).await
     }
 
     /// Notes that this key was used for `resource`, unless it is in use: then what for. For requests whose work is
@@ -142,23 +140,22 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing.
     pub async fn forget_idempotency_keys(&self, now: UtcMillis) -> Result<usize> {
-        let forget = move |connection: &Connection| {
+        let forget = move |one: One<'_>| {
             // One that is being used again at this moment is locked, and no longer old.
             let sql = format!(
                 "WITH old AS MATERIALIZED (
                     SELECT caller_id, key FROM idempotency_keys WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2 {})
                 DELETE FROM idempotency_keys WHERE (caller_id, key) IN (SELECT caller_id, key FROM old)",
-                connection.skip_locked()
+                one.skip_locked()
             );
-            connection
-                .prepare_cached(&sql)?
+            one.prepare_cached(&sql)?
                 .execute(params![now - IDEMPOTENCY_MILLIS, FORGET_LIMIT])
         };
-        self.database.write(forget).await
+        self.database.write_one(forget).await
     }
 }
 
-pub(crate) fn find(connection: &Connection, key: &IdempotencyKey) -> Result<Option<Remembered>> {
+pub(crate) fn find(one: One<'_>, key: &IdempotencyKey) -> Result<Option<Remembered>> {
     let sql = "SELECT request_digest, resource FROM idempotency_keys
         WHERE caller_id = ?1 AND key = ?2 AND created_at > ?3";
     let remembered = |row: &Row<'_>| {
@@ -170,8 +167,7 @@ pub(crate) fn find(connection: &Connection, key: &IdempotencyKey) -> Result<Opti
         }))
     };
     let since = key.at - IDEMPOTENCY_MILLIS;
-    connection
-        .prepare_cached(sql)?
+    one.prepare_cached(sql)?
         .query_row(params![key.caller_id, key.key, since], remembered)
         .optional()?
         .transpose()
@@ -183,7 +179,7 @@ pub(crate) fn remember(
     key: &IdempotencyKey,
     resource: &str,
 ) -> Result<Option<Remembered>> {
-    if let Some(remembered) = find(connection, key)? {
+    if let Some(remembered) = find(connection.one(), key)? {
         return Ok(Some(remembered));
     }
     // One that is older than 24 hours and was not yet removed is replaced. If another node uses the key at this moment, this
@@ -205,7 +201,7 @@ pub(crate) fn remember(
     if noted {
         Ok(None)
     } else {
-        find(connection, key)
+        find(connection.one(), key)
     }
 }
 

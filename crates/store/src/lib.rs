@@ -144,20 +144,29 @@ impl Store {
         !self.database.is_postgres()
     }
 
+    /// How often operations have waited for an answer of PostgreSQL, those that only prepare a statement included, since the store
+    /// was opened; `None` over SQLite.
+    pub fn round_trips(&self) -> Option<u64> {
+        match &*self.database {
+            Database::Sqlite(_) => None,
+            Database::Postgres(postgres) => Some(postgres.round_trips()),
+        }
+    }
+
     /// Writes a row and commits it, to show that the database takes writes.
     ///
     /// # Errors
     /// Whatever keeps the store from writing.
     pub async fn prove_writable(&self, now: sealpost_contract::UtcMillis) -> Result<()> {
-        let prove = move |connection: &database::Connection| {
-            connection
+        let prove = move |one: database::One<'_>| {
+            one
                 .prepare_cached(
                     "INSERT INTO write_proof (id, at) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET at = excluded.at",
                 )?
                 .execute([now])?;
             Ok(())
         };
-        self.database.write(prove).await
+        self.database.write_one(prove).await
     }
 }
 

@@ -7,7 +7,7 @@ use rusqlite::params;
 use sealpost_contract::UtcMillis;
 
 use crate::Store;
-use crate::database::{Connection, OptionalExtension as _, Row};
+use crate::database::{Connection, One, OptionalExtension as _, Row};
 use crate::error::Result;
 
 /// A node that has not been heard of for this long is gone, in milliseconds.
@@ -75,8 +75,8 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing.
     pub async fn keep_joined(&self, node: Node) -> Result<()> {
-        let keep = move |connection: &Connection| {
-            connection
+        let keep = move |one: One<'_>| {
+            one
                 .prepare_cached(
                     "INSERT INTO nodes (id, name, documents, started_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?5)
                      ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
@@ -84,7 +84,7 @@ impl Store {
                 .execute(params![node.id, node.name, node.documents, node.started_at, node.seen_at])?;
             Ok(())
         };
-        self.database.write(keep).await
+        self.database.write_one(keep).await
     }
 
     /// Takes a node that stops off the list.
@@ -93,13 +93,12 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn leave(&self, id: &str) -> Result<()> {
         let id = id.to_owned();
-        let leave = move |connection: &Connection| {
-            connection
-                .prepare_cached("DELETE FROM nodes WHERE id = ?1")?
+        let leave = move |one: One<'_>| {
+            one.prepare_cached("DELETE FROM nodes WHERE id = ?1")?
                 .execute([id])?;
             Ok(())
         };
-        self.database.write(leave).await
+        self.database.write_one(leave).await
     }
 
     /// The nodes that are there, those that started first first.
@@ -107,14 +106,14 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn nodes(&self, now: UtcMillis) -> Result<Vec<Node>> {
-        let list = move |connection: &Connection| {
-            let mut statement = connection
+        let list = move |one: One<'_>| {
+            let statement = one
                 .prepare_cached("SELECT * FROM nodes WHERE seen_at > ?1 ORDER BY started_at, id")?;
             Ok(statement
                 .query_map([now - GONE], read)?
                 .collect::<rusqlite::Result<_>>()?)
         };
-        self.database.read(list).await
+        self.database.read_one(list).await
     }
 }
 

@@ -7,7 +7,7 @@ use sealpost_flow::Digest;
 use crate::Store;
 use crate::audit::{AuditEntry, log};
 use crate::console::Role;
-use crate::database::{Connection, OptionalExtension as _, Row};
+use crate::database::{Connection, One, OptionalExtension as _, Row};
 use crate::error::Result;
 use crate::rows::{digest, parsed};
 
@@ -49,15 +49,14 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn find_operator_key(&self, hash: &Digest) -> Result<Option<OperatorKey>> {
         let hash = *hash;
-        let find = move |connection: &Connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT * FROM operator_keys WHERE hash = ?1")?;
+        let find = move |one: One<'_>| {
+            let statement = one.prepare_cached("SELECT * FROM operator_keys WHERE hash = ?1")?;
             let found = statement
                 .query_row([hash.as_bytes()], |row| Ok(operator_key(row)))
                 .optional()?;
             found.transpose()
         };
-        self.database.read(find).await
+        self.database.read_one(find).await
     }
 
     /// All operator keys, the oldest first; revoked ones too. An installation has some, not many.
@@ -65,13 +64,13 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn operator_keys(&self) -> Result<Vec<OperatorKey>> {
-        let read = |connection: &Connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT * FROM operator_keys ORDER BY created_at, id")?;
+        let read = |one: One<'_>| {
+            let statement =
+                one.prepare_cached("SELECT * FROM operator_keys ORDER BY created_at, id")?;
             let rows = statement.query_and_then([], operator_key)?;
             rows.collect()
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 
     /// Revokes an operator key; one that is revoked keeps its time. `false`, and nothing is logged, if there is no such key.

@@ -10,7 +10,7 @@ use rusqlite::named_params;
 use sealpost_contract::UtcMillis;
 use sealpost_flow::Status;
 
-use crate::database::Connection;
+use crate::database::One;
 use crate::flows::{StoredFlow, stored};
 use crate::{Result, Store};
 
@@ -90,20 +90,20 @@ impl Store {
         after: Option<Cursor>,
         limit: u32,
     ) -> Result<Page<StoredFlow>> {
-        let list =
-            move |connection: &Connection| list_flows(connection, &filter, after.as_ref(), limit);
-        self.database.read(list).await
+        let list = move |one: One<'_>| list_flows(one, &filter, after.as_ref(), limit);
+        self.database.read_one(list).await
     }
 }
 
 fn list_flows(
-    connection: &Connection,
+    one: One<'_>,
     filter: &FlowFilter,
     after: Option<&Cursor>,
     limit: u32,
 ) -> Result<Page<StoredFlow>> {
     let limit = limit.clamp(1, PAGE_LIMIT);
-    let mut statement = connection.prepare_cached(&list_sql(filter, connection.is_postgres()))?;
+    let sql = list_sql(filter, one.is_postgres());
+    let statement = one.prepare_cached(&sql)?;
     // What is before the cursor and before the moment asked for is before the earlier of the two.
     let before = (filter.created_before.unwrap_or(UtcMillis::MAX), "");
     let (before_at, before_id) = after.map_or(before, |cursor| before.min((cursor.at, &cursor.id)));

@@ -12,6 +12,7 @@ mod connector;
 mod session;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use self::bell::Bell;
 use self::connector::Connector;
-pub(crate) use self::session::{Prepared, Session, value};
+pub(crate) use self::session::{Prepared, Session, Single, WithArrays, value};
 use crate::database::{Bound, Connection};
 use crate::error::{Error, Result};
 use crate::partitions;
@@ -102,6 +103,7 @@ impl std::fmt::Debug for PostgresOptions {
 pub(crate) struct Postgres {
     writing: Pool,
     reading: Pool,
+    round_trips: Arc<AtomicU64>,
     bell: Bell,
 }
 
@@ -123,8 +125,14 @@ impl Postgres {
         Ok(Postgres {
             writing: start(&WRITING)?,
             reading: start(&READING)?,
+            round_trips: connector.round_trips(),
             bell: Bell::new(connector),
         })
+    }
+
+    /// How often operations have waited for an answer of the server.
+    pub(crate) fn round_trips(&self) -> u64 {
+        self.round_trips.load(Ordering::Relaxed)
     }
 
     /// How nodes wake each other.
@@ -137,7 +145,29 @@ impl Postgres {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        self.writing.run(work).await
+        self.writing.run(Frame::Transaction, work).await
+    }
+
+    /// As [`Postgres::write`], but each statement of `work` is a transaction of its own.
+    pub(crate) async fn write_singly<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.writing.run(Frame::None, work).await
+    }
+
+    /// Runs `work`, the one thing that [`Single`] lets it do, which is a transaction of its own.
+    pub(crate) async fn write_single<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Single<'_>) -> Result<T> + Send + 'static,
+    {
+        let work = move |connection: &Connection| match connection {
+            Connection::Postgres(session) => work(Single::new(session)),
+            Connection::Sqlite(_) => Err(Error::Stopped),
+        };
+        self.write_singly(work).await
     }
 
     pub(crate) async fn read<T, F>(&self, work: F) -> Result<T>
@@ -145,7 +175,16 @@ impl Postgres {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        self.reading.run(work).await
+        self.reading.run(Frame::Transaction, work).await
+    }
+
+    /// As [`Postgres::read`], but each statement of `work` sees a snapshot of its own.
+    pub(crate) async fn read_singly<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.reading.run(Frame::None, work).await
     }
 }
 
@@ -155,6 +194,8 @@ struct Purpose {
     name: &'static str,
     /// How a transaction begins.
     begin: &'static str,
+    /// Whether it only reads, so that nobody waits for its end.
+    is_reading: bool,
     /// Settings of a session.
     ///
     /// Tables of a queue grow from nothing to millions and shrink again faster than statistics are gathered, and a plan that is
@@ -166,6 +207,7 @@ struct Purpose {
 const WRITING: Purpose = Purpose {
     name: "sealpost-write",
     begin: "BEGIN",
+    is_reading: false,
     set_up: "SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
              SET plan_cache_mode = force_generic_plan",
 };
@@ -173,8 +215,18 @@ const WRITING: Purpose = Purpose {
 const READING: Purpose = Purpose {
     name: "sealpost-read",
     begin: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-    set_up: "SET jit = off; SET enable_seqscan = off",
+    is_reading: true,
+    set_up: "SET default_transaction_read_only = on; SET jit = off; SET enable_seqscan = off",
 };
+
+/// What keeps an operation's statements together.
+#[derive(Clone, Copy)]
+enum Frame {
+    /// A transaction.
+    Transaction,
+    /// Nothing: there is one, and PostgreSQL makes a transaction of it.
+    None,
+}
 
 /// Threads that each own a session and take operations from one queue. They end, after finishing what waits, when the pool
 /// is dropped.
@@ -220,7 +272,7 @@ impl Pool {
         })
     }
 
-    async fn run<T, F>(&self, work: F) -> Result<T>
+    async fn run<T, F>(&self, frame: Frame, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
@@ -229,7 +281,7 @@ impl Pool {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |worker| {
             // The caller may have gone; the operation counts all the same.
-            drop(answer.send(worker.run(work)));
+            drop(answer.send(worker.run(frame, work)));
         });
         self.jobs
             .as_ref()
@@ -269,23 +321,31 @@ impl Worker {
         }
     }
 
-    /// Runs one operation in a transaction.
-    fn run<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let connection = self.begin()?;
-        let result = work(&connection);
+    /// Runs one operation.
+    fn run<T>(&mut self, frame: Frame, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let connection = self.connection()?;
         let Connection::Postgres(session) = &connection else {
             return Err(Error::Stopped);
         };
-        let ended = session.batch(if result.is_ok() { "COMMIT" } else { "ROLLBACK" });
+        match frame {
+            Frame::Transaction => session.begin(self.purpose.begin),
+            Frame::None => (),
+        }
+        let result = work(&connection);
+        let ended = match &result {
+            _ if self.purpose.is_reading => session.end_reading(),
+            Ok(_) => session.commit(),
+            Err(_) => session.roll_back(),
+        };
         self.avoid_if_lost(session);
         if ended.is_ok() {
             self.connection = Some(connection);
         }
-        // A rollback that fails has lost its session, and the transaction with it.
-        if result.is_ok() {
-            ended.and(result)
-        } else {
-            result
+        // Where something has failed, its end that fails has lost its session, and the transaction with it. Of what was read
+        // nothing is kept, and its end has nothing to tell.
+        match result {
+            Ok(_) if !self.purpose.is_reading => ended.and(result),
+            _ => result,
         }
     }
 
@@ -295,23 +355,22 @@ impl Worker {
         }
     }
 
-    /// A connection with a transaction begun. One that was lost while it was idle, or whose server was replaced as the primary,
-    /// is noticed here and replaced.
-    fn begin(&mut self) -> Result<Connection> {
+    /// A connection to work with. One that was lost while it was idle, or whose server was replaced as the primary, is noticed here,
+    /// where nothing was done yet, and made anew.
+    fn connection(&mut self) -> Result<Connection> {
         if let Some(connection) = self.connection.take()
             && let Connection::Postgres(session) = &connection
             && !self
                 .connector
                 .is_replaced(session.origin().timeline.as_ref())
         {
-            if session.batch(self.purpose.begin).is_ok() {
+            if session.is_there() {
                 return Ok(connection);
             }
             self.avoid_if_lost(session);
         }
         let session = self.connector.connect()?;
         session.batch(self.purpose.set_up)?;
-        session.batch(self.purpose.begin)?;
         Ok(Connection::Postgres(Box::new(session)))
     }
 }

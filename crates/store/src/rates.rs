@@ -9,7 +9,7 @@ use sealpost_contract::UtcMillis;
 use sealpost_flow::Digest;
 
 use crate::Store;
-use crate::database::{Connection, OptionalExtension as _};
+use crate::database::{Connection, One, OptionalExtension as _};
 use crate::error::Result;
 
 /// Windows that one clean-up removes at most, so that it never holds up other writes.
@@ -56,9 +56,16 @@ impl Store {
             window,
             limit,
         };
-        self.database
-            .write(move |connection| count(connection, &rate, now))
-            .await
+        let (counting, key) = (rate.clone(), rate.key);
+        let counted = self
+            .database
+            .write_one(move |one| try_count(one, &counting, now))
+            .await?;
+        if counted {
+            return Ok(Counted::Within);
+        }
+        let until = self.database.read_one(move |one| end(one, &key)).await?;
+        Ok(beyond(until, &rate, now))
     }
 
     /// Takes one count back, for what was counted before it was known whether it counts.
@@ -68,7 +75,7 @@ impl Store {
     pub async fn count_back(&self, key: &Digest) -> Result<()> {
         let key = *key;
         self.database
-            .write(move |connection| take_back(connection, &key))
+            .write_one(move |one| take_back(one, &key))
             .await
     }
 
@@ -83,14 +90,13 @@ impl Store {
         now: UtcMillis,
     ) -> Result<Option<UtcMillis>> {
         let key = *key;
-        let find = move |connection: &Connection| {
+        let find = move |one: One<'_>| {
             let sql = "SELECT ends_at FROM rates WHERE key = ?1 AND ends_at > ?2 AND count >= ?3";
-            connection
-                .prepare_cached(sql)?
+            one.prepare_cached(sql)?
                 .query_row(params![key.as_bytes(), now, limit], |row| row.get(0))
                 .optional()
         };
-        self.database.read(find).await
+        self.database.read_one(find).await
     }
 
     /// Closes a window until then, whatever it was before: nothing that is limited to once is let through before.
@@ -99,15 +105,14 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn close_until(&self, key: &Digest, until: UtcMillis) -> Result<()> {
         let key = *key;
-        let close = move |connection: &Connection| {
+        let close = move |one: One<'_>| {
             let sql = "INSERT INTO rates (key, ends_at, count) VALUES (?1, ?2, 1)
                 ON CONFLICT (key) DO UPDATE SET ends_at = excluded.ends_at";
-            connection
-                .prepare_cached(sql)?
+            one.prepare_cached(sql)?
                 .execute(params![key.as_bytes(), until])?;
             Ok(())
         };
-        self.database.write(close).await
+        self.database.write_one(close).await
     }
 
     /// Removes windows that have ended, some at a time; returns how many, so that the caller can go on.
@@ -115,22 +120,29 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from writing.
     pub async fn forget_rates(&self, now: UtcMillis) -> Result<usize> {
-        let forget = move |connection: &Connection| {
+        let forget = move |one: One<'_>| {
             let sql = format!(
                 "WITH old AS MATERIALIZED (SELECT key FROM rates WHERE ends_at <= ?1 ORDER BY ends_at LIMIT ?2 {})
                 DELETE FROM rates WHERE key IN (SELECT key FROM old)",
-                connection.skip_locked()
+                one.skip_locked()
             );
-            connection
-                .prepare_cached(&sql)?
+            one.prepare_cached(&sql)?
                 .execute(params![now, FORGET_LIMIT])
         };
-        self.database.write(forget).await
+        self.database.write_one(forget).await
     }
 }
 
-/// Counts once. The row is locked until the transaction ends, so that nodes side by side count one after the other.
+/// Counts once within a transaction. The row is locked until the transaction ends, so that nodes side by side count one after the other.
 pub(crate) fn count(connection: &Connection, rate: &Rate, now: UtcMillis) -> Result<Counted> {
+    if try_count(connection.one(), rate, now)? {
+        return Ok(Counted::Within);
+    }
+    Ok(beyond(end(connection.one(), &rate.key)?, rate, now))
+}
+
+/// Counts once, unless that is too often.
+fn try_count(one: One<'_>, rate: &Rate, now: UtcMillis) -> Result<bool> {
     let sql = "INSERT INTO rates AS kept (key, ends_at, count) VALUES (?1, ?3, 1)
         ON CONFLICT (key) DO UPDATE SET
             count = CASE WHEN kept.ends_at <= ?2 THEN 1 ELSE kept.count + 1 END,
@@ -138,25 +150,26 @@ pub(crate) fn count(connection: &Connection, rate: &Rate, now: UtcMillis) -> Res
         WHERE kept.ends_at <= ?2 OR kept.count < ?4";
     let key = rate.key.as_bytes();
     let ends_at = now.saturating_add(rate.window);
-    let counted = connection
-        .prepare_cached(sql)?
-        .execute(params![key, now, ends_at, rate.limit])?;
-    if counted > 0 {
-        return Ok(Counted::Within);
+    let row = params![key, now, ends_at, rate.limit];
+    Ok(one.prepare_cached(sql)?.execute(row)? > 0)
+}
+
+/// When the window of a key ends; `None`: there is none any more.
+fn end(one: One<'_>, key: &Digest) -> Result<Option<UtcMillis>> {
+    one.prepare_cached("SELECT ends_at FROM rates WHERE key = ?1")?
+        .query_row([key.as_bytes()], |row| row.get(0))
+        .optional()
+}
+
+fn beyond(until: Option<UtcMillis>, rate: &Rate, now: UtcMillis) -> Counted {
+    Counted::Beyond {
+        until: until.unwrap_or(now.saturating_add(rate.window)),
     }
-    let until = connection
-        .prepare_cached("SELECT ends_at FROM rates WHERE key = ?1")?
-        .query_row([key], |row| row.get(0))
-        .optional()?;
-    Ok(Counted::Beyond {
-        until: until.unwrap_or(ends_at),
-    })
 }
 
 /// Takes one count back, for what did not happen after all.
-pub(crate) fn take_back(connection: &Connection, key: &Digest) -> Result<()> {
-    connection
-        .prepare_cached("UPDATE rates SET count = count - 1 WHERE key = ?1 AND count > 0")?
+pub(crate) fn take_back(one: One<'_>, key: &Digest) -> Result<()> {
+    one.prepare_cached("UPDATE rates SET count = count - 1 WHERE key = ?1 AND count > 0")?
         .execute([key.as_bytes()])?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::Store;
-use crate::database::Connection;
+use crate::database::One;
 use crate::error::Result;
 
 /// How long something is believed at most. A database that lost its last changes (a standby that was behind, a restore) may count
@@ -31,12 +31,11 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn read_channel_revision(&self) -> Result<i64> {
         let began = Instant::now();
-        let read = |connection: &Connection| {
-            connection
-                .prepare_cached("SELECT revision FROM revisions WHERE subject = 'channels'")?
+        let read = |one: One<'_>| {
+            one.prepare_cached("SELECT revision FROM revisions WHERE subject = 'channels'")?
                 .query_row([], |row| row.get(0))
         };
-        let revision = self.database.read(read).await?;
+        let revision = self.database.read_one(read).await?;
         let mut seen = self
             .revision_seen
             .0

@@ -4,7 +4,7 @@ use rusqlite::params;
 use sealpost_contract::UtcMillis;
 
 use crate::Store;
-use crate::database::Connection;
+use crate::database::One;
 use crate::error::Result;
 
 /// A certificate that is good no longer.
@@ -28,7 +28,7 @@ impl Store {
     pub async fn revoke_certificate(&self, revoked: RevokedCertificate) -> Result<bool> {
         let sql = "INSERT INTO revoked_certificates (serial, subject, reason, revoked_at) VALUES (?1, ?2, ?3, ?4)
             ON CONFLICT DO NOTHING";
-        let keep = move |connection: &Connection| {
+        let keep = move |one: One<'_>| {
             let RevokedCertificate {
                 serial,
                 subject,
@@ -36,9 +36,9 @@ impl Store {
                 revoked_at,
             } = &revoked;
             let row = params![serial, subject, reason, revoked_at];
-            Ok(connection.prepare_cached(sql)?.execute(row)? > 0)
+            Ok(one.prepare_cached(sql)?.execute(row)? > 0)
         };
-        self.database.write(keep).await
+        self.database.write_one(keep).await
     }
 
     /// Whether a certificate is revoked.
@@ -49,7 +49,7 @@ impl Store {
         let serial = serial.to_owned();
         let sql = "SELECT 1 FROM revoked_certificates WHERE serial = ?1";
         self.database
-            .read(move |connection| connection.prepare_cached(sql)?.exists([serial.as_str()]))
+            .read_one(move |one| one.prepare_cached(sql)?.exists([serial.as_str()]))
             .await
     }
 
@@ -59,8 +59,8 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn revoked_certificates(&self) -> Result<Vec<RevokedCertificate>> {
         let sql = "SELECT serial, subject, reason, revoked_at FROM revoked_certificates ORDER BY revoked_at, serial";
-        let read = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached(sql)?;
+        let read = move |one: One<'_>| {
+            let statement = one.prepare_cached(sql)?;
             let rows = statement.query_map([], |row| {
                 Ok(RevokedCertificate {
                     serial: row.get("serial")?,
@@ -71,6 +71,6 @@ impl Store {
             })?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 }

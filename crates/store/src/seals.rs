@@ -4,7 +4,7 @@ use rusqlite::params;
 use sealpost_contract::UtcMillis;
 
 use crate::Store;
-use crate::database::{Connection, OptionalExtension as _, Row};
+use crate::database::{Connection, One, OptionalExtension as _, Row};
 use crate::error::Result;
 
 /// A seal as it is kept.
@@ -73,12 +73,12 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn find_seal(&self, id: &str) -> Result<Option<StoredSeal>> {
         let id = id.to_owned();
-        let find = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached("SELECT * FROM seals WHERE id = ?1")?;
+        let find = move |one: One<'_>| {
+            let statement = one.prepare_cached("SELECT * FROM seals WHERE id = ?1")?;
             let found = statement.query_row([id], |row| Ok(seal(row))).optional()?;
             found.transpose()
         };
-        self.database.read(find).await
+        self.database.read_one(find).await
     }
 
     /// The seals that a channel may use, its own and those for all; without a channel all that there are. By name.
@@ -87,21 +87,19 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn seals(&self, channel_id: Option<&str>) -> Result<Vec<StoredSeal>> {
         let channel_id = channel_id.map(str::to_owned);
-        let read = move |connection: &Connection| {
+        let read = move |one: One<'_>| {
             let rows = match channel_id {
                 Some(channel) => {
                     let sql = "SELECT * FROM seals WHERE channel_id = ?1 OR channel_id IS NULL ORDER BY name, id";
-                    connection
-                        .prepare_cached(sql)?
-                        .query_and_then([channel], seal)?
+                    one.prepare_cached(sql)?.query_and_then([channel], seal)?
                 }
-                None => connection
+                None => one
                     .prepare_cached("SELECT * FROM seals ORDER BY name, id")?
                     .query_and_then([], seal)?,
             };
             rows.collect()
         };
-        self.database.read(read).await
+        self.database.read_one(read).await
     }
 
     /// Forgets a seal; `false` if there is none of this id.
@@ -110,11 +108,11 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn remove_seal(&self, id: &str) -> Result<bool> {
         let id = id.to_owned();
-        let remove = move |connection: &Connection| {
+        let remove = move |one: One<'_>| {
             let sql = "DELETE FROM seals WHERE id = ?1";
-            Ok(connection.prepare_cached(sql)?.execute([id])? > 0)
+            Ok(one.prepare_cached(sql)?.execute([id])? > 0)
         };
-        self.database.write(remove).await
+        self.database.write_one(remove).await
     }
 }
 

@@ -5,7 +5,7 @@ use rusqlite::params;
 use sealpost_contract::SignFlowId;
 use sealpost_flow::{Digest, Flow, SignerNo};
 
-use crate::database::{Connection, OptionalExtension as _, Row};
+use crate::database::{Connection, One, OptionalExtension as _, Row};
 use crate::flows::NewToken;
 use crate::rows::parsed;
 use crate::{Result, Store};
@@ -26,9 +26,9 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn find_token(&self, hash: &Digest) -> Result<Option<Token>> {
         let hash = *hash;
-        let find = move |connection: &Connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT flow_id, signer FROM tokens WHERE hash = ?1")?;
+        let find = move |one: One<'_>| {
+            let statement =
+                one.prepare_cached("SELECT flow_id, signer FROM tokens WHERE hash = ?1")?;
             let token = |row: &Row<'_>| {
                 Ok(parsed(row, "flow_id").and_then(|flow_id| {
                     Ok(Token {
@@ -42,16 +42,15 @@ impl Store {
                 .optional()?
                 .transpose()
         };
-        self.database.read(find).await
+        self.database.read_one(find).await
     }
 }
 
 pub(crate) fn insert(connection: &Connection, flow: &Flow, token: &NewToken) -> Result<()> {
     let sql = "INSERT INTO tokens (hash, flow_id, signer) VALUES (?1, ?2, ?3)";
-    connection.prepare_cached(sql)?.execute(params![
+    connection.prepare_cached(sql)?.execute_soon(params![
         token.hash.as_bytes(),
         flow.id.as_str(),
         token.signer
-    ])?;
-    Ok(())
+    ])
 }

@@ -3,137 +3,85 @@
 //! Each does what its namesake for one does, row by row, in `callbacks` and `claims`; a round trip to the server for each row
 //! is what it saves. Every test of callbacks runs over both forms.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use sealpost_contract::UtcMillis;
 
 use super::claims::{Claim, Claimed, Outcome, kept_answer, written};
-use super::{
-    Accepted, CallbackId, Holder, LaneId, Lease, NewCallback, Placed, accept, lane, origin,
-};
-use crate::database::Connection;
+use super::{Accepted, CallbackId, Holder, LaneId, Lease, NewCallback, Placed, origin};
 use crate::error::Result;
-use crate::postgres::Session;
+use crate::postgres::{Single, WithArrays};
 
-/// Lanes by channel and origin.
-type Lanes<'a> = HashMap<(&'a str, &'a str), LaneId>;
-
-/// Keeps callbacks; see [`accept`].
-pub(super) fn accept_all(
-    connection: &Connection,
-    session: &Session,
+/// Keeps the callbacks of which nothing is known yet; `None` for the others, which are left to [`accept`](super::accept): those
+/// that were kept before, are of one of our own flows, are the first of their lane, or have an id that is taken. All of them are
+/// too seldom to be done in bulk.
+pub(super) fn accept_new(
+    single: Single<'_>,
     news: &[NewCallback],
-) -> Result<Vec<Accepted>> {
-    let lanes = lanes(connection, session, news)?;
-    let lane_of = |new: &NewCallback, origin| {
-        lanes
-            .get(&(new.channel_id.as_str(), origin))
-            .map_or(0, |lane| lane.0)
-    };
-    let channel_lanes: Vec<i64> = news.iter().map(|new| lane_of(new, "")).collect();
-    let own_lanes: Vec<i64> = news
+) -> Result<Vec<Option<Accepted>>> {
+    // Of two with one id one is tried, and is then known by it.
+    let mut seen = HashSet::new();
+    let tried: Vec<&NewCallback> = news.iter().filter(|new| seen.insert(new.id)).collect();
+    let ids: Vec<i64> = tried.iter().map(|new| new.id.0).collect();
+    let channels: Vec<&str> = tried.iter().map(|new| new.channel_id.as_str()).collect();
+    let origins: Vec<&str> = tried
         .iter()
-        .map(|new| lane_of(new, own_origin(new)))
+        .map(|new| new.url.as_deref().map_or("", origin))
         .collect();
-    let ids: Vec<i64> = news.iter().map(|new| new.id.0).collect();
-    let flows: Vec<&str> = news.iter().map(|new| new.sign_flow_id.as_str()).collect();
-    let urls: Vec<Option<&str>> = news.iter().map(|new| new.url.as_deref()).collect();
-    let bodies: Vec<&[u8]> = news.iter().map(|new| &new.body[..]).collect();
-    let due: Vec<i64> = news
+    let flows: Vec<&str> = tried.iter().map(|new| new.sign_flow_id.as_str()).collect();
+    let urls: Vec<Option<&str>> = tried.iter().map(|new| new.url.as_deref()).collect();
+    let bodies: Vec<&[u8]> = tried.iter().map(|new| &new.body[..]).collect();
+    let due: Vec<i64> = tried
         .iter()
         .map(|new| new.lease.map_or(new.due_at, |lease| lease.until))
         .collect();
-    let holders: Vec<Option<i64>> = news
+    let holders: Vec<Option<i64>> = tried
         .iter()
         .map(|new| new.lease.map(|lease| lease.holder.0))
         .collect();
-    let inserted = session.query_arrays(
+    let inserted = single.query_arrays((
         "INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, url, body, state, round, attempts, due_at, holder, fence)
-         SELECT id, channel_lane, lane_id, flow, url, body, 0, 1, 0, due_at, holder, CASE WHEN holder IS NULL THEN 0 ELSE 1 END
-         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::bigint[], $8::bigint[])
-             AS new (id, channel_lane, lane_id, flow, url, body, due_at, holder)
+         SELECT new.id, of_channel.id, own.id, flow, url, body, 0, 1, 0, due_at, holder, CASE WHEN holder IS NULL THEN 0 ELSE 1 END
+         FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bigint[], $8::bigint[])
+             AS new (id, channel_id, origin, flow, url, body, due_at, holder)
+         JOIN lanes AS of_channel ON of_channel.channel_id = new.channel_id AND of_channel.origin = ''
+         JOIN lanes AS own ON own.channel_id = new.channel_id AND own.origin = new.origin
          WHERE NOT EXISTS (SELECT FROM flows WHERE flows.id = new.flow)
          ORDER BY flow
-         ON CONFLICT DO NOTHING RETURNING id, channel_lane, sign_flow_id",
-        &[&ids, &channel_lanes, &own_lanes, &flows, &urls, &bodies, &due, &holders],
-    )?;
-    let mut inserted: HashSet<(i64, i64, String)> = inserted
+         ON CONFLICT DO NOTHING RETURNING id, lane_id",
+        &[&ids, &channels, &origins, &flows, &urls, &bodies, &due, &holders],
+    ))?;
+    let mut inserted: HashMap<i64, i64> = inserted
         .iter()
-        .map(|row| (row.get(0), row.get(1), row.get(2)))
+        .map(|row| (row.get(0), row.get(1)))
         .collect();
-    let each = news.iter().zip(channel_lanes).zip(own_lanes);
-    each.map(|((new, channel_lane), lane)| {
-        if inserted.remove(&(new.id.0, channel_lane, new.sign_flow_id.as_str().to_owned())) {
-            let fence = i64::from(new.lease.is_some());
-            Ok(Accepted::New(Placed {
-                id: new.id,
-                lane: LaneId(lane),
-                fence,
-            }))
-        } else {
-            // Kept before, one of our own flows, or an id that is taken: too seldom to be done in bulk.
-            accept(connection, new)
-        }
-    })
-    .collect()
-}
-
-fn own_origin(new: &NewCallback) -> &str {
-    new.url.as_deref().map_or("", origin)
-}
-
-/// The lanes that the callbacks need.
-fn lanes<'a>(
-    connection: &Connection,
-    session: &Session,
-    news: &'a [NewCallback],
-) -> Result<Lanes<'a>> {
-    let wanted = |new: &'a NewCallback| {
-        [
-            (new.channel_id.as_str(), ""),
-            (new.channel_id.as_str(), own_origin(new)),
-        ]
+    let mut accepted = |new: &NewCallback| {
+        // Taken out, so that it is the first of those with its id, which was tried.
+        let lane = inserted.remove(&new.id.0)?;
+        Some(Accepted::New(Placed {
+            id: new.id,
+            lane: LaneId(lane),
+            fence: i64::from(new.lease.is_some()),
+        }))
     };
-    // In one order, so that of two nodes that make the same ones neither waits for the other in turn.
-    let wanted: BTreeSet<(&str, &str)> = news.iter().flat_map(wanted).collect();
-    let (channels, origins): (Vec<&str>, Vec<&str>) = wanted.iter().copied().unzip();
-    let found = session.query_arrays(
-        "SELECT lanes.id, lanes.channel_id, lanes.origin FROM unnest($1::text[], $2::text[]) AS wanted (channel_id, origin)
-         JOIN lanes ON lanes.channel_id = wanted.channel_id AND lanes.origin = wanted.origin",
-        &[&channels, &origins],
-    )?;
-    let found: HashMap<(&str, &str), LaneId> = found
-        .iter()
-        .map(|row| ((row.get(1), row.get(2)), LaneId(row.get(0))))
-        .collect();
-    let mut lanes = Lanes::new();
-    for key in wanted {
-        let known = found.get(&key).copied();
-        lanes.insert(
-            key,
-            known.map_or_else(|| lane(connection, key.0, key.1), Ok)?,
-        );
-    }
-    Ok(lanes)
+    Ok(news.iter().map(&mut accepted).collect())
 }
 
 /// Claims what is due in several lanes; see [`claim`](super::claims::claim).
 pub(super) fn claim_all(
-    session: &Session,
+    single: Single<'_>,
     asks: &[(LaneId, usize)],
     lease: Lease,
     now: UtcMillis,
 ) -> Result<Vec<Claim>> {
-    // A claim that is lost with the server's memory is a lease that nobody knows of: it is due again.
-    session.batch("SET LOCAL synchronous_commit = off")?;
     let lanes: Vec<i64> = asks.iter().map(|(lane, _)| lane.0).collect();
     let limits: Vec<i64> = asks
         .iter()
         .map(|(_, limit)| i64::try_from(*limit).unwrap_or(i64::MAX))
         .collect();
     // By an array, for which the planner reads the index; for a subquery, whose size it cannot know, it may read the table.
-    let taken = session.query_arrays(
+    let claim: WithArrays<'_> = (
         "WITH due AS MATERIALIZED (
              SELECT first.id FROM unnest($1::bigint[], $2::bigint[]) AS asked (lane, rows), LATERAL (
                  SELECT id FROM callbacks WHERE state = 0 AND lane_id = asked.lane AND due_at <= $3
@@ -141,7 +89,14 @@ pub(super) fn claim_all(
          UPDATE callbacks SET due_at = $4, holder = $5, fence = fence + 1 WHERE id = ANY (ARRAY(SELECT id FROM due))
          RETURNING id, lane_id, url, body, attempts, fence",
         &[&lanes, &limits, &now, &lease.until, &lease.holder.0],
-    )?;
+    );
+    let next: WithArrays<'_> = (
+        "SELECT (SELECT min(due_at) FROM callbacks WHERE state = 0 AND lane_id = asked.lane)
+         FROM unnest($1::bigint[]) WITH ORDINALITY AS asked (lane, place) ORDER BY place",
+        &[&lanes],
+    );
+    // A claim that is lost with the server's memory is a lease that nobody knows of: it is due again.
+    let (taken, next) = single.query_quickly(claim, next)?;
     let mut claims: HashMap<i64, Vec<Claimed>> = HashMap::new();
     for row in &taken {
         let lane: i64 = row.get(1);
@@ -155,11 +110,6 @@ pub(super) fn claim_all(
             lease_until: lease.until,
         });
     }
-    let next = session.query_arrays(
-        "SELECT (SELECT min(due_at) FROM callbacks WHERE state = 0 AND lane_id = asked.lane)
-         FROM unnest($1::bigint[]) WITH ORDINALITY AS asked (lane, place) ORDER BY place",
-        &[&lanes],
-    )?;
     let each = lanes.iter().zip(&next);
     Ok(each
         .map(|(lane, next)| {
@@ -175,7 +125,7 @@ pub(super) fn claim_all(
 
 /// Records outcomes; see [`finish`](super::claims::finish).
 pub(super) fn finish_all(
-    session: &Session,
+    single: Single<'_>,
     holder: Holder,
     outcomes: &[Outcome],
 ) -> Result<Vec<bool>> {
@@ -230,7 +180,7 @@ pub(super) fn finish_all(
         .collect();
     // Whoever is leased waits; `state < 1` says so without `state = 0`, which would let the planner go through all that wait, by
     // their index, in search of the holder.
-    let changed = session.query_arrays(
+    let changed = single.query_arrays((
         "WITH changed AS (
              UPDATE callbacks SET state = outcome.state, due_at = coalesce(outcome.due_at, callbacks.due_at),
                  ended_at = outcome.ended_at, attempts = callbacks.attempts + outcome.counted, holder = NULL
@@ -246,7 +196,7 @@ pub(super) fn finish_all(
         &[
             &ids, &fences, &states, &due, &ended, &counted, &at, &durations, &statuses, &reasons, &details, &answers, &holder.0,
         ],
-    )?;
+    ))?;
     let mut changed: HashSet<(i64, i64)> =
         changed.iter().map(|row| (row.get(0), row.get(1))).collect();
     Ok(outcomes

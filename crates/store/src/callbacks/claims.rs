@@ -8,8 +8,9 @@ use sealpost_contract::UtcMillis;
 
 use super::{CallbackId, CallbackState, Holder, LaneId, Lease, MAX_KEPT_ANSWER, batches};
 use crate::Store;
-use crate::database::Connection;
+use crate::database::{Connection, Database, One};
 use crate::error::Result;
+use crate::postgres::Single;
 
 /// A lane that has callbacks waiting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +100,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn due_lanes(&self) -> Result<Vec<DueLane>> {
-        self.database.read(due_lanes).await
+        self.database.read_one(due_lanes).await
     }
 
     /// Takes callbacks that are due at `now`, the longest due first, under a lease until `lease_until`: of each lane asked for
@@ -113,15 +114,22 @@ impl Store {
         lease: Lease,
         now: UtcMillis,
     ) -> Result<Vec<Claim>> {
-        self.database
-            .write(move |connection| match connection {
-                Connection::Sqlite(_) => asks
-                    .iter()
-                    .map(|(lane, limit)| claim(connection, *lane, *limit, lease, now))
-                    .collect(),
-                Connection::Postgres(session) => batches::claim_all(session, &asks, lease, now),
-            })
-            .await
+        match &*self.database {
+            Database::Sqlite(sqlite) => {
+                let claim_all = move |connection: &Connection| {
+                    let one = |(lane, limit): &(LaneId, usize)| {
+                        claim(connection, *lane, *limit, lease, now)
+                    };
+                    asks.iter().map(one).collect()
+                };
+                sqlite.write(claim_all).await
+            }
+            Database::Postgres(postgres) => {
+                let claim_all =
+                    move |single: Single<'_>| batches::claim_all(single, &asks, lease, now);
+                postgres.write_single(claim_all).await
+            }
+        }
     }
 
     /// Records what came of claimed callbacks, all in one transaction. Answers, in the same order, whether each outcome
@@ -132,16 +140,20 @@ impl Store {
     pub async fn finish(&self, holder: Holder, outcomes: Arc<[Outcome]>) -> Result<Vec<bool>> {
         let given_back = |outcome: &Outcome| outcome.attempt.is_none();
         let left = outcomes.iter().any(given_back);
-        let counted = self
-            .database
-            .write(move |connection| match connection {
-                Connection::Sqlite(_) => outcomes
-                    .iter()
-                    .map(|outcome| finish(connection, holder, outcome))
-                    .collect(),
-                Connection::Postgres(session) => batches::finish_all(session, holder, &outcomes),
-            })
-            .await?;
+        let counted = match &*self.database {
+            Database::Sqlite(sqlite) => {
+                let finish_all = move |connection: &Connection| {
+                    let one = |outcome| finish(connection, holder, outcome);
+                    outcomes.iter().map(one).collect()
+                };
+                sqlite.write(finish_all).await?
+            }
+            Database::Postgres(postgres) => {
+                let finish_all =
+                    move |single: Single<'_>| batches::finish_all(single, holder, &outcomes);
+                postgres.write_single(finish_all).await?
+            }
+        };
         if left {
             self.wake_others();
         }
@@ -164,10 +176,10 @@ impl Store {
     }
 }
 
-pub(super) fn due_lanes(connection: &Connection) -> Result<Vec<DueLane>> {
+pub(super) fn due_lanes(one: One<'_>) -> Result<Vec<DueLane>> {
     // Goes from lane to lane by seeking in the index of what waits, so that neither a lane's backlog nor the number of idle
     // lanes costs anything.
-    let mut statement = connection.prepare_cached(
+    let statement = one.prepare_cached(
         "WITH RECURSIVE busy (id) AS (
              SELECT min(lane_id) FROM callbacks WHERE state = 0
              UNION ALL
@@ -276,7 +288,7 @@ pub(super) fn kept_answer(attempt: &Finished) -> Option<&[u8]> {
 
 fn release_others(connection: &Connection, holder: Holder, now: UtcMillis) -> Result<usize> {
     let mut released = 0;
-    for lane in due_lanes(connection)? {
+    for lane in due_lanes(connection.one())? {
         // Only leases that have not run out yet; the others are due anyway. The index alone tells who holds what.
         released += connection
             .prepare_cached(

@@ -5,7 +5,7 @@ use sealpost_contract::{SignFlowId, UtcMillis};
 
 use super::{CallbackId, CallbackState, LaneId, claims};
 use crate::Store;
-use crate::database::{Connection, OptionalExtension as _, Row};
+use crate::database::{Connection, One, OptionalExtension as _, Row};
 use crate::error::{Error, Result};
 
 /// A callback as it is kept.
@@ -91,9 +91,9 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn find_callback(&self, id: CallbackId) -> Result<Option<StoredCallback>> {
         self.database
-            .read(move |connection| {
+            .read_one(move |one| {
                 let sql = format!("SELECT {COLUMNS} FROM callbacks JOIN lanes ON lanes.id = channel_lane WHERE callbacks.id = ?1");
-                let row = connection.prepare_cached(&sql)?.query_row([id.number()], |row| Ok(read(row))).optional()?;
+                let row = one.prepare_cached(&sql)?.query_row([id.number()], |row| Ok(read(row))).optional()?;
                 row.transpose()
             })
             .await
@@ -109,12 +109,12 @@ impl Store {
         flow_id: SignFlowId,
     ) -> Result<Option<StoredCallback>> {
         self.database
-            .read(move |connection| {
+            .read_one(move |one| {
                 let sql = format!(
                     "SELECT {COLUMNS} FROM callbacks JOIN lanes ON lanes.id = channel_lane
                      WHERE sign_flow_id = ?1 AND lanes.channel_id = ?2"
                 );
-                let mut statement = connection.prepare_cached(&sql)?;
+                let statement = one.prepare_cached(&sql)?;
                 let row = statement
                     .query_row([flow_id.as_str(), &channel_id], |row| Ok(read(row)))
                     .optional()?;
@@ -135,7 +135,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<StoredCallback>> {
         self.database
-            .read(move |connection| page(connection, &filter, before, limit))
+            .read_one(move |one| page(one, &filter, before, limit))
             .await
     }
 
@@ -145,8 +145,8 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn attempts(&self, id: CallbackId) -> Result<Vec<Attempt>> {
         self.database
-            .read(move |connection| {
-                let mut statement = connection.prepare_cached(
+            .read_one(move |one| {
+                let statement = one.prepare_cached(
                     "SELECT round, number, at, duration_ms, http_status, reason, detail, answer
                      FROM attempts WHERE callback_id = ?1 ORDER BY round, number",
                 )?;
@@ -173,9 +173,8 @@ impl Store {
     /// Whatever keeps the store from reading.
     pub async fn find_lane_channel(&self, lane: LaneId) -> Result<Option<String>> {
         self.database
-            .read(move |connection| {
-                let mut statement =
-                    connection.prepare_cached("SELECT channel_id FROM lanes WHERE id = ?1")?;
+            .read_one(move |one| {
+                let statement = one.prepare_cached("SELECT channel_id FROM lanes WHERE id = ?1")?;
                 statement.query_row([lane.0], |row| row.get(0)).optional()
             })
             .await
@@ -307,7 +306,7 @@ fn of_lane(lane: &str, least: &str, below: &str, postgres: bool) -> (String, &'s
 }
 
 fn page(
-    connection: &Connection,
+    one: One<'_>,
     filter: &CallbackFilter,
     before: Option<CallbackId>,
     limit: usize,
@@ -319,8 +318,8 @@ fn page(
     let since = filter
         .since
         .map_or(0, |since| CallbackId::first_at(since).number());
-    let sql = list_sql(filter, connection.is_postgres());
-    let mut statement = connection.prepare_cached(&sql)?;
+    let sql = list_sql(filter, one.is_postgres());
+    let statement = one.prepare_cached(&sql)?;
     let rows = statement.query_map(
         params![below.min(until), since, filter.channel_id, limit as i64],
         |row| Ok(read(row)),
@@ -335,7 +334,7 @@ fn backlog(connection: &Connection, now: UtcMillis) -> Result<Backlog> {
             .query_row([], |row| row.get(0))?;
         Ok(count.unsigned_abs())
     };
-    let lanes = claims::due_lanes(connection)?;
+    let lanes = claims::due_lanes(connection.one())?;
     Ok(Backlog {
         waiting: count("SELECT count(*) FROM callbacks WHERE state = 0")?,
         failed: count("SELECT count(*) FROM callbacks WHERE state = 2")?,

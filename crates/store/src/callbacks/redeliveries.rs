@@ -13,7 +13,7 @@ use sealpost_contract::UtcMillis;
 use super::redeliver::redeliver_failed;
 use super::{CallbackId, FailedSince};
 use crate::Store;
-use crate::database::{Connection, OptionalExtension as _, Row};
+use crate::database::{Connection, One, OptionalExtension as _, Row};
 use crate::error::Result;
 
 /// Names a redelivery of many. Written `rd_` and a number.
@@ -76,10 +76,10 @@ impl Store {
         // Before and not in the transaction: a count of many would keep others waiting.
         let total = self
             .database
-            .read(move |connection| count(connection, &counted))
+            .read_one(move |one| count(one, &counted))
             .await?;
         self.database
-            .write(move |connection| start(connection, &which, total, now))
+            .write_one(move |one| start(one, &which, total, now))
             .await
     }
 
@@ -105,9 +105,7 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn find_redelivery(&self, id: RedeliveryId) -> Result<Option<Redelivery>> {
-        self.database
-            .read(move |connection| find(connection, id))
-            .await
+        self.database.read_one(move |one| find(one, id)).await
     }
 
     /// The newest redeliveries, at most `limit`; with a channel, those of it alone.
@@ -119,15 +117,15 @@ impl Store {
         channel_id: Option<String>,
         limit: usize,
     ) -> Result<Vec<Redelivery>> {
-        let list = move |connection: &Connection| {
+        let list = move |one: One<'_>| {
             let sql = format!(
                 "SELECT {COLUMNS} FROM redeliveries WHERE CAST(?1 AS TEXT) IS NULL OR channel_id = ?1 ORDER BY id DESC LIMIT ?2"
             );
-            let mut statement = connection.prepare_cached(&sql)?;
+            let statement = one.prepare_cached(&sql)?;
             let rows = statement.query_map(params![channel_id, limit as i64], read)?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         };
-        self.database.read(list).await
+        self.database.read_one(list).await
     }
 
     /// The redeliveries that are not finished, the oldest first.
@@ -135,19 +133,19 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from reading.
     pub async fn unfinished_redeliveries(&self) -> Result<Vec<Redelivery>> {
-        let list = |connection: &Connection| {
+        let list = |one: One<'_>| {
             let sql =
                 format!("SELECT {COLUMNS} FROM redeliveries WHERE finished_at IS NULL ORDER BY id");
-            let mut statement = connection.prepare_cached(&sql)?;
+            let statement = one.prepare_cached(&sql)?;
             let rows = statement.query_map([], read)?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         };
-        self.database.read(list).await
+        self.database.read_one(list).await
     }
 }
 
-fn count(connection: &Connection, which: &FailedSince) -> Result<u64> {
-    let total: i64 = connection
+fn count(one: One<'_>, which: &FailedSince) -> Result<u64> {
+    let total: i64 = one
         .prepare_cached(
             "SELECT count(*) FROM callbacks
              WHERE state = 2 AND ended_at >= ?1 AND ended_at <= ?2 AND (CAST(?3 AS TEXT) IS NULL
@@ -159,18 +157,13 @@ fn count(connection: &Connection, which: &FailedSince) -> Result<u64> {
     Ok(total.unsigned_abs())
 }
 
-fn start(
-    connection: &Connection,
-    which: &FailedSince,
-    total: u64,
-    now: UtcMillis,
-) -> Result<Redelivery> {
+fn start(one: One<'_>, which: &FailedSince, total: u64, now: UtcMillis) -> Result<Redelivery> {
     let sql = format!(
         "INSERT INTO redeliveries
              (channel_id, since_at, until_at, after_at, after_id, total, redelivered, started_at, stepped_at)
          VALUES (?1, ?2, ?3, ?2, 0, ?4, 0, ?5, ?5) RETURNING {COLUMNS}"
     );
-    connection.prepare_cached(&sql)?.query_row(
+    one.prepare_cached(&sql)?.query_row(
         params![
             which.channel_id,
             which.since,
@@ -196,8 +189,8 @@ fn step(connection: &Connection, id: RedeliveryId, now: UtcMillis) -> Result<Opt
         .prepare_cached(&sql)?
         .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let (Some((at, callback)), Some(kept)) = (after, find(connection, id)?) else {
-        return find(connection, id);
+    let (Some((at, callback)), Some(kept)) = (after, find(connection.one(), id)?) else {
+        return find(connection.one(), id);
     };
     let after = (at, CallbackId::from_number(callback));
     let step = redeliver_failed(connection, &kept.which, after, now)?;
@@ -220,12 +213,9 @@ fn step(connection: &Connection, id: RedeliveryId, now: UtcMillis) -> Result<Opt
     Ok(Some(stepped))
 }
 
-fn find(connection: &Connection, id: RedeliveryId) -> Result<Option<Redelivery>> {
+fn find(one: One<'_>, id: RedeliveryId) -> Result<Option<Redelivery>> {
     let sql = format!("SELECT {COLUMNS} FROM redeliveries WHERE id = ?1");
-    connection
-        .prepare_cached(&sql)?
-        .query_row([id.0], read)
-        .optional()
+    one.prepare_cached(&sql)?.query_row([id.0], read).optional()
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Redelivery> {

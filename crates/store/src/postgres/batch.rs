@@ -2,7 +2,7 @@
 //!
 //! Sessions commit side by side, which is enough for the changes of flows. What comes in by the ten thousand a second (callbacks
 //! to keep) must share statements as well as commits: while one batch is being committed the next one gathers, and is then
-//! done by one statement over arrays. Those whom a batch has answered come again a moment later with their next, so a batch
+//! done by one statement over arrays. What that statement leaves is done alone. Those whom a batch has answered come again a moment later with their next, so a batch
 //! waits a moment until it is as large as the one before; after a batch of one nobody is waited for.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::database::{Connection, Database};
 use crate::error::{Error, Result};
+use crate::postgres::{Postgres, Single};
 
 /// Items in one batch at most.
 const BATCH_LIMIT: usize = 1024;
@@ -19,8 +20,19 @@ const BATCH_LIMIT: usize = 1024;
 /// How long a batch waits to become as large as the one before.
 const GATHER: Duration = Duration::from_millis(1);
 
-/// Does all items of a batch in the transaction of a connection; the answers are in the items' order.
-type Work<I, O> = fn(&Connection, &[I]) -> Result<Vec<O>>;
+/// What came of a batch, in its items' order; `None` for what is to be done alone.
+type Done<O> = Result<Vec<Option<O>>>;
+
+/// How the items of a batch are done.
+pub(crate) struct Work<I, O> {
+    /// Does what can be done for all at once, which is a transaction of its own.
+    pub(crate) all: fn(Single<'_>, &[I]) -> Done<O>,
+    /// Does one, in a transaction that others may share.
+    pub(crate) alone: fn(&Connection, &I) -> Result<O>,
+}
+
+/// An item with the way to answer it.
+type Waiter<I, O> = (I, oneshot::Sender<Result<O>>);
 
 /// Gathers items while a batch is under way.
 #[derive(Debug)]
@@ -30,7 +42,7 @@ pub(crate) struct Batches<I, O> {
 
 #[derive(Debug)]
 struct Waiting<I, O> {
-    items: Vec<(I, oneshot::Sender<Result<O>>)>,
+    items: Vec<Waiter<I, O>>,
     /// Whether a task is doing batches; it goes on until nothing waits.
     under_way: bool,
 }
@@ -78,7 +90,7 @@ where
     }
 
     /// What waits, as far as one batch takes it; with nothing waiting the task is over.
-    fn next(&self) -> Option<Vec<(I, oneshot::Sender<Result<O>>)>> {
+    fn next(&self) -> Option<Vec<Waiter<I, O>>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.items.is_empty() {
             waiting.under_way = false;
@@ -94,6 +106,9 @@ where
     I: Clone + Send + Sync + 'static,
     O: Send + 'static,
 {
+    let Database::Postgres(postgres) = &*database else {
+        return;
+    };
     let mut expected = 1;
     loop {
         if expected > 1 && batches.waiting() < expected {
@@ -104,31 +119,67 @@ where
         };
         expected = batch.len();
         let (items, answers): (Vec<I>, Vec<_>) = batch.into_iter().unzip();
-        let items: Arc<[I]> = items.into();
-        let all = Arc::clone(&items);
-        match database
-            .write(move |connection| work(connection, &all))
-            .await
-        {
-            Ok(done) => {
-                for (answer, done) in answers.into_iter().zip(done) {
-                    // The caller may have gone; the item counts all the same.
-                    drop(answer.send(Ok(done)));
-                }
-            }
-            Err(error) if items.len() == 1 || !matches!(error, Error::Database(_)) => {
+        let all: Arc<[I]> = items.clone().into();
+        let done = postgres
+            .write_single(move |single| (work.all)(single, &all))
+            .await;
+        let done = match done {
+            Ok(done) => done,
+            // One of them cannot be done; it must not take the others along.
+            Err(Error::Database(_)) if items.len() > 1 => items.iter().map(|_| None).collect(),
+            Err(error) => {
                 for answer in answers {
                     drop(answer.send(Err(error.clone())));
                 }
+                continue;
             }
-            // One of them cannot be done; it must not take the others along.
-            Err(_) => {
-                for (item, answer) in items.iter().cloned().zip(answers) {
-                    let alone = move |connection: &Connection| work(connection, &[item]);
-                    let done = database.write(alone).await;
-                    drop(answer.send(done.and_then(|mut done| done.pop().ok_or(Error::Stopped))));
-                }
+        };
+        let mut left = Vec::new();
+        for (waiter, done) in items.into_iter().zip(answers).zip(done) {
+            match done {
+                // The caller may have gone; the item counts all the same.
+                Some(done) => drop(waiter.1.send(Ok(done))),
+                None => left.push(waiter),
             }
         }
+        do_alone(postgres, left, work.alone).await;
+    }
+}
+
+/// Does items one by one: in one transaction if that can be, or else each in its own.
+async fn do_alone<I, O>(
+    postgres: &Postgres,
+    left: Vec<Waiter<I, O>>,
+    alone: fn(&Connection, &I) -> Result<O>,
+) where
+    I: Clone + Send + Sync + 'static,
+    O: Send + 'static,
+{
+    if left.len() > 1 {
+        let items: Vec<I> = left.iter().map(|(item, _)| item.clone()).collect();
+        let each = move |connection: &Connection| -> Result<Vec<O>> {
+            items.iter().map(|item| alone(connection, item)).collect()
+        };
+        match postgres.write(each).await {
+            Ok(done) => {
+                for ((_, answer), done) in left.into_iter().zip(done) {
+                    drop(answer.send(Ok(done)));
+                }
+                return;
+            }
+            Err(Error::Database(_)) => (),
+            Err(error) => {
+                for (_, answer) in left {
+                    drop(answer.send(Err(error.clone())));
+                }
+                return;
+            }
+        }
+    }
+    for (item, answer) in left {
+        let done = postgres
+            .write(move |connection| alone(connection, &item))
+            .await;
+        drop(answer.send(done));
     }
 }

@@ -7,7 +7,7 @@
 
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sealpost_tls::{Address, ServerConnection, Tls};
@@ -67,6 +67,8 @@ pub(super) struct Connector {
     /// How long an answer is waited for.
     patience: Duration,
     set_up: String,
+    /// See [`Connector::round_trips`].
+    round_trips: Arc<AtomicU64>,
 }
 
 /// A connection as it comes, for the caller's runtime to drive.
@@ -98,6 +100,7 @@ impl Connector {
                 "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = '60s'",
                 options.statement_timeout.as_millis()
             ),
+            round_trips: Arc::default(),
         })
     }
 
@@ -110,9 +113,20 @@ impl Connector {
             // Its end is noticed by the next statement, which says why.
             let _ = connection.await;
         });
-        let session = Session::new(opened.client, runtime, self.patience, opened.origin);
+        let session = Session::new(
+            opened.client,
+            runtime,
+            self.patience,
+            Arc::clone(&self.round_trips),
+            opened.origin,
+        );
         session.batch(&self.set_up)?;
         Ok(session)
+    }
+
+    /// How often operations have waited for an answer, in all of its sessions.
+    pub(super) fn round_trips(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.round_trips)
     }
 
     /// A connection to the first host that serves.

@@ -1,32 +1,70 @@
 //! One session with a PostgreSQL server, and the way of statements and values between SQLite's forms and PostgreSQL's.
+//!
+//! What an operation costs is how often it waits for the server. So nothing is sent alone that can go together with what comes
+//! next: a transaction begins with its first statement, what is only to be done and has nothing to tell goes with the statement
+//! after it or with the commit, and the end of a reading is not waited for.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use rusqlite::types::{ToSqlOutput, Type as ValueType, Value};
 use tokio::runtime::Runtime;
-use tokio_postgres::Client;
 use tokio_postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
+use tokio_postgres::{Client, Row};
 
 use super::connector::Origin;
 use crate::database::Bound;
 use crate::error::{Error, Result};
 
+/// A session that has rested for so long is asked whether it is still there. One that the server has closed is noticed without
+/// asking; this is for a host that vanished without a word.
+const RESTED: Duration = Duration::from_secs(5);
+
+/// Begins a transaction whose commit does not wait for the disk.
+const BEGIN_QUICKLY: &str = "BEGIN; SET LOCAL synchronous_commit = off";
+
 /// One session with the server, used by the thread that made it.
 pub(crate) struct Session {
-    client: Client,
+    client: Arc<Client>,
     /// Drives the connection while a statement runs, and rests with it in between.
     runtime: Runtime,
     statements: RefCell<HashMap<String, Prepared>>,
+    transaction: Cell<Transaction>,
+    /// What was sent and not yet waited for, in its order.
+    under_way: RefCell<Vec<UnderWay>>,
     /// How long any answer is waited for: the server's own limit for statements does not help when the server has stopped.
     patience: Duration,
     /// Whether an answer did not come in time; what might come now belongs to nobody.
     lost: Cell<bool>,
+    /// When the server answered last.
+    answered_at: Cell<Instant>,
+    /// Counts how often an operation has waited for an answer; all sessions of a store share it.
+    round_trips: Arc<AtomicU64>,
     origin: Origin,
 }
+
+/// What becomes of the session's statements.
+#[derive(Debug, Clone, Copy)]
+enum Transaction {
+    /// Each is a transaction of its own.
+    Each,
+    /// All are to be one, which begins with the first of them and these words.
+    ToBegin(&'static str),
+    /// All are one.
+    Begun,
+}
+
+/// Something sent whose answer tells only whether it failed.
+type UnderWay = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>;
+
+/// A statement in PostgreSQL's own words, with its values.
+pub(crate) type WithArrays<'s> = (&'s str, &'s [&'s (dyn ToSql + Sync)]);
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -39,6 +77,44 @@ impl std::fmt::Debug for Session {
 pub(crate) struct Prepared {
     statement: tokio_postgres::Statement,
     names: Arc<[String]>,
+    /// Whether it changes nothing, so that it does no harm if it runs without its transaction.
+    is_harmless: bool,
+}
+
+/// A session for one statement, or for the one thing that is done here, which is a transaction of its own.
+pub(crate) struct Single<'s>(&'s Session);
+
+impl<'s> Single<'s> {
+    pub(super) fn new(session: &'s Session) -> Single<'s> {
+        Single(session)
+    }
+
+    /// Rows of a statement in PostgreSQL's own words.
+    pub(crate) fn query_arrays(self, statement: WithArrays<'_>) -> Result<Vec<Row>> {
+        self.0.query_arrays(statement)
+    }
+
+    /// Rows of two statements, of which the second sees what the first did and needs nothing of its answer. They are one
+    /// transaction, whose commit does not wait for the disk: for what may be lost with the server's memory.
+    pub(crate) fn query_quickly(
+        self,
+        first: WithArrays<'_>,
+        second: WithArrays<'_>,
+    ) -> Result<(Vec<Row>, Vec<Row>)> {
+        let session = self.0;
+        let (one, other) = (session.prepare(first.0)?, session.prepare(second.0)?);
+        session.send(simple(&session.client, BEGIN_QUICKLY))?;
+        session.wait(async {
+            let (one, other, committed) = tokio::join!(
+                biased;
+                session.client.query(&one.statement, first.1),
+                session.client.query(&other.statement, second.1),
+                session.client.batch_execute("COMMIT"),
+            );
+            let rows = (one?, other?);
+            committed.map(|()| rows)
+        })
+    }
 }
 
 impl Session {
@@ -47,14 +123,19 @@ impl Session {
         client: Client,
         runtime: Runtime,
         patience: Duration,
+        round_trips: Arc<AtomicU64>,
         origin: Origin,
     ) -> Session {
         Session {
-            client,
+            client: Arc::new(client),
             runtime,
             statements: RefCell::default(),
+            transaction: Cell::new(Transaction::Each),
+            under_way: RefCell::default(),
             patience,
             lost: Cell::new(false),
+            answered_at: Cell::new(Instant::now()),
+            round_trips,
             origin,
         }
     }
@@ -66,6 +147,54 @@ impl Session {
     /// Whether an answer did not come in time.
     pub(super) fn is_lost(&self) -> bool {
         self.lost.get()
+    }
+
+    /// Whether the server is still there, as far as can be told without asking it; one that was not heard of for a while is asked.
+    pub(super) fn is_there(&self) -> bool {
+        if self.is_lost() {
+            return false;
+        }
+        self.runtime.block_on(look_around());
+        if self.client.is_closed() {
+            return false;
+        }
+        self.answered_at.get().elapsed() < RESTED
+            || self.answer(self.client.batch_execute("")).is_ok()
+    }
+
+    /// Makes one transaction of the statements that follow, until [`Session::commit`] or [`Session::roll_back`].
+    pub(super) fn begin(&self, words: &'static str) {
+        self.transaction.set(Transaction::ToBegin(words));
+    }
+
+    /// Commits the transaction, if there is one.
+    pub(super) fn commit(&self) -> Result<()> {
+        match self.transaction.replace(Transaction::Each) {
+            Transaction::Begun => self.wait(self.client.batch_execute("COMMIT")),
+            Transaction::ToBegin(_) | Transaction::Each => Ok(()),
+        }
+    }
+
+    /// Ends the transaction, if there is one, which has only read. The server is told and not waited for.
+    pub(super) fn end_reading(&self) -> Result<()> {
+        match self.transaction.replace(Transaction::Each) {
+            Transaction::Begun => {
+                let sent = self.send(simple(&self.client, "COMMIT"));
+                self.under_way.take();
+                self.runtime.block_on(look_around());
+                sent
+            }
+            Transaction::ToBegin(_) | Transaction::Each => Ok(()),
+        }
+    }
+
+    /// Undoes the transaction, if there is one.
+    pub(super) fn roll_back(&self) -> Result<()> {
+        self.under_way.take();
+        match self.transaction.replace(Transaction::Each) {
+            Transaction::Begun => self.wait(self.client.batch_execute("ROLLBACK")),
+            Transaction::ToBegin(_) | Transaction::Each => Ok(()),
+        }
     }
 
     pub(crate) fn prepare(&self, sql: &str) -> Result<Prepared> {
@@ -81,6 +210,7 @@ impl Session {
         let prepared = Prepared {
             statement,
             names: names.into(),
+            is_harmless: sql.trim_start().starts_with("SELECT"),
         };
         self.statements
             .borrow_mut()
@@ -90,52 +220,139 @@ impl Session {
 
     pub(crate) fn execute(&self, prepared: &Prepared, bound: Bound<'_>) -> Result<usize> {
         let values = prepared.values(bound)?;
+        self.begin_with(prepared.is_harmless)?;
         let changed = self.wait(self.client.execute_raw(&prepared.statement, &values))?;
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
     }
 
-    pub(crate) fn query(
-        &self,
-        prepared: &Prepared,
-        bound: Bound<'_>,
-    ) -> Result<Vec<tokio_postgres::Row>> {
+    /// As [`Session::execute`] within a transaction, but waits for no answer: what comes next does, and fails where this fails.
+    pub(crate) fn execute_soon(&self, prepared: &Prepared, bound: Bound<'_>) -> Result<()> {
+        let values = prepared.values(bound)?;
+        self.begin_with(prepared.is_harmless)?;
+        let (client, statement) = (Arc::clone(&self.client), prepared.statement.clone());
+        self.send(Box::pin(async move {
+            client.execute_raw(&statement, &values).await.map(drop)
+        }))
+    }
+
+    pub(crate) fn query(&self, prepared: &Prepared, bound: Bound<'_>) -> Result<Vec<Row>> {
         let values = prepared.values(bound)?;
         let values: Vec<_> = values
             .iter()
             .map(|value| value as &(dyn ToSql + Sync))
             .collect();
+        self.begin_with(prepared.is_harmless)?;
         self.wait(self.client.query(&prepared.statement, &values))
     }
 
-    /// Rows of a statement in PostgreSQL's own words, for what needs arrays.
-    pub(crate) fn query_arrays(
-        &self,
-        sql: &str,
-        values: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<tokio_postgres::Row>> {
+    fn query_arrays(&self, (sql, values): WithArrays<'_>) -> Result<Vec<Row>> {
         let prepared = self.prepare(sql)?;
+        self.begin_with(prepared.is_harmless)?;
         self.wait(self.client.query(&prepared.statement, values))
     }
 
     /// Runs statements without parameters whose rows do not matter.
     pub(crate) fn batch(&self, sql: &str) -> Result<()> {
+        self.begin_with(false)?;
         self.wait(self.client.batch_execute(sql))
     }
 
+    /// Begins the transaction, if the statement that is about to be sent is its first.
+    ///
+    /// The two go together only if the statement changes nothing. A server that stood still may find that the time for `BEGIN` is
+    /// over when it goes on, and then does what comes behind it all the same, without a transaction.
+    fn begin_with(&self, is_harmless: bool) -> Result<()> {
+        let Transaction::ToBegin(words) = self.transaction.get() else {
+            return Ok(());
+        };
+        if is_harmless {
+            self.send(simple(&self.client, words))?;
+        } else {
+            self.wait(self.client.batch_execute(words))?;
+        }
+        self.transaction.set(Transaction::Begun);
+        Ok(())
+    }
+
+    /// Sends something; the next to wait for an answer waits for this one's, too.
+    ///
+    /// It is sent at once, not with the next: what cannot be sent must not let a commit go without it.
+    fn send(&self, mut message: UnderWay) -> Result<()> {
+        match message
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(answer) => answer?,
+            Poll::Pending => self.under_way.borrow_mut().push(message),
+        }
+        Ok(())
+    }
+
+    /// Waits for an answer, and before it for those of all that was sent before. The first failure is the one that is told.
     fn wait<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T> {
+        self.round_trips.fetch_add(1, Ordering::Relaxed);
+        let before = all(self.under_way.take());
+        self.answer(async {
+            let (before, answer) = tokio::join!(biased; before, answer);
+            before.and(answer)
+        })
+    }
+
+    fn answer<T>(
+        &self,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T> {
         let limit = match self.lost.get() {
             true => Duration::ZERO,
             false => self.patience,
         };
         let waited = async { tokio::time::timeout(limit, answer).await };
         match self.runtime.block_on(waited) {
-            Ok(answer) => Ok(answer?),
+            Ok(answer) => {
+                self.answered_at.set(Instant::now());
+                Ok(answer?)
+            }
             Err(elapsed) => {
                 self.lost.set(true);
                 Err(Error::Unreachable(Arc::new(elapsed)))
             }
         }
     }
+}
+
+/// Statements without parameters, to be sent.
+fn simple(client: &Arc<Client>, words: &'static str) -> UnderWay {
+    let client = Arc::clone(client);
+    Box::pin(async move { client.batch_execute(words).await })
+}
+
+/// Waits for all; the first failure is told.
+async fn all(mut under_way: Vec<UnderWay>) -> Result<(), tokio_postgres::Error> {
+    let mut first = Ok(());
+    poll_fn(|context| {
+        under_way.retain_mut(|each| match each.as_mut().poll(context) {
+            Poll::Pending => true,
+            Poll::Ready(answer) => {
+                if first.is_ok() {
+                    first = answer;
+                }
+                false
+            }
+        });
+        match under_way.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    first
+}
+
+/// Lets the connection send what there is to send and read what has come, without waiting for either: the first turn looks at what
+/// has happened, the second acts on it.
+async fn look_around() {
+    tokio::task::yield_now().await;
+    tokio::task::yield_now().await;
 }
 
 impl Prepared {
@@ -248,12 +465,8 @@ impl ToSql for Parameter {
 }
 
 /// A column's value as SQLite would give it.
-pub(crate) fn value(row: &tokio_postgres::Row, index: usize) -> rusqlite::Result<Value> {
-    fn read<'r, T>(
-        row: &'r tokio_postgres::Row,
-        index: usize,
-        make: fn(T) -> Value,
-    ) -> rusqlite::Result<Value>
+pub(crate) fn value(row: &Row, index: usize) -> rusqlite::Result<Value> {
+    fn read<'r, T>(row: &'r Row, index: usize, make: fn(T) -> Value) -> rusqlite::Result<Value>
     where
         T: tokio_postgres::types::FromSql<'r>,
     {

@@ -1,10 +1,17 @@
 //! What only PostgreSQL has: several nodes that start at once, sessions that are lost, a planner.
 
-use sealpost_flow::Status;
-use sealpost_store::{Accepted, Error, Holder, Lease, Next, Outcome, PostgresOptions, Store};
+use std::collections::BTreeMap;
+
+use sealpost_flow::{Digest, Operation, Status};
+use sealpost_store::{
+    Accepted, Error, Finished, Holder, IdempotencyKey, LaneId, Lease, Next, Outcome,
+    PostgresOptions, Store,
+};
 
 use crate::questions::ask_everything;
-use crate::world::{NOW, Schema, World, callback, flow_id};
+use crate::world::{
+    CHANNEL, NOW, Schema, World, advance, buyer, callback, flow_id, keep, new_flow,
+};
 
 #[test]
 fn many_nodes_may_start_at_once() {
@@ -46,7 +53,138 @@ async fn sessions_that_are_lost_are_made_anew() {
         world.keep(number, NOW).await;
         world.find_flow(&flow_id(number)).await.unwrap().unwrap();
         world.lose_sessions();
+        // Of one statement each, which nothing precedes that could find it out.
+        let new = callback(&flow_id(number + 100), "2", NOW);
+        world.accept_callback(new).await.unwrap();
+        world.due_lanes().await.unwrap();
+        world.lose_sessions();
+        world.find_channel(CHANNEL).await.unwrap().unwrap();
+        let ask = vec![(LaneId(1), 1)];
+        world.claim_due(ask, LEASE, NOW).await.unwrap();
+        world.lose_sessions();
     }
+}
+
+const LEASE: Lease = Lease {
+    holder: Holder(7),
+    until: NOW + 60_000,
+};
+
+/// What an operation costs is how often it waits for the server: once where it is a single statement, and else seldom.
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_wait_for_the_server_no_more_often_than_they_must() {
+    let world = World::postgres().await;
+    let mut options = world.postgres_options();
+    // All that is prepared is prepared once.
+    options.sessions = 1;
+    let node = Store::open_postgres(options, world.folder()).unwrap();
+    // The first times statements are prepared and the lane is made.
+    waits(&node, 10).await;
+    waits(&node, 20).await;
+    let expected = [
+        ("a callback is accepted", 1),
+        ("a callback is acknowledged", 1),
+        ("a channel is found", 2),
+        ("a flow ends with its callback", 5),
+        ("a flow is found", 1),
+        ("a flow is kept", 2),
+        ("a flow is kept with its key", 3),
+        ("due callbacks are claimed", 1),
+        ("something is counted", 1),
+        ("the channels' revision is read", 1),
+        ("the lanes are read", 1),
+    ];
+    assert_eq!(waits(&node, 30).await, BTreeMap::from(expected));
+}
+
+/// How often each of some operations on flows from this number on waits for the server.
+async fn waits(node: &Store, number: u32) -> BTreeMap<&'static str, u64> {
+    let mut waits = BTreeMap::new();
+    let mut before = node.round_trips().unwrap();
+    let mut note = |what| {
+        let now = node.round_trips().unwrap();
+        waits.insert(what, now - before);
+        before = now;
+    };
+    keep(node, new_flow(number, NOW)).await;
+    note("a flow is kept");
+    let mut new = new_flow(number + 1, NOW);
+    new.idempotency = Some(IdempotencyKey {
+        caller_id: CHANNEL.into(),
+        key: format!("key {number}"),
+        request: Digest::of(b"request"),
+        at: NOW,
+    });
+    let flow = keep(node, new).await;
+    note("a flow is kept with its key");
+    let refusal = Operation::Reject {
+        reason: "不要了".into(),
+    };
+    advance(node, &flow, refusal, &buyer(), NOW).await;
+    note("a flow ends with its callback");
+    node.find_flow(&flow_id(number)).await.unwrap().unwrap();
+    note("a flow is found");
+    node.find_channel(CHANNEL).await.unwrap().unwrap();
+    note("a channel is found");
+    let mut new = callback(&flow_id(number + 2), "2", NOW);
+    new.lease = Some(LEASE);
+    let Accepted::New(placed) = node.accept_callback(new).await.unwrap() else {
+        panic!("it is kept already");
+    };
+    note("a callback is accepted");
+    let attempt = Finished {
+        at: NOW,
+        duration_ms: 5,
+        http_status: Some(200),
+        reason: None,
+        detail: None,
+        answer: "000".into(),
+    };
+    let outcome = Outcome {
+        id: placed.id,
+        fence: placed.fence,
+        attempt: Some(attempt),
+        next: Next::Acknowledged(NOW),
+    };
+    let counted = node.finish(LEASE.holder, [outcome].into()).await.unwrap();
+    assert_eq!(counted, [true]);
+    note("a callback is acknowledged");
+    let claim = node.claim_due(vec![(placed.lane, 1)], LEASE, NOW).await;
+    assert_eq!(claim.unwrap()[0].taken.len(), 1);
+    note("due callbacks are claimed");
+    node.due_lanes().await.unwrap();
+    note("the lanes are read");
+    node.read_channel_revision().await.unwrap();
+    note("the channels' revision is read");
+    let key = Digest::of(&number.to_be_bytes());
+    node.count_within(&key, 1000, 1, NOW).await.unwrap();
+    note("something is counted");
+    waits
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_without_waiting_fails_with_its_operation() {
+    let world = World::postgres().await;
+    let mut options = world.postgres_options();
+    options.sessions = 1;
+    let node = Store::open_postgres(options, world.folder()).unwrap();
+    let kept = keep(&node, new_flow(1, NOW)).await;
+    let events = node.events(&kept.flow.id).await.unwrap();
+    for number in 2..5 {
+        // The flow is there, and only the commit finds out.
+        let error = node.create_flow(new_flow(1, NOW)).await.unwrap_err();
+        assert!(matches!(error, Error::Database(_)), "{error}");
+        // Its token is there: what goes before it is undone.
+        let mut new = new_flow(number + 10, NOW);
+        new.tokens = new_flow(1, NOW).tokens;
+        let error = node.create_flow(new).await.unwrap_err();
+        assert!(matches!(error, Error::Database(_)), "{error}");
+        let found = node.find_flow(&flow_id(number + 10)).await.unwrap();
+        assert_eq!(found, None);
+        // The session goes on.
+        keep(&node, new_flow(number, NOW)).await;
+    }
+    assert_eq!(node.events(&kept.flow.id).await.unwrap(), events);
 }
 
 /// Makes 30,000 of each of what grows, like the one that is there, and tells the planner.
@@ -103,10 +241,7 @@ async fn a_backlog_that_no_statistics_know_of_costs_nothing() {
     world
         .tamper("ALTER TABLE callbacks SET (autovacuum_enabled = off)")
         .unwrap();
-    let lease = Lease {
-        holder: Holder(7),
-        until: NOW + 60_000,
-    };
+    let lease = LEASE;
     let accept = async |node: &Store, number: u64, lease: Option<Lease>| {
         let mut new = callback(&flow_id(number as u32), "2", NOW);
         new.lease = lease;
