@@ -229,10 +229,18 @@ fn parse_since(text: &str, now: i64) -> anyhow::Result<i64> {
     if let Ok(at) = text.parse::<jiff::Timestamp>() {
         return Ok(at.as_millisecond());
     }
-    let span: jiff::SignedDuration = text.parse().with_context(|| {
-        format!("{text:?} is neither a time like 2026-03-22T18:24:29+08:00 nor a span like 2h")
-    })?;
-    Ok(now.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    let neither = || {
+        format!(
+            "{text:?} is neither a time like 2026-03-22T18:24:29+08:00 nor a span like 2h or 3days"
+        )
+    };
+    let span: jiff::Span = text.parse().with_context(neither)?;
+    // A day back is 24 hours, whatever the clocks did meanwhile. `2h ago` means the same as `2h`.
+    let length = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .with_context(neither)?
+        .abs();
+    Ok(now.saturating_sub(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)))
 }
 
 #[cfg(test)]
@@ -243,6 +251,10 @@ mod tests {
     fn since_is_a_moment_or_a_span_back() {
         assert_eq!(parse_since("1970-01-01T08:00:01+08:00", 0).unwrap(), 1000);
         assert_eq!(parse_since("2h", 10_000_000).unwrap(), 2_800_000);
-        assert!(parse_since("yesterday", 0).is_err());
+        assert_eq!(parse_since("2h ago", 10_000_000).unwrap(), 2_800_000);
+        assert_eq!(parse_since("3days", 300_000_000).unwrap(), 40_800_000);
+        for wrong in ["yesterday", "2 months", "2026-03-22 18:24:29"] {
+            assert!(parse_since(wrong, 0).is_err(), "{wrong}");
+        }
     }
 }
