@@ -118,11 +118,16 @@ impl App {
             // It looks for work, but cannot keep what came of it: a full disk, for one.
             Some(health) => health.store_error.map_or(Ok(()), Err),
         };
+        // How old the oldest is does not count here: an endpoint that is down or slow has old ones, and no node is the better for
+        // being taken out of service for it. What nobody comes to does.
+        let left_since = self
+            .delivery()
+            .and_then(|engine| engine.health().left_since);
         let snapshot = self.snapshot().await;
         let waiting = snapshot
             .stored
             .map_or(0.0, |stored| stored.oldest_sealing_seconds);
-        let late = not_late("callback", snapshot.oldest_due_seconds)
+        let late = not_late("callback", seconds(left_since, self.now()))
             .and_then(|()| not_late("signature to be applied", waiting));
         vec![
             ("database", writable),
