@@ -2,8 +2,8 @@
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::{HeaderMap, Method};
 
 use super::sign_flows::own_flow;
 use crate::app::App;
@@ -17,21 +17,23 @@ pub(crate) async fn fetch_sign_flow_file(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    method: Method,
     asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let stored = own_flow(&app, &caller, id).await?;
-    Ok(answer(&asked, app.file(&stored).await?))
+    Ok(answer(&method, &asked, app.file(&stored).await?))
 }
 
 /// `GET /f/{token}`: `sign_file_url`.
 pub(crate) async fn fetch_signed_file(
     State(app): State<App>,
     Path(token): Path<String>,
+    method: Method,
     asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let pdf = app.find_file_by_token(&token).await?;
     let pdf = pdf.ok_or_else(|| Problem::not_found("file"))?;
-    Ok(answer(&asked, pdf))
+    Ok(answer(&method, &asked, pdf))
 }
 
 /// `GET /ca.pem`
@@ -62,7 +64,7 @@ pub(crate) async fn fetch_revocation_list(State(app): State<App>) -> Result<Resp
 }
 
 /// A PDF as an answer: all of it, the part that is asked for, or word that the asker has it already.
-pub(super) fn answer(asked: &HeaderMap, pdf: Pdf) -> Response {
+pub(super) fn answer(method: &Method, asked: &HeaderMap, pdf: Pdf) -> Response {
     let caching = if pdf.is_final {
         "private, max-age=3600"
     } else {
@@ -76,5 +78,5 @@ pub(super) fn answer(asked: &HeaderMap, pdf: Pdf) -> Response {
         ),
         (CACHE_CONTROL, caching.to_owned()),
     ];
-    (headers, partial::answer(asked, pdf.bytes)).into_response()
+    (headers, partial::answer(method, asked, pdf.bytes)).into_response()
 }

@@ -3,10 +3,11 @@
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{
-    ACCEPT_RANGES, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
+    IF_NONE_MATCH, IF_RANGE, RANGE,
 };
+use http::{Method, StatusCode};
 
 use crate::secrets::sha256;
 
@@ -20,11 +21,17 @@ enum Wanted {
     Beyond,
 }
 
-/// The bytes, or the part that is asked for, or word that the asker has them already.
-pub(crate) fn answer(asked: &HeaderMap, bytes: Bytes) -> Response {
+/// The bytes, or the part that is asked for, or word that the asker has them already, or that they are not those that were meant.
+pub(crate) fn answer(method: &Method, asked: &HeaderMap, bytes: Bytes) -> Response {
     let (length, tag) = (bytes.len(), format!("\"{}\"", hex::encode(sha256(&bytes))));
-    let wanted = wanted(asked, &tag, length);
-    let mut response = if is_known(asked, &tag) {
+    let wanted = match *method {
+        Method::GET => wanted(asked, &tag, length),
+        // A range is asked for by GET alone.
+        _ => Wanted::Whole,
+    };
+    let mut response = if !is_meant(asked, &tag) {
+        with(StatusCode::PRECONDITION_FAILED, Bytes::new())
+    } else if is_known(asked, &tag) {
         with(StatusCode::NOT_MODIFIED, Bytes::new())
     } else {
         match wanted {
@@ -60,14 +67,23 @@ fn ranged(mut response: Response, range: &str) -> Response {
     response
 }
 
+/// Whether `If-Match`, if there is one, names the tag; a strong comparison.
+fn is_meant(asked: &HeaderMap, tag: &str) -> bool {
+    !asked.contains_key(IF_MATCH) || tags(asked, IF_MATCH).any(|meant| meant == "*" || meant == tag)
+}
+
 /// Whether `If-None-Match` names the tag; a weak comparison, as for all that is read.
 fn is_known(asked: &HeaderMap, tag: &str) -> bool {
-    let values = asked.get_all(IF_NONE_MATCH).iter();
-    let mut tags = values
+    tags(asked, IF_NONE_MATCH)
+        .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
+fn tags(asked: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = asked.get_all(name).iter();
+    values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .map(str::trim);
-    tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+        .map(str::trim)
 }
 
 /// What `Range` asks for. Several ranges at once, and what is no range, are passed over, as the RFC permits.
@@ -158,7 +174,11 @@ mod tests {
 
     #[test]
     fn what_is_known_is_not_sent_again() {
-        let whole = answer(&HeaderMap::new(), Bytes::from_static(b"%PDF-1.7"));
+        let whole = answer(
+            &Method::GET,
+            &HeaderMap::new(),
+            Bytes::from_static(b"%PDF-1.7"),
+        );
         let tag = whole.headers()[ETAG].to_str().unwrap().to_owned();
         for known in [
             tag.clone(),
@@ -167,15 +187,45 @@ mod tests {
             "*".to_owned(),
         ] {
             let again = answer(
+                &Method::GET,
                 &headers(&[(IF_NONE_MATCH, &known)]),
                 Bytes::from_static(b"%PDF-1.7"),
             );
             assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{known}");
         }
         let other = answer(
+            &Method::GET,
             &headers(&[(IF_NONE_MATCH, &tag)]),
             Bytes::from_static(b"%PDF-2.0"),
         );
         assert_eq!(other.status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn what_was_not_meant_is_not_sent() {
+        let bytes = Bytes::from_static(b"%PDF-1.7");
+        let status = |asked: &[(HeaderName, &str)]| {
+            answer(&Method::GET, &headers(asked), bytes.clone()).status()
+        };
+        let tag = format!("\"{}\"", hex::encode(sha256(&bytes)));
+        for meant in [tag.clone(), format!("\"x\", {tag}"), "*".to_owned()] {
+            assert_eq!(status(&[(IF_MATCH, &meant)]), StatusCode::OK, "{meant}");
+        }
+        for other in ["\"x\"".to_owned(), format!("W/{tag}")] {
+            let asked = [
+                (IF_MATCH, other.as_str()),
+                (IF_NONE_MATCH, tag.as_str()),
+                (RANGE, "bytes=0-1"),
+            ];
+            assert_eq!(status(&asked), StatusCode::PRECONDITION_FAILED, "{other}");
+        }
+    }
+
+    #[test]
+    fn only_get_gets_a_part() {
+        let asked = headers(&[(RANGE, "bytes=0-1")]);
+        let status = |method| answer(&method, &asked, Bytes::from_static(b"%PDF-1.7")).status();
+        assert_eq!(status(Method::GET), StatusCode::PARTIAL_CONTENT);
+        assert_eq!(status(Method::HEAD), StatusCode::OK);
     }
 }

@@ -4,7 +4,7 @@ use axum::Json as JsonAnswer;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use sealpost_flow::limits;
 use sealpost_store::{FlowFilter, Role, StoredFlow};
 use serde_json::{Value, json};
@@ -76,10 +76,11 @@ pub(crate) async fn fetch_file(
     State(app): State<App>,
     caller: OperatorCaller,
     Path(id): Path<String>,
+    method: Method,
     asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let pdf = app.operate(&caller.principal).fetch_file(&id).await?;
-    Ok(files::answer(&asked, pdf))
+    Ok(files::answer(&method, &asked, pdf))
 }
 
 /// `GET /v1/operator/sign-flows/{id}/evidence`
