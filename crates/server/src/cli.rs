@@ -15,7 +15,7 @@ mod output;
 mod seal;
 mod serve;
 mod tsa;
-mod verify;
+pub(crate) mod verify;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -210,12 +210,18 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Variables that are no settings: the master secret, and what the scripts under `examples/platform` read, which one has
+/// exported in the shell where one runs the program.
+const NO_SETTINGS: [&str; 3] = ["SEALPOST_SECRET", "SEALPOST_KEY", "SEALPOST_URL"];
+
 impl Flags {
     /// The configuration from the file, the environment and these flags.
     fn load(&self) -> anyhow::Result<Config> {
         let mut variables: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with("SEALPOST_") && name != "SEALPOST_SECRET")
+            .filter(|(name, _)| {
+                name.starts_with("SEALPOST_") && !NO_SETTINGS.contains(&name.as_str())
+            })
             .collect();
         let named = variables.remove("SEALPOST_CONFIG").map(PathBuf::from);
         let flags = [

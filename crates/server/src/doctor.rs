@@ -297,10 +297,11 @@ impl Examination {
             Err(problem) => self.bad("nodes", problem.to_string()),
             Ok(nodes) => {
                 let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-                self.good(
-                    "nodes",
-                    format!("{} serve: {}", nodes.len(), names.join(", ")),
-                );
+                let says = match names.as_slice() {
+                    [] => "none serves this database at the moment".to_owned(),
+                    names => format!("{} serve: {}", names.len(), names.join(", ")),
+                };
+                self.good("nodes", says);
             }
         }
     }

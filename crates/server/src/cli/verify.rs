@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
-use sealpost_pdf::verify::SignatureReport;
+use sealpost_pdf::verify::{Clock, SignatureReport};
 use sealpost_pdf::{Trust, Verdict};
 use serde_json::json;
 
@@ -55,9 +55,9 @@ pub(super) async fn run(args: VerifyArgs, config: &Config) -> anyhow::Result<Exi
         output::json(&shown)?;
     } else {
         output::line(&format!(
-            "{}: {:?}\nSHA-256 {}",
+            "{}: {}\nSHA-256 {}",
             args.file.display(),
-            report.verdict,
+            word(report.verdict),
             report.file_sha256
         ))?;
         match &evidence {
@@ -76,16 +76,20 @@ pub(super) async fn run(args: VerifyArgs, config: &Config) -> anyhow::Result<Exi
                 .signed_at
                 .map(crate::api::time)
                 .unwrap_or_else(|| "no time".to_owned());
+            let clock = match signature.clock {
+                Clock::TimestampAuthority => "a timestamp authority's clock",
+                Clock::Signer => "the signer's own clock",
+                Clock::None => "no clock",
+            };
             output::line(&format!(
-                "\n{}  {:?}\n  signer     {signer}\n  signed at  {at} (clock: {:?})\n  level      {}\n  revoked    {:?}",
+                "\n{}  {}\n  signer     {signer}\n  signed at  {at}, by {clock}\n  level      {}\n  revoked    {}",
                 signature.field,
-                signature.verdict,
-                signature.clock,
+                word(signature.verdict),
                 level(signature),
-                signature.revocation.status
+                word(signature.revocation.status)
             ))?;
             for finding in &signature.findings {
-                output::line(&format!("  {:?}: {}", finding.severity, finding.detail))?;
+                output::line(&format!("  {}: {}", word(finding.severity), finding.detail))?;
             }
         }
     }
@@ -97,9 +101,14 @@ pub(super) async fn run(args: VerifyArgs, config: &Config) -> anyhow::Result<Exi
 }
 
 /// The PAdES level as the standard spells it.
-fn level(signature: &SignatureReport) -> String {
-    let level = serde_json::to_value(signature.level).unwrap_or_default();
-    level.as_str().unwrap_or("none").to_owned()
+pub(crate) fn level(signature: &SignatureReport) -> String {
+    word(signature.level)
+}
+
+/// A verdict, a state, a level … in the word that the API has for it.
+fn word(value: impl serde::Serialize) -> String {
+    let word = serde_json::to_value(value).unwrap_or_default();
+    word.as_str().unwrap_or("none").replace('_', " ")
 }
 
 /// The certificates that are named; else what the server over the data folder trusts, if there is one.

@@ -15,7 +15,7 @@ pub const DEFAULT_FILE: &str = "sealpost.toml";
 pub struct Sources {
     /// The file named by a flag or by `SEALPOST_CONFIG`; must exist. Else [`DEFAULT_FILE`] if it exists.
     pub file: Option<PathBuf>,
-    /// The `SEALPOST_*` variables, by name, without `SEALPOST_CONFIG` and `SEALPOST_SECRET`.
+    /// The `SEALPOST_*` variables that name settings, by name.
     pub variables: BTreeMap<String, String>,
     /// Keys set by flags.
     pub flags: Vec<(&'static str, String)>,

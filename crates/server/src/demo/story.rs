@@ -99,11 +99,12 @@ impl<'a> Story<'a> {
         );
         teller.done(
             &format!(
-                "{}（{SELLER}）",
+                "{}{}",
                 teller.say(
                     "静默签：印章已加盖并签入 PDF",
                     "the seller's seal is in the PDF"
-                )
+                ),
+                teller.aside(SELLER)
             ),
             started.took,
         );
@@ -116,9 +117,10 @@ impl<'a> Story<'a> {
         expect(&page, StatusCode::OK)?;
         teller.done(
             &format!(
-                "GET /s/…：{}（{} KB）",
+                "GET /s/…{}{}{}",
+                teller.colon(),
                 teller.say("签署页", "the signing page"),
-                page.body.len().div_ceil(1024)
+                teller.aside(&kilobytes(&page))
             ),
             took,
         );
@@ -134,9 +136,10 @@ impl<'a> Story<'a> {
         );
         teller.done(
             &format!(
-                "GET /s/…/pages/1.png：{}（{} KB）",
+                "GET /s/…/pages/1.png{}{}{}",
+                teller.colon(),
                 teller.say("收据第 1 页", "page 1 of the receipt"),
-                image.body.len().div_ceil(1024)
+                teller.aside(&kilobytes(&image))
             ),
             took,
         );
@@ -190,7 +193,7 @@ impl<'a> Story<'a> {
         let (file, took) = timed(self.http.get(callback.sign_file_url.as_str(), None)).await?;
         expect(&file, StatusCode::OK)?;
         teller.done(
-            &format!("GET sign_file_url：{} KB", file.body.len().div_ceil(1024)),
+            &format!("GET sign_file_url{}{}", teller.colon(), kilobytes(&file)),
             took,
         );
         let begun = Instant::now();
@@ -212,12 +215,9 @@ impl<'a> Story<'a> {
                 .as_ref()
                 .and_then(|signer| signer.common_name.as_deref())
                 .unwrap_or("?");
-            let level = signature
-                .level
-                .map(|level| format!("{level:?}"))
-                .unwrap_or_default();
+            let level = crate::cli::verify::level(signature);
             teller.note(&format!(
-                "{signer}  {}  {level}",
+                "{signer}  {}  PAdES {level}",
                 signature.signature_algorithm
             ));
         }
@@ -301,12 +301,12 @@ impl<'a> Story<'a> {
         let callback = self.acknowledged(stubborn, &started.id, 3).await?;
         teller.done(
             &format!(
-                "{}（{}）",
+                "{}{}",
                 teller.say(
                     "第三次送达时确认，一份未丢",
                     "acknowledged at the third attempt, nothing lost"
                 ),
-                stubborn.name
+                teller.aside(&stubborn.name)
             ),
             begun.elapsed(),
         );
@@ -544,6 +544,11 @@ fn expect(answer: &Answer, status: StatusCode) -> anyhow::Result<()> {
         String::from_utf8_lossy(&answer.body)
     );
     Ok(())
+}
+
+/// An answer's size.
+fn kilobytes(answer: &Answer) -> String {
+    format!("{} KB", answer.body.len().div_ceil(1024))
 }
 
 /// Runs a step and says how long it took.

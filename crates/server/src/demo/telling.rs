@@ -32,6 +32,19 @@ impl Teller {
         }
     }
 
+    /// What follows in brackets, as the language writes them.
+    pub(super) fn aside(&self, text: &str) -> String {
+        match self.lang {
+            Lang::Zh => format!("（{text}）"),
+            Lang::En => format!(" ({text})"),
+        }
+    }
+
+    /// The language's colon.
+    pub(super) fn colon(&self) -> &'static str {
+        self.say("：", ": ")
+    }
+
     pub(super) fn heading(&self, zh: &str, en: &str) {
         let text = self.say(zh, en);
         self.line(&format!("\n{}", self.painted("1", text)));

@@ -54,6 +54,20 @@ fn the_demo_tells_the_whole_story_and_leaves_only_the_pdf() {
         "nothing is left behind"
     );
 
+    // The variables of README's and the examples' own are no misspelt settings.
+    let settings = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+        .args(["channel", "list"])
+        .current_dir(folder.path())
+        .env("SEALPOST_KEY", "sp_x")
+        .env("SEALPOST_URL", "http://127.0.0.1:8080")
+        .output()
+        .unwrap();
+    assert!(
+        settings.status.success(),
+        "{}",
+        String::from_utf8_lossy(&settings.stderr)
+    );
+
     let pdf = format!("sealpost-demo/{pdf}");
     let verified = sealpost(
         folder.path(),
