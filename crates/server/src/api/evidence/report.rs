@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sealpost_contract::UtcMillis;
-use sealpost_flow::{Flow, Happening};
+use sealpost_flow::{Flow, Happening, Status};
 use sealpost_pdf::{FactSection, FactSheet, Report, draw_facts};
 use sealpost_store::{StoredEvent, StoredFlow};
 
@@ -94,6 +94,18 @@ impl Paper<'_> {
         self.words.say(zh, en)
     }
 
+    fn status(&self, status: Status) -> &'static str {
+        match status {
+            Status::Draft => self.say("草稿", "draft"),
+            Status::Signing => self.say("签署中", "signing"),
+            Status::Sealing => self.say("封印中", "sealing"),
+            Status::Completed => self.say("已完成", "completed"),
+            Status::Revoked => self.say("已撤销", "revoked"),
+            Status::Expired => self.say("已过期", "expired"),
+            Status::Rejected => self.say("已拒签", "rejected"),
+        }
+    }
+
     fn time(&self, at: UtcMillis) -> String {
         self.words.time(at)
     }
@@ -138,7 +150,7 @@ impl Paper<'_> {
         let status = flow.state.status();
         facts.put(
             self.say("状态", "State"),
-            format!("{} ({status})", status.code()),
+            format!("{} {}", status.code(), self.status(status)),
         );
         facts.put(self.say("创建时间", "Created"), self.time(flow.created_at));
         facts.put(self.say("签署期限", "Deadline"), self.time(flow.expires_at));
