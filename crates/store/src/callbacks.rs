@@ -14,6 +14,7 @@ mod lists;
 mod redeliver;
 mod redeliveries;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -201,10 +202,10 @@ impl Store {
             }
             Database::Postgres(_) => {
                 let left = new.lease.is_none();
-                let (all, alone) = (batches::accept_new, accept);
+                let (all, rest) = (batches::accept_new, accept_rest);
                 let accepted = self
                     .accepting
-                    .add(&self.database, new, Work { all, alone })
+                    .add(&self.database, new, Work { all, rest })
                     .await?;
                 if left && matches!(accepted, Accepted::New(_)) {
                     self.wake_others();
@@ -213,6 +214,20 @@ impl Store {
             }
         }
     }
+}
+
+/// Keeps callbacks one by one within one transaction.
+fn accept_rest(connection: &Connection, news: &[NewCallback]) -> Result<Vec<Accepted>> {
+    let wanted = |new: &NewCallback| {
+        let own = new.url.as_deref().map_or("", origin).to_owned();
+        [String::new(), own].map(|origin| (new.channel_id.clone(), origin))
+    };
+    // In one order, so that of two nodes that make the same ones neither waits for the other in turn.
+    let wanted: BTreeSet<(String, String)> = news.iter().flat_map(wanted).collect();
+    for (channel_id, origin) in &wanted {
+        lane(connection, channel_id, origin)?;
+    }
+    news.iter().map(|new| accept(connection, new)).collect()
 }
 
 fn accept(connection: &Connection, new: &NewCallback) -> Result<Accepted> {

@@ -2,7 +2,7 @@
 //!
 //! Sessions commit side by side, which is enough for the changes of flows. What comes in by the ten thousand a second (callbacks
 //! to keep) must share statements as well as commits: while one batch is being committed the next one gathers, and is then
-//! done by one statement over arrays. What that statement leaves is done alone. Those whom a batch has answered come again a moment later with their next, so a batch
+//! done by one statement over arrays. What that statement leaves is done one by one. Those whom a batch has answered come again a moment later with their next, so a batch
 //! waits a moment until it is as large as the one before; after a batch of one nobody is waited for.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,15 +20,15 @@ const BATCH_LIMIT: usize = 1024;
 /// How long a batch waits to become as large as the one before.
 const GATHER: Duration = Duration::from_millis(1);
 
-/// What came of a batch, in its items' order; `None` for what is to be done alone.
+/// What came of a batch, in its items' order; `None` for what it left.
 type Done<O> = Result<Vec<Option<O>>>;
 
 /// How the items of a batch are done.
 pub(crate) struct Work<I, O> {
     /// Does what can be done for all at once, which is a transaction of its own.
     pub(crate) all: fn(Single<'_>, &[I]) -> Done<O>,
-    /// Does one, in a transaction that others may share.
-    pub(crate) alone: fn(&Connection, &I) -> Result<O>,
+    /// Does what that has left, in a transaction.
+    pub(crate) rest: fn(&Connection, &[I]) -> Result<Vec<O>>,
 }
 
 /// An item with the way to answer it.
@@ -142,44 +142,42 @@ where
                 None => left.push(waiter),
             }
         }
-        do_alone(postgres, left, work.alone).await;
+        do_rest(postgres, left, work.rest).await;
     }
 }
 
-/// Does items one by one: in one transaction if that can be, or else each in its own.
-async fn do_alone<I, O>(
+/// Does items in one transaction if that can be, or else each in its own.
+async fn do_rest<I, O>(
     postgres: &Postgres,
     left: Vec<Waiter<I, O>>,
-    alone: fn(&Connection, &I) -> Result<O>,
+    work: fn(&Connection, &[I]) -> Result<Vec<O>>,
 ) where
     I: Clone + Send + Sync + 'static,
     O: Send + 'static,
 {
-    if left.len() > 1 {
-        let items: Vec<I> = left.iter().map(|(item, _)| item.clone()).collect();
-        let each = move |connection: &Connection| -> Result<Vec<O>> {
-            items.iter().map(|item| alone(connection, item)).collect()
-        };
-        match postgres.write(each).await {
-            Ok(done) => {
-                for ((_, answer), done) in left.into_iter().zip(done) {
-                    drop(answer.send(Ok(done)));
-                }
-                return;
-            }
-            Err(Error::Database(_)) => (),
-            Err(error) => {
-                for (_, answer) in left {
-                    drop(answer.send(Err(error.clone())));
-                }
-                return;
+    if left.is_empty() {
+        return;
+    }
+    let items: Vec<I> = left.iter().map(|(item, _)| item.clone()).collect();
+    let all = move |connection: &Connection| work(connection, &items);
+    match postgres.write(all).await {
+        Ok(done) => {
+            for ((_, answer), done) in left.into_iter().zip(done) {
+                drop(answer.send(Ok(done)));
             }
         }
-    }
-    for (item, answer) in left {
-        let done = postgres
-            .write(move |connection| alone(connection, &item))
-            .await;
-        drop(answer.send(done));
+        // One of them cannot be done; it must not take the others along.
+        Err(Error::Database(_)) if left.len() > 1 => {
+            for (item, answer) in left {
+                let alone = move |connection: &Connection| work(connection, &[item]);
+                let done = postgres.write(alone).await;
+                drop(answer.send(done.and_then(|mut done| done.pop().ok_or(Error::Stopped))));
+            }
+        }
+        Err(error) => {
+            for (_, answer) in left {
+                drop(answer.send(Err(error.clone())));
+            }
+        }
     }
 }
