@@ -233,10 +233,19 @@ fn accept_rest(connection: &Connection, news: &[NewCallback]) -> Result<Vec<Acce
 fn accept(connection: &Connection, new: &NewCallback) -> Result<Accepted> {
     let channel_lane = lane(connection, &new.channel_id, "")?;
     // Almost always it is new, so that is tried first and asked about only when it fails.
-    match insert_in(connection, new, channel_lane, Of::AnyFlowButOurs)? {
-        Some(placed) => Ok(Accepted::New(placed)),
-        None => Ok(known(connection, new, channel_lane)?.unwrap_or(Accepted::Conflict)),
+    if !is_ours(connection, &new.sign_flow_id)?
+        && let Some(placed) = insert_in(connection, new, channel_lane)?
+    {
+        return Ok(Accepted::New(placed));
     }
+    Ok(known(connection, new, channel_lane)?.unwrap_or(Accepted::Conflict))
+}
+
+/// Whether it is a flow of our own, whose end we tell ourselves.
+fn is_ours(connection: &Connection, flow: &SignFlowId) -> Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM flows WHERE id = ?1")?
+        .exists([flow.as_str()])
 }
 
 /// What the flow's callback, if it was handed over before, makes of this one.
@@ -267,44 +276,27 @@ fn known(
 pub(crate) fn insert(connection: &Connection, new: &NewCallback) -> Result<Placed> {
     let channel_lane = lane(connection, &new.channel_id, "")?;
     // A flow of ours ends once, and its id cannot be handed over from elsewhere.
-    let placed = insert_in(connection, new, channel_lane, Of::OurFlow)?;
+    let placed = insert_in(connection, new, channel_lane)?;
     placed.ok_or_else(|| rusqlite::Error::StatementChangedRows(0).into())
 }
 
-/// Whose flow a callback tells of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Of {
-    /// One of our own.
-    OurFlow,
-    /// One that ended elsewhere. Ours we tell ourselves.
-    AnyFlowButOurs,
-}
-
-/// `None`: the flow has a callback to this channel, or is not as wanted.
+/// `None`: the flow has a callback to this channel.
 fn insert_in(
     connection: &Connection,
     new: &NewCallback,
     channel_lane: LaneId,
-    of: Of,
 ) -> Result<Option<Placed>> {
     let lane = match &new.url {
         None => channel_lane,
         Some(url) => lane(connection, &new.channel_id, origin(url))?,
     };
     let fence = i64::from(new.lease.is_some());
-    let mut insert = connection.prepare_cached(match of {
-        Of::OurFlow => {
-            "INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, url, body, state, round, attempts, due_at, holder, fence)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 1, 0, ?7, ?8, ?9)
-             ON CONFLICT DO NOTHING"
-        }
-        Of::AnyFlowButOurs => {
-            "INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, url, body, state, round, attempts, due_at, holder, fence)
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, 0, 1, 0, ?7, ?8, ?9
-             WHERE NOT EXISTS (SELECT 1 FROM flows WHERE id = ?4)
-             ON CONFLICT DO NOTHING"
-        }
-    })?;
+    // Values and no SELECT: for what may insert several rows, SQLite keeps a copy of each page that it changes.
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, url, body, state, round, attempts, due_at, holder, fence)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 1, 0, ?7, ?8, ?9)
+         ON CONFLICT DO NOTHING",
+    )?;
     let mut id = new.id;
     loop {
         let inserted = insert.execute(params![

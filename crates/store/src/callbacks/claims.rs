@@ -256,7 +256,8 @@ fn finish(connection: &Connection, holder: Holder, outcome: &Outcome) -> Result<
         connection
             .prepare_cached(
                 "INSERT INTO attempts (callback_id, round, number, at, duration_ms, http_status, reason, detail, answer)
-                 SELECT id, round, attempts, ?2, ?3, ?4, ?5, ?6, ?7 FROM callbacks WHERE id = ?1",
+                 VALUES (?1, (SELECT round FROM callbacks WHERE id = ?1), (SELECT attempts FROM callbacks WHERE id = ?1),
+                         ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![
                 outcome.id.number(),
