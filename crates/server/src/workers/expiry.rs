@@ -17,10 +17,11 @@ const NEAR: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(app: App, stop: CancellationToken) {
     loop {
-        if expire_due(&app).await == AT_ONCE {
-            continue;
-        }
-        let pause = if is_one_near(&app).await { NEAR } else { LOOK };
+        let pause = match expire_due(&app).await {
+            Ended::All(AT_ONCE) => continue,
+            Ended::All(_) if is_one_near(&app).await => NEAR,
+            Ended::All(_) | Ended::Some => LOOK,
+        };
         tokio::select! {
             () = stop.cancelled() => return,
             () = app.wake().expiry.notified() => {}
@@ -36,15 +37,24 @@ async fn is_one_near(app: &App) -> bool {
     near.is_ok_and(|flows| !flows.is_empty())
 }
 
-/// Ends what is due, and says how many there were.
-async fn expire_due(app: &App) -> u32 {
+/// What became of the flows that were due.
+enum Ended {
+    /// So many are over.
+    All(u32),
+    /// Some are not, and stay due.
+    Some,
+}
+
+/// Ends what is due. One that cannot be ended keeps no other from it.
+async fn expire_due(app: &App) -> Ended {
     let due = match app.store().flows_due_to_expire(app.now(), AT_ONCE).await {
         Ok(due) => due,
         Err(error) => {
             tracing::error!(%error, "expired flows cannot be read");
-            return 0;
+            return Ended::Some;
         }
     };
+    let mut ended = Ended::All(due.len() as u32);
     for id in &due {
         match app
             .change_flow(id, &Actor::SYSTEM, |_| Operation::Expire, None)
@@ -55,9 +65,12 @@ async fn expire_due(app: &App) -> u32 {
             Err(problem) if problem.kind() == Kind::Refused => {}
             Err(problem) => {
                 tracing::error!(sign_flow_id = %id, detail = problem.detail(), "a sign flow cannot be ended as expired");
-                return 0;
+                ended = Ended::Some;
+                if problem.kind() == Kind::Unavailable {
+                    break;
+                }
             }
         }
     }
-    due.len() as u32
+    ended
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::task::JoinSet;
+use tokio_postgres::NoTls;
 
 use super::Shared;
 use crate::support::{Channel, Flow, PATIENCE, TestApp, receipt, receipt_for, signature};
@@ -216,6 +217,28 @@ async fn deadlines_strike_once() {
     for node in nodes {
         node.stop().await;
     }
+}
+
+/// Such as one that a newer version has written so that this one cannot read it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flow_that_cannot_be_ended_keeps_no_other_from_its_deadline() {
+    let shared = Shared::start("unreadable").await;
+    let node = shared.node().await;
+    let channel = node.channel("lianjia").await;
+    let first = channel.create_flow(receipt_for(&["张三"])).await;
+    let second = channel.create_flow(receipt_for(&["李四"])).await;
+    let (database, connection) = tokio_postgres::connect(&shared.database.url, NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let spoil = format!(
+        "UPDATE flows SET body = '{{}}', expires_at = expires_at - 60000 WHERE id = '{}'",
+        first.id
+    );
+    database.batch_execute(&spoil).await.unwrap();
+    node.app().move_clock(8 * 24 * 3_600_000);
+    assert_eq!(ended(&channel, &[], &second).await, "5");
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
