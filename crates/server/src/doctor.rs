@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::api::time;
 use crate::app::keys::expiry::SOON;
+use crate::app::nodes::CLOCK_OFF;
 use crate::app::renewal::COUNTED;
 use crate::app::{App, make_folder};
 use crate::bucket;
@@ -111,7 +112,9 @@ async fn examine(config: anyhow::Result<Config>) -> Vec<Finding> {
                 Err(error) => examination.bad("data", Chain(&error).to_string()),
                 Ok(app) => {
                     examination.documents(&app).await;
+                    examination.database(&app).await;
                     examination.nodes(&app).await;
+                    examination.clock(&app).await;
                     examination.keys(&app).await;
                     examination.kept(&app).await;
                 }
@@ -285,6 +288,64 @@ impl Examination {
         if config.documents.is_none() && config.database.is_some() {
             let says = format!("{place}: with several nodes, this folder must be shared by all");
             self.mind("documents", says);
+        }
+    }
+
+    /// Whether the PostgreSQL server keeps what it acknowledges, and any text.
+    async fn database(&mut self, app: &App) {
+        let server = match app.store().database_server().await {
+            Err(error) => return self.bad("database", Chain(&error).to_string()),
+            Ok(None) => return,
+            Ok(Some(server)) => server,
+        };
+        let version = format!("PostgreSQL {}", server.version);
+        if !server.careless.is_empty() {
+            let off = server.careless.join(", ");
+            self.bad("database", format!("{version}: {off} off: what was acknowledged can be lost when the server crashes"));
+        }
+        if server.encoding != "UTF8" {
+            self.bad("database", format!("{version}: the database is encoded as {} and cannot keep every name: it must be made anew WITH ENCODING 'UTF8'", server.encoding));
+        }
+        if server.careless.is_empty() && server.encoding == "UTF8" {
+            self.good("database", version);
+        }
+        let Some(options) = &app.config().database else {
+            return;
+        };
+        // Each way, and one to listen.
+        let each = 2 * options.sessions as u64 + 1;
+        let nodes = app
+            .nodes()
+            .await
+            .map_or(1, |nodes| nodes.len().max(1) as u64);
+        let says = format!(
+            "the server gives {} in all, a node takes up to {each}, and {nodes} {}",
+            server.connections,
+            if nodes == 1 { "serves" } else { "serve" },
+        );
+        // One more, for a node is replaced by one that starts before it ends, and for the command line.
+        if (nodes + 1) * each > server.connections {
+            self.mind("connections", format!("{says}: too few for one node more, as in a rolling upgrade; raise max_connections or lower database.sessions"));
+        } else {
+            self.good("connections", says);
+        }
+    }
+
+    /// Whose clock is right cannot be said, but that they differ.
+    async fn clock(&mut self, app: &App) {
+        if app.config().database.is_none() {
+            return;
+        }
+        match app.clock_ahead().await {
+            Err(error) => self.bad("clock", Chain(&error).to_string()),
+            Ok(ahead) if ahead.abs() > CLOCK_OFF => {
+                let (seconds, way) = (
+                    ahead.abs() as f64 / 1000.0,
+                    if ahead > 0 { "ahead of" } else { "behind" },
+                );
+                self.bad("clock", format!("{seconds:.1} s {way} the database server's: flows would expire and leases end at the wrong time; is NTP running on both?"));
+            }
+            Ok(_) => self.good("clock", "agrees with the database server's".to_owned()),
         }
     }
 

@@ -154,6 +154,7 @@ impl App {
             ),
             documents: self.store().document_totals(),
             draining: self.is_stopping(),
+            clock_ahead_seconds: self.clock_was_ahead() as f64 / 1000.0,
             dispatcher_alive: health.as_ref().is_some_and(|health| health.alive),
             engine: health,
             lanes: engine

@@ -49,6 +49,7 @@ pub struct Metrics {
     redeliveries_remaining: Gauge,
     nodes: Gauge,
     draining: Gauge,
+    clock_ahead: Gauge<f64, AtomicU64>,
     documents: DocumentMetrics,
     engine: EngineMetrics,
     lanes: LaneMetrics,
@@ -197,6 +198,12 @@ impl Metrics {
             "1 once this node is told to stop",
             draining.clone(),
         );
+        let clock_ahead = Gauge::default();
+        registry.register(
+            "clock_ahead_seconds",
+            "How far this node's clock is ahead of the database server's; negative: behind",
+            clock_ahead.clone(),
+        );
         let documents = DocumentMetrics::register(&mut registry);
         let engine = EngineMetrics::register(&mut registry);
         let lanes = LaneMetrics::register(&mut registry);
@@ -222,6 +229,7 @@ impl Metrics {
             redeliveries_remaining,
             nodes,
             draining,
+            clock_ahead,
             documents,
             engine,
             lanes,
@@ -297,6 +305,7 @@ impl Metrics {
         self.oldest_due.set(snapshot.oldest_due_seconds);
         self.dispatcher.set(snapshot.dispatcher_alive.into());
         self.draining.set(snapshot.draining.into());
+        self.clock_ahead.set(snapshot.clock_ahead_seconds);
         self.documents.copy(&snapshot.documents);
         if let Some(health) = &snapshot.engine {
             self.engine.copy(health);

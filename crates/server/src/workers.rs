@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often idempotency keys, codes and rates are cleaned up.
 const CLEAN: Duration = Duration::from_secs(60);
 
-/// How often a node says that it is there.
+/// How often a node says that it is there, and compares its clock.
 const SAY: Duration = Duration::from_secs(5);
 
 /// How often certificates that end soon are named, and the tables of the months ahead made.
@@ -63,6 +63,8 @@ async fn say_here(app: App, stop: CancellationToken) {
         }
         if let Err(error) = app.keep_joined().await {
             tracing::warn!(%error, "the other nodes are not told that this one is there");
+        } else if let Err(error) = app.watch_clock().await {
+            tracing::warn!(%error, "the clocks cannot be compared");
         }
     }
 }

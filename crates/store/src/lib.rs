@@ -33,6 +33,7 @@ mod revisions;
 mod revocations;
 mod rows;
 mod seals;
+mod server;
 mod sqlite;
 mod tokens;
 mod wakes;
@@ -79,6 +80,7 @@ pub use rates::{Counted, Rate};
 pub use revisions::Reading;
 pub use revocations::RevokedCertificate;
 pub use seals::{NewSeal, StoredSeal};
+pub use server::DatabaseServer;
 pub use tokens::Token;
 pub use wakes::Wakes;
 

@@ -5,7 +5,7 @@
 //! because links and kept keys come from it, and the place of the documents.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use sealpost_contract::UtcMillis;
 use sealpost_store::{Joined, Node, Store};
@@ -23,7 +23,12 @@ pub(crate) struct Membership {
     /// As it has joined.
     node: OnceLock<Node>,
     stopping: AtomicBool,
+    /// How far our clock was ahead of the database server's when that was looked at last, in milliseconds.
+    clock_ahead: AtomicI64,
 }
+
+/// How far a clock may be off, in milliseconds, before somebody is told. The lease of a callback ends two seconds after its attempt.
+pub(crate) const CLOCK_OFF: i64 = 1000;
 
 /// Fails when the database was begun with another master secret.
 pub(super) async fn check_secret(
@@ -96,6 +101,38 @@ impl App {
         }
     }
 
+    /// How far our clock is ahead of the database server's, at least, in milliseconds; negative: behind. Over SQLite there is one
+    /// clock.
+    pub(crate) async fn clock_ahead(&self) -> sealpost_store::Result<i64> {
+        let before = self.now();
+        let Some(server) = self.store().database_server().await? else {
+            return Ok(0);
+        };
+        Ok(ahead(before, server.now, self.now()))
+    }
+
+    /// Compares the clocks, and tells whoever reads the log when ours has come to be off, and when it is right again.
+    pub(crate) async fn watch_clock(&self) -> sealpost_store::Result<()> {
+        let now = self.clock_ahead().await?;
+        let before = self.0.membership.clock_ahead.swap(now, Ordering::Relaxed);
+        match (before.abs() > CLOCK_OFF, now.abs() > CLOCK_OFF) {
+            (false, true) => tracing::error!(
+                ahead_ms = now,
+                "this machine's clock and the database server's differ: flows expire, leases end and signatures are dated by it; is NTP running on both?"
+            ),
+            (true, false) => {
+                tracing::info!("this machine's clock agrees with the database server's again")
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What [`App::watch_clock`] found last.
+    pub(crate) fn clock_was_ahead(&self) -> i64 {
+        self.0.membership.clock_ahead.load(Ordering::Relaxed)
+    }
+
     /// The id of this node, if it is one.
     pub(crate) fn node_id(&self) -> Option<&str> {
         self.0.membership.node.get().map(|node| node.id.as_str())
@@ -117,11 +154,37 @@ impl App {
     }
 }
 
+/// How far a clock that said `before` and `after` is ahead of one that said `theirs` in between, at least.
+fn ahead(before: UtcMillis, theirs: UtcMillis, after: UtcMillis) -> i64 {
+    if theirs < before {
+        before - theirs
+    } else {
+        (after - theirs).min(0)
+    }
+}
+
 /// What this machine is called, for people.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     match name.trim() {
         "" => "a node".to_owned(),
         name => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ahead;
+
+    #[test]
+    fn however_long_the_answer_took_a_clock_that_is_right_is_not_off() {
+        for (before, theirs, after, off) in [
+            (1000, 1000, 1000, 0),
+            (1000, 5000, 9000, 0),
+            (1000, 400, 1002, 600),
+            (1000, 1602, 1002, -600),
+        ] {
+            assert_eq!(ahead(before, theirs, after), off);
+        }
     }
 }

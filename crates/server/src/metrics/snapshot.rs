@@ -17,6 +17,8 @@ pub struct Snapshot {
     pub documents: DocumentTotals,
     /// Whether this node is about to stop.
     pub draining: bool,
+    /// By how many seconds this node's clock was last found to be ahead of the database server's; negative: behind.
+    pub clock_ahead_seconds: f64,
     /// Whether the dispatcher works.
     pub dispatcher_alive: bool,
     /// What the delivery engine says of itself.

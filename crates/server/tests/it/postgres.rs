@@ -1,8 +1,12 @@
 //! The server over PostgreSQL: the same story, ended by the same callback.
 
+use std::collections::HashMap;
+use std::process::Command;
+
 use sealpost_contract::EndStatus;
 use sealpost_server::config::Config;
 use sealpost_store::PostgresOptions;
+use serde_json::Value;
 
 use crate::support::{TestApp, receipt};
 
@@ -43,4 +47,57 @@ async fn a_receipt_is_sealed_signed_and_told() {
     let told = channel.callback_in(&flow, "acknowledged").await;
     assert_eq!(told["attempts"].as_array().unwrap().len(), 1);
     app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_says_what_a_server_would_lose_and_what_it_has_not_got() {
+    let url = database("doctor").await.url;
+    let folder = tempfile::tempdir().unwrap();
+    let doctor = || -> HashMap<String, String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+            .arg("--data")
+            .arg(folder.path())
+            .args(["--database", &url])
+            .args(["--listen", "127.0.0.1:0", "doctor", "--json"])
+            .output()
+            .unwrap();
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let text = |finding: &Value, member: &str| finding[member].as_str().unwrap().to_owned();
+        let findings = said["findings"].as_array().unwrap().iter();
+        findings
+            .map(|finding| {
+                let verdict = text(finding, "verdict");
+                let says = format!("{verdict}: {}", text(finding, "says"));
+                (text(finding, "what"), says)
+            })
+            .collect()
+    };
+    let said = doctor();
+    for what in ["connections", "clock"] {
+        assert!(said[what].starts_with("ok: "), "{said:?}");
+    }
+    // The server for tests need not survive a crash.
+    assert!(said["database"].contains(": fsync off"), "{said:?}");
+
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let (_, name) = url.rsplit_once('/').unwrap();
+    client
+        .batch_execute(&format!(
+            "ALTER DATABASE {name} SET synchronous_commit = off; ALTER DATABASE {name} CONNECTION LIMIT 20"
+        ))
+        .await
+        .unwrap();
+    let said = doctor();
+    assert!(
+        said["database"].starts_with("bad: ")
+            && said["database"].contains("synchronous_commit, fsync off"),
+        "{said:?}"
+    );
+    assert!(
+        said["connections"].starts_with("mind: ") && said["connections"].contains("gives 20"),
+        "{said:?}"
+    );
 }

@@ -51,12 +51,13 @@ impl Folder {
         })
     }
 
-    /// Which folder it is: what the file `folder.id` says, which whoever first asks writes there.
+    /// Which folder it is: what the file `folder.id` says, which whoever first asks writes there, and the number that the file
+    /// system gives that file. The number is the same from each machine that shares the folder, and another in a copy of it.
     pub(super) fn place(&self) -> Result<String> {
         let path = self.folder.join("folder.id");
-        let read = || {
-            let id = fs::read_to_string(&path);
-            id.map(|id| format!("folder {}", id.trim()))
+        let read = || -> std::io::Result<String> {
+            let (id, number) = (fs::read_to_string(&path)?, file_number(&path)?);
+            Ok(format!("folder {}{number}", id.trim()))
         };
         match read() {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -154,6 +155,19 @@ impl Folder {
             }
         }
     }
+}
+
+/// What the file system calls the file, as the rest of its folder's name; nothing where it does not say.
+#[cfg(unix)]
+fn file_number(path: &Path) -> std::io::Result<String> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    fs::metadata(path).map(|file| format!(" #{}", file.ino()))
+}
+
+#[cfg(not(unix))]
+fn file_number(_: &Path) -> std::io::Result<String> {
+    Ok(String::new())
 }
 
 fn write_synced(path: &Path, mut file: File, bytes: &[u8]) -> Result<()> {

@@ -1,10 +1,12 @@
 //! Who may join: only nodes with the same master secret and the same place for documents.
 
+use std::time::{Duration, Instant};
+
 use sealpost_server::config::Config;
 use sealpost_server::server::Server;
 
 use super::{SECRET, Shared};
-use crate::support::receipt;
+use crate::support::{PATIENCE, receipt};
 
 fn config(shared: &Shared, folder: &std::path::Path) -> Config {
     Config {
@@ -41,16 +43,50 @@ async fn nodes_keep_documents_in_one_place() {
     let first = Server::start(first, Some(SECRET)).await.unwrap();
     // The same folder, as if it were shared over a network.
     let second = Server::start(second, Some(SECRET)).await.unwrap();
-    let refusal = refusal(third.clone(), SECRET).await;
+    let refused = refusal(third.clone(), SECRET).await;
     assert!(
-        refusal.contains("one folder that all nodes share"),
-        "{refusal}"
+        refused.contains("one folder that all nodes share"),
+        "{refused}"
+    );
+    // A copy of the folder is another one, although all that is in it is the same.
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args(["a", "c"])
+        .current_dir(folder.path())
+        .status();
+    assert!(copied.unwrap().success());
+    let copy = config(&shared, &folder.path().join("c"));
+    let refused = refusal(copy, SECRET).await;
+    assert!(
+        refused.contains("one folder that all nodes share"),
+        "{refused}"
     );
     first.stop().await;
     second.stop().await;
     // Where nobody is, nobody is kept out.
     let third = Server::start(third, Some(SECRET)).await.unwrap();
     third.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_clock_is_off_says_so() {
+    let shared = Shared::start("clock").await;
+    let node = shared.node().await;
+    let ahead = async || {
+        let metrics = String::from_utf8(node.get("/metrics").await.body.to_vec()).unwrap();
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("sealpost_clock_ahead_seconds "));
+        line.unwrap().parse::<f64>().unwrap()
+    };
+    assert!(ahead().await.abs() < 1.0);
+    node.app().move_clock(3_600_000);
+    let begun = Instant::now();
+    while ahead().await < 3500.0 {
+        assert!(begun.elapsed() < PATIENCE, "it compares its clock");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
