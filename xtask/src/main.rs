@@ -70,9 +70,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// The root of the workspace, whatever folder the command was started in.
+/// The root of the workspace, whatever folder the command was started in. Cargo says so as it runs us: with a target directory
+/// that several checkouts share, the one that we were built in may be another.
 fn root() -> PathBuf {
-    let xtask = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let xtask = std::env::var_os("CARGO_MANIFEST_DIR");
+    let xtask = PathBuf::from(xtask.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()));
     xtask.parent().map(PathBuf::from).unwrap_or(xtask)
 }
 
