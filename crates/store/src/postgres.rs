@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, oneshot};
 
@@ -56,6 +56,12 @@ const MIGRATION_LOCK: i64 = 0x5EA1_9057;
 /// How long a step waits for a table that others are using, a backup say. Whoever uses the table after it has to wait behind it.
 const STEP_LOCK_SECONDS: u32 = 5;
 
+/// How often it is asked whether the node that migrates is done.
+const LOCK_AGAIN: Duration = Duration::from_millis(250);
+
+/// A step that takes longer than this is told of in the log.
+const SLOW: Duration = Duration::from_secs(5);
+
 /// Operations waiting for a session at most; further callers wait before they queue.
 const QUEUE_LIMIT: usize = 8192;
 
@@ -64,13 +70,14 @@ const QUEUE_LIMIT: usize = 8192;
 pub struct PostgresOptions {
     /// `postgres://user:password@host:port/database?sslmode=…`, as libpq reads it. `sslmode` is `disable`, `prefer` (the
     /// default), `require`, `verify-ca` or `verify-full`; wherever TLS is used, the server's certificate is verified, and but
-    /// for `verify-ca` the host name in it. `sslrootcert`, `sslcert` and `sslkey` name files, too.
+    /// for `verify-ca` the host name in it. `sslrootcert`, `sslcert` and `sslkey` name files, too. Of several hosts one is used
+    /// that can be written to, unless `target_session_attrs` says otherwise.
     pub url: String,
     /// Certificates (PEM) to trust beside the system's.
     pub ca_file: Option<PathBuf>,
     /// Sessions for writing; as many again are kept for reading.
     pub sessions: usize,
-    /// How long a statement may take, waiting for locks included.
+    /// How long a statement may take, waiting for locks included. Bringing the schema up to date has no limit.
     pub statement_timeout: Duration,
     /// How long connecting may take, to each of the hosts where the URL names several.
     pub connect_timeout: Duration,
@@ -386,26 +393,8 @@ fn migrate(connector: &Connector, steps: &[&str]) -> Result<()> {
     let known = steps.len() as i64;
     connector.ask_all()?;
     let session = connector.connect()?;
-    let is_done = |progress: Progress| match progress {
-        // A newer program is at work beside this one, or was: as long as it has only added, this one goes on.
-        Some((found, oldest)) if oldest > known => Err(Error::TooNew { found, known }),
-        Some((found, _)) => Ok(found >= known),
-        None => Ok(false),
-    };
-    if !is_done(progress(&session)?)? {
-        session.batch(&format!(
-            "BEGIN; SELECT pg_advisory_xact_lock({MIGRATION_LOCK}); SET LOCAL lock_timeout = '{STEP_LOCK_SECONDS}s';
-             CREATE TABLE IF NOT EXISTS sealpost_schema (version BIGINT NOT NULL, oldest BIGINT)"
-        ))?;
-        // Another node may have taken the steps meanwhile.
-        if progress(&session)?.is_none() {
-            session.batch("ALTER TABLE sealpost_schema ADD COLUMN oldest BIGINT")?;
-        }
-        let before = progress(&session)?;
-        if !is_done(before)? {
-            take(&session, steps, before.map_or(0, |(found, _)| found))?;
-        }
-        session.batch("COMMIT")?;
+    if !is_done(progress(&session)?, known)? {
+        bring_up_to_date(&connector.connect_without_limit()?, steps)?;
     }
     // What cannot be made now (a busy table, a role that may make none) is tried again every day.
     let make = || -> Result<()> {
@@ -417,6 +406,57 @@ fn migrate(connector: &Connector, steps: &[&str]) -> Result<()> {
     };
     let _ = make();
     Ok(())
+}
+
+/// Whether the schema is as a program wants it that knows so many steps.
+fn is_done(progress: Progress, known: i64) -> Result<bool> {
+    match progress {
+        // A newer program is at work beside this one, or was: as long as it has only added, this one goes on.
+        Some((found, oldest)) if oldest > known => Err(Error::TooNew { found, known }),
+        Some((found, _)) => Ok(found >= known),
+        None => Ok(false),
+    }
+}
+
+/// Takes what steps are lacking once no other node does, however long either takes: a step may go through millions of rows.
+fn bring_up_to_date(session: &Session, steps: &[&str]) -> Result<()> {
+    let known = steps.len() as i64;
+    let mut has_waited = false;
+    session.batch("BEGIN")?;
+    while !has_lock(session)? {
+        if !has_waited {
+            tracing::info!(
+                "another node brings the database's schema up to date; this one waits for it"
+            );
+            has_waited = true;
+        }
+        // Not in the transaction, whose snapshot would keep the server from clearing away what the steps leave.
+        session.batch("ROLLBACK")?;
+        std::thread::sleep(LOCK_AGAIN);
+        session.batch("BEGIN")?;
+    }
+    session.batch(&format!(
+        "SET LOCAL lock_timeout = '{STEP_LOCK_SECONDS}s';
+         CREATE TABLE IF NOT EXISTS sealpost_schema (version BIGINT NOT NULL, oldest BIGINT)"
+    ))?;
+    // Another node may have taken the steps meanwhile.
+    if progress(session)?.is_none() {
+        session.batch("ALTER TABLE sealpost_schema ADD COLUMN oldest BIGINT")?;
+    }
+    let before = progress(session)?;
+    if !is_done(before, known)? {
+        take(session, steps, before.map_or(0, |(found, _)| found))?;
+    }
+    session.batch("COMMIT")
+}
+
+/// Takes the lock for this transaction, if nobody has it.
+fn has_lock(session: &Session) -> Result<bool> {
+    let asked = session.prepare(&format!(
+        "SELECT pg_try_advisory_xact_lock({MIGRATION_LOCK})"
+    ))?;
+    let rows = session.query(&asked, Bound::Positional(&[]))?;
+    Ok(rows.first().is_some_and(|row| row.get(0)))
 }
 
 fn progress(session: &Session) -> Result<Progress> {
@@ -441,7 +481,21 @@ fn take(session: &Session, steps: &[&str], found: i64) -> Result<()> {
         .zip(steps)
         .skip_while(|(version, _)| *version <= found)
     {
-        session.batch(step)?;
+        let begun = Instant::now();
+        session.batch_watched(step, SLOW, move || {
+            tracing::info!(
+                version,
+                "bringing the database's schema up to date takes a while; do not stop it, for it would begin anew"
+            );
+        })?;
+        if begun.elapsed() > SLOW {
+            let seconds = begun.elapsed().as_secs();
+            tracing::info!(
+                version,
+                seconds,
+                "brought the database's schema up to this version"
+            );
+        }
         let oldest = OLDEST.min(version);
         session.batch(&format!(
             "INSERT INTO sealpost_schema (version, oldest) VALUES ({version}, {oldest})"

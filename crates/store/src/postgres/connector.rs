@@ -14,7 +14,7 @@ use sealpost_tls::{Address, ServerConnection, Tls};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
 
 use super::{PostgresOptions, Session};
@@ -22,6 +22,13 @@ use crate::error::{Error, Result};
 
 /// The cluster that a server is of, and its timeline's number in hexadecimal.
 const ASK_TIMELINE: &str = "SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()";
+
+/// What every session has, whatever the role or the database is set to. A transaction that finds a row changed waits and goes on with
+/// what is there now: so our statements are written, and from `REPEATABLE READ` on it would fail instead.
+const SET_UP: &str = "SET default_transaction_isolation = 'read committed'; SET idle_in_transaction_session_timeout = '60s'";
+
+/// Takes away the limits to how long something takes, as far as the server knows them: the second came with PostgreSQL 17.
+const NO_LIMIT: &str = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', 'transaction_timeout')";
 
 /// Which history of a cluster a server goes on with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +73,8 @@ pub(super) struct Connector {
     connect_timeout: Duration,
     /// How long an answer is waited for.
     patience: Duration,
-    set_up: String,
+    /// How long a statement may take.
+    statement_timeout: Duration,
     /// See [`Connector::round_trips`].
     round_trips: Arc<AtomicU64>,
 }
@@ -88,7 +96,14 @@ impl Connector {
         }
         // A host that vanishes without a word is noticed in seconds, not hours.
         config.keepalives_idle(Duration::from_secs(10));
+        if config.get_keepalives_interval().is_none() {
+            config.keepalives_interval(Duration::from_secs(10));
+        }
         config.tcp_user_timeout(options.statement_timeout);
+        // Of several hosts all but one are standbys.
+        if one_by_one(&config).len() > 1 && !names_session_attrs(&address.connection) {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
         Ok(Connector {
             hosts: one_by_one(&config),
             first: AtomicUsize::new(0),
@@ -96,16 +111,30 @@ impl Connector {
             tls: Tls::new(&address, options.ca_file.as_deref())?,
             connect_timeout: options.connect_timeout,
             patience: options.statement_timeout + Duration::from_secs(5),
-            set_up: format!(
-                "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = '60s'",
-                options.statement_timeout.as_millis()
-            ),
+            statement_timeout: options.statement_timeout,
             round_trips: Arc::default(),
         })
     }
 
     /// A session, for the thread that asks.
     pub(super) fn connect(&self) -> Result<Session> {
+        let session = self.connect_with(self.patience)?;
+        session.batch(&format!(
+            "{SET_UP}; SET statement_timeout = {}",
+            self.statement_timeout.as_millis()
+        ))?;
+        Ok(session)
+    }
+
+    /// A session for statements that may take hours. That the server's machine has vanished is noticed all the same, by the
+    /// connection.
+    pub(super) fn connect_without_limit(&self) -> Result<Session> {
+        let session = self.connect_with(Duration::MAX)?;
+        session.batch(&format!("{SET_UP}; {NO_LIMIT}"))?;
+        Ok(session)
+    }
+
+    fn connect_with(&self, patience: Duration) -> Result<Session> {
         let runtime = runtime()?;
         let opened = runtime.block_on(self.open())?;
         let connection = opened.connection;
@@ -113,15 +142,13 @@ impl Connector {
             // Its end is noticed by the next statement, which says why.
             let _ = connection.await;
         });
-        let session = Session::new(
+        Ok(Session::new(
             opened.client,
             runtime,
-            self.patience,
+            patience,
             Arc::clone(&self.round_trips),
             opened.origin,
-        );
-        session.batch(&self.set_up)?;
-        Ok(session)
+        ))
     }
 
     /// How often operations have waited for an answer, in all of its sessions.
@@ -256,6 +283,13 @@ fn read_timeline(answer: &[SimpleQueryMessage]) -> Option<Timeline> {
     })
 }
 
+/// Whether a connection string, in either form, says which of several servers will do.
+fn names_session_attrs(connection: &str) -> bool {
+    connection
+        .split(|c: char| matches!(c, '?' | '&') || c.is_whitespace())
+        .any(|part| part.starts_with("target_session_attrs"))
+}
+
 /// The same settings for each of the hosts alone. Where their numbers do not fit together, connecting says so.
 fn one_by_one(all: &Config) -> Vec<Config> {
     let (hosts, addresses) = (all.get_hosts(), all.get_hostaddrs());
@@ -324,8 +358,33 @@ mod tests {
 
     use tokio::sync::watch;
     use tokio_postgres::Config;
+    use tokio_postgres::config::TargetSessionAttrs;
 
-    use super::{Timeline, is_replaced, note, one_by_one};
+    use super::{Connector, Timeline, is_replaced, note, one_by_one};
+    use crate::PostgresOptions;
+
+    #[test]
+    fn of_several_hosts_one_that_can_be_written_to_is_used() {
+        use TargetSessionAttrs::{Any, ReadOnly, ReadWrite};
+
+        for (url, expected) in [
+            ("postgres://a@one/c", Any),
+            ("postgres://a@one,two/c", ReadWrite),
+            ("postgres://a@one,two/c?sslmode=disable", ReadWrite),
+            ("postgres://a@one,two/c?target_session_attrs=any", Any),
+            (
+                "postgres://a@one,two/c?sslmode=disable&target_session_attrs=read-only",
+                ReadOnly,
+            ),
+            ("host=one,two user=a", ReadWrite),
+            ("host=one,two user=a target_session_attrs=any", Any),
+        ] {
+            let connector = Connector::new(&PostgresOptions::new(url)).unwrap();
+            for host in &connector.hosts {
+                assert_eq!(host.get_target_session_attrs(), expected, "{url}");
+            }
+        }
+    }
 
     #[test]
     fn each_host_has_its_port_and_all_that_they_have_in_common() {

@@ -257,6 +257,22 @@ impl Session {
         self.wait(self.client.batch_execute(sql))
     }
 
+    /// As [`Session::batch`]; `slow` is called when it has taken so long, while it goes on.
+    pub(super) fn batch_watched(
+        &self,
+        sql: &str,
+        after: Duration,
+        slow: impl FnOnce() + Send + 'static,
+    ) -> Result<()> {
+        let watch = self.runtime.spawn(async move {
+            tokio::time::sleep(after).await;
+            slow();
+        });
+        let done = self.batch(sql);
+        watch.abort();
+        done
+    }
+
     /// Begins the transaction, if the statement that is about to be sent is its first.
     ///
     /// The two go together only if the statement changes nothing. A server that stood still may find that the time for `BEGIN` is

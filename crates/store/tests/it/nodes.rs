@@ -1,6 +1,7 @@
 //! What only PostgreSQL has: several nodes that start at once, sessions that are lost, a planner.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use sealpost_flow::{Digest, Operation, Status};
 use sealpost_store::{
@@ -23,6 +24,139 @@ fn many_nodes_may_start_at_once() {
             node.join().unwrap().unwrap();
         }
     });
+}
+
+/// A database of the server for tests, with settings and locks that are nobody else's. It vanishes with the value.
+struct OwnDatabase {
+    server: Schema,
+    name: String,
+}
+
+impl OwnDatabase {
+    fn new() -> OwnDatabase {
+        let server = Schema::new();
+        let name = format!("{}_own", server.name());
+        server.run(&format!("CREATE DATABASE {name}")).unwrap();
+        OwnDatabase { server, name }
+    }
+
+    fn options(&self) -> PostgresOptions {
+        let mut options = self.server.options();
+        options.url += &format!("&dbname={}&options=-csearch_path%3Dpublic", self.name);
+        options
+    }
+
+    async fn connect(&self) -> tokio_postgres::Client {
+        let url = self.options().url;
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        client
+    }
+}
+
+impl Drop for OwnDatabase {
+    fn drop(&mut self) {
+        // A test that fails has more to say than what could not be cleaned up after it.
+        let _ = self
+            .server
+            .run(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrating_and_waiting_for_it_take_longer_than_a_statement_may() {
+    const LIMIT: Duration = Duration::from_secs(2);
+    const LONGER: Duration = Duration::from_millis(2500);
+    let (database, folder) = (OwnDatabase::new(), tempfile::tempdir().unwrap());
+    let other = database.connect().await;
+    // One step takes long; and another node is at it.
+    other
+        .batch_execute(&format!(
+            "CREATE FUNCTION take_long() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF EXISTS (SELECT 1 FROM pg_event_trigger_ddl_commands() WHERE object_identity = 'public.flows') THEN
+                     PERFORM pg_sleep({});
+                 END IF;
+             END $$;
+             CREATE EVENT TRIGGER take_long ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION take_long();
+             BEGIN;
+             SELECT pg_advisory_xact_lock({})",
+            LONGER.as_secs_f64(),
+            0x5EA1_9057,
+        ))
+        .await
+        .unwrap();
+    let mut options = database.options();
+    options.statement_timeout = LIMIT;
+    let path = folder.path().to_owned();
+    let opening = tokio::task::spawn_blocking(move || Store::open_postgres(options, &path));
+    tokio::time::sleep(LONGER).await;
+    assert!(!opening.is_finished());
+    let begun = Instant::now();
+    other.batch_execute("COMMIT").await.unwrap();
+    let node = opening.await.unwrap().unwrap();
+    assert!(begun.elapsed() > LONGER);
+    // What it does from then on has its limit.
+    node.prove_writable(NOW).await.unwrap();
+    other
+        .batch_execute("BEGIN; LOCK TABLE write_proof IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let error = node.prove_writable(NOW).await.unwrap_err();
+    assert!(matches!(error, Error::Busy(_)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_row_goes_on_with_it_however_transactions_are_isolated_by_default() {
+    for isolation in ["repeatable read", "serializable"] {
+        let (database, folder) = (OwnDatabase::new(), tempfile::tempdir().unwrap());
+        let other = database.connect().await;
+        // Nothing that is set at the server goes before this.
+        let set = format!(
+            "ALTER ROLE CURRENT_USER IN DATABASE {} SET default_transaction_isolation = '{isolation}'",
+            database.name
+        );
+        other.batch_execute(&set).await.unwrap();
+        let nodes = std::thread::scope(|scope| {
+            let start = || Store::open_postgres(database.options(), folder.path()).unwrap();
+            let nodes: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+            nodes
+                .into_iter()
+                .map(|node| node.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        let key = Digest::of(b"key");
+        let count = async |node: &Store| node.count_within(&key, 1000, 9, NOW).await.unwrap();
+        count(&nodes[0]).await;
+        other
+            .batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED; UPDATE rates SET key = key")
+            .await
+            .unwrap();
+        let waiting: Vec<_> = nodes
+            .iter()
+            .cloned()
+            .map(|node| tokio::spawn(async move { node.count_within(&key, 1000, 9, NOW).await }))
+            .collect();
+        let asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        // In the same transaction it would see the same each time.
+        let watching = database.connect().await;
+        let begun = Instant::now();
+        while watching
+            .query_one(asked, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+            < 4
+        {
+            assert!(begun.elapsed() < Duration::from_secs(20), "nobody waits");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        other.batch_execute("COMMIT").await.unwrap();
+        for each in waiting {
+            each.await.unwrap().unwrap();
+        }
+    }
 }
 
 #[test]
