@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use sealpost_contract::SignFlowId;
-use sealpost_flow::Digest;
+use sealpost_flow::{Digest, Operation, apply};
 use sealpost_store::{
-    Accepted, CallbackFilter, CallbackId, CallbackState, Claim, Claimed, FailedSince, Finished,
-    Holder, IdempotencyKey, LaneId, Lease, NewCallback, Next, Outcome, Redelivered,
-    RedeliveredOnce, Remembered, Store,
+    Accepted, CallbackFilter, CallbackId, CallbackState, Claim, Claimed, Committed, FailedSince,
+    Finished, FlowCommit, Holder, IdempotencyKey, LaneId, Lease, NewCallback, Next, Outcome,
+    Redelivered, RedeliveredOnce, Remembered, Store,
 };
 
 use crate::world::*;
@@ -177,6 +177,139 @@ async fn a_lease_hides_a_callback_until_it_ends(world: World) {
         "once only"
     );
     assert_eq!(world.attempts(id).await.unwrap().len(), 1);
+}
+
+/// A holder that slept through its lease may be the one who claims the callback next.
+async fn only_the_newest_lease_of_a_holder_counts(world: World) {
+    let (id, lane) = keep_callback(&world, 1, NOW).await;
+    let first = claim(&world, lane, 1, ME, NOW).await.taken.remove(0);
+    let second = claim(&world, lane, 1, ME, NOW + LEASE).await;
+    let second = second.taken.into_iter().next().unwrap();
+    assert_eq!(
+        finish(&world, ME, vec![outcome(&first, Next::Failed(NOW))]).await,
+        [false]
+    );
+    let acknowledged = outcome(&second, Next::Acknowledged(NOW + LEASE + 1));
+    assert_eq!(
+        finish(&world, OTHER, vec![acknowledged.clone()]).await,
+        [false],
+        "nobody else's either"
+    );
+    let back = Outcome {
+        id,
+        fence: second.fence,
+        attempt: None,
+        next: Next::Due(NOW + LEASE),
+    };
+    assert_eq!(finish(&world, ME, vec![back]).await, [true]);
+    assert_eq!(
+        finish(&world, ME, vec![acknowledged]).await,
+        [false],
+        "what was given back is nobody's"
+    );
+    let kept = world.find_callback(id).await.unwrap().unwrap();
+    assert_eq!(
+        (kept.state, kept.attempts, kept.in_progress),
+        (CallbackState::Waiting, 0, false)
+    );
+    assert_eq!(world.attempts(id).await.unwrap(), []);
+}
+
+/// What an engine has taken as it was accepted, or as its flow ended, is nobody else's meanwhile.
+async fn a_lease_at_the_insert_hides_a_callback_until_it_ends(world: World) {
+    let lease = Some(Lease {
+        holder: ME,
+        until: NOW + LEASE,
+    });
+    let accepted = world
+        .accept_callback(NewCallback {
+            lease,
+            ..new(1, NOW)
+        })
+        .await;
+    let Accepted::New(accepted) = accepted.unwrap() else {
+        panic!("not new")
+    };
+    let flow = world.keep(2, NOW).await;
+    let revoke = Operation::Revoke {
+        reason: "填错金额".into(),
+    };
+    let change = apply(&flow.flow, revoke, &initiator(), NOW).unwrap();
+    let of_flow = NewCallback {
+        lease,
+        ..callback(&change.flow.id, "3", NOW)
+    };
+    let commit = FlowCommit::new(&flow, change).with_callback(Some(of_flow));
+    let committed = world.commit_flow(commit).await.unwrap();
+    let Committed::Done {
+        callback: Some(ended),
+        ..
+    } = committed
+    else {
+        panic!("{committed:?}")
+    };
+    assert_eq!((accepted.fence, ended.fence), (1, 1));
+    assert_eq!(accepted.lane, ended.lane, "of one channel's address");
+
+    let lane = accepted.lane;
+    for (holder, at) in [(OTHER, NOW), (ME, NOW), (OTHER, NOW + LEASE - 1)] {
+        let claim = claim(&world, lane, 10, holder, at).await;
+        assert_eq!(claim.taken, [], "under a lease");
+        assert_eq!(claim.next_due_at, Some(NOW + LEASE));
+    }
+    for id in [accepted.id, ended.id] {
+        let kept = world.find_callback(id).await.unwrap().unwrap();
+        assert!(kept.in_progress, "{kept:?}");
+    }
+    let taken = claim(&world, lane, 10, OTHER, NOW + LEASE).await.taken;
+    let mut ids: Vec<CallbackId> = taken.iter().map(|claimed| claimed.id).collect();
+    ids.sort();
+    let mut all = [accepted.id, ended.id];
+    all.sort();
+    assert_eq!(ids, all);
+    assert!(taken.iter().all(|claimed| claimed.fence == 2), "{taken:?}");
+    let first = Claimed {
+        fence: 1,
+        ..taken[0].clone()
+    };
+    assert_eq!(
+        finish(&world, ME, vec![outcome(&first, Next::Failed(NOW))]).await,
+        [false],
+        "the first lease has gone to somebody else"
+    );
+}
+
+/// Before it has ended it is the holder's to finish, as if claimed.
+async fn what_was_leased_at_the_insert_is_finished_by_its_holder(world: World) {
+    let lease = Some(Lease {
+        holder: ME,
+        until: NOW + LEASE,
+    });
+    let accepted = world
+        .accept_callback(NewCallback {
+            lease,
+            ..new(1, NOW)
+        })
+        .await;
+    let Accepted::New(placed) = accepted.unwrap() else {
+        panic!("not new")
+    };
+    let acknowledged = Outcome {
+        id: placed.id,
+        fence: placed.fence,
+        attempt: attempt(None),
+        next: Next::Acknowledged(NOW + 1),
+    };
+    assert_eq!(
+        finish(&world, OTHER, vec![acknowledged.clone()]).await,
+        [false]
+    );
+    assert_eq!(finish(&world, ME, vec![acknowledged]).await, [true]);
+    let kept = world.find_callback(placed.id).await.unwrap().unwrap();
+    assert_eq!(
+        (kept.state, kept.attempts, kept.in_progress),
+        (CallbackState::Acknowledged, 1, false)
+    );
 }
 
 async fn an_expired_lease_that_nobody_took_still_counts(world: World) {
@@ -663,6 +796,9 @@ on_every_database! {
     the_same_again_answers_as_before_and_another_end_conflicts,
     ids_are_ordered_unique_and_readable,
     a_lease_hides_a_callback_until_it_ends,
+    a_lease_at_the_insert_hides_a_callback_until_it_ends,
+    what_was_leased_at_the_insert_is_finished_by_its_holder,
+    only_the_newest_lease_of_a_holder_counts,
     an_expired_lease_that_nobody_took_still_counts,
     attempts_are_counted_and_kept_and_giving_back_is_not_one,
     the_longest_due_is_claimed_first_and_lanes_do_not_mix,
