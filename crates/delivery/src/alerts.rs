@@ -9,6 +9,7 @@
 //!     { "kind": "channel_paused", "at": 1790000000000, "channel_id": "…", "reason": "the endpoint answered 410 Gone" },
 //!     { "kind": "endpoint_failing", "at": 1790000000000, "channel_id": "…", "endpoint": "https://…", "reason": "timeout" },
 //!     { "kind": "endpoint_recovered", "at": 1790000000000, "channel_id": "…", "endpoint": "https://…" },
+//!     { "kind": "outcome_refused", "at": 1790000000000, "channel_id": "…", "callback_id": "cb_…" },
 //!     { "kind": "backlog_growing", "at": 1790000000000, "waiting": 1200, "oldest_due_at": 1789999000000 },
 //!     { "kind": "backlog_recovered", "at": 1790000000000, "waiting": 3 }
 //!   ],
@@ -81,6 +82,12 @@ pub(crate) enum Alert {
         channel_id: Arc<str>,
         endpoint: String,
     },
+    /// The database refuses what came of an attempt, which is therefore made again and again.
+    OutcomeRefused {
+        at: UtcMillis,
+        channel_id: Arc<str>,
+        callback: CallbackId,
+    },
     /// Callbacks have been due for too long.
     BacklogGrowing {
         at: UtcMillis,
@@ -123,6 +130,13 @@ impl Alert {
                 endpoint,
             } => json!({
                 "kind": "endpoint_recovered", "at": at, "channel_id": **channel_id, "endpoint": endpoint,
+            }),
+            Self::OutcomeRefused {
+                at,
+                channel_id,
+                callback,
+            } => json!({
+                "kind": "outcome_refused", "at": at, "channel_id": **channel_id, "callback_id": callback.to_string(),
             }),
             Self::BacklogGrowing {
                 at,

@@ -62,6 +62,9 @@ pub struct Totals {
     pub given_up: u64,
     /// Outcomes that did not count because the lease had been lost.
     pub fenced: u64,
+    /// Outcomes that the database refused although it was there, each also alone; one that is refused again at a later try is not
+    /// counted again.
+    pub refused: u64,
     /// Errors of the store.
     pub store_errors: u64,
 }
@@ -142,6 +145,11 @@ impl Pulse {
 
     pub(crate) fn fenced(&self) {
         self.with(|state| state.totals.fenced += 1);
+    }
+
+    /// An outcome is refused, and those beside it are not to wait for it.
+    pub(crate) fn refused(&self) {
+        self.with(|state| state.totals.refused += 1);
     }
 
     /// As [`Pulse::store_failed`], when outcomes could not be recorded.

@@ -1,12 +1,15 @@
 //! Making attempts, and recording what came of them.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sealpost_contract::UtcMillis;
-use sealpost_store::{CallbackId, Claimed, LaneId, Next, Outcome, Pause};
+use sealpost_store::{CallbackId, Claimed, Error, LaneId, Next, Outcome, Pause};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::Inner;
 use crate::alerts::Alert;
@@ -305,7 +308,15 @@ pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::UnboundedReceiver<Se
     let mut ended = false;
     let waits = !inner.store.gathers_writes();
     let mut expected = 1;
-    while !ended && queue.recv_many(&mut gathered, BATCH).await > 0 {
+    let mut suspects = Suspects::default();
+    while !ended {
+        tokio::select! {
+            received = queue.recv_many(&mut gathered, BATCH) => if received == 0 { break },
+            () = suspects.wait() => {
+                suspects.try_again(&inner).await;
+                continue;
+            }
+        }
         if waits && gathered.len() < expected {
             tokio::time::sleep(GATHER).await;
             while gathered.len() < BATCH
@@ -315,41 +326,187 @@ pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::UnboundedReceiver<Se
             }
         }
         expected = gathered.len();
-        let mut lanes = Vec::with_capacity(gathered.len());
-        let mut outcomes = Vec::with_capacity(gathered.len());
+        let mut batch = Batch::with_capacity(gathered.len());
         for settling in gathered.drain(..) {
             match settling {
-                Settling::Outcome(lane, outcome, of) => {
-                    lanes.push((lane, of));
-                    outcomes.push(outcome);
-                }
+                Settling::Outcome(lane, outcome, of) => batch.push((lane, of), outcome),
                 Settling::End => ended = true,
             }
         }
-        record(&inner, &lanes, outcomes.into()).await;
+        let refused = record(&inner, batch).await;
+        suspects.add(&inner, refused);
+    }
+    suspects.try_again(&inner).await;
+}
+
+/// Outcomes to be recorded together, and what each is of.
+#[derive(Debug, Default)]
+struct Batch {
+    of: Vec<(LaneId, Of)>,
+    outcomes: Vec<Outcome>,
+}
+
+impl Batch {
+    fn with_capacity(capacity: usize) -> Self {
+        Self {
+            of: Vec::with_capacity(capacity),
+            outcomes: Vec::with_capacity(capacity),
+        }
+    }
+
+    fn push(&mut self, of: (LaneId, Of), outcome: Outcome) {
+        self.of.push(of);
+        self.outcomes.push(outcome);
+    }
+
+    fn append(&mut self, mut other: Self) {
+        self.of.append(&mut other.of);
+        self.outcomes.append(&mut other.outcomes);
+    }
+
+    fn len(&self) -> usize {
+        self.outcomes.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.outcomes.is_empty()
+    }
+
+    /// Leaves the first `at`, and answers the others.
+    fn split_off(&mut self, at: usize) -> Self {
+        Self {
+            of: self.of.split_off(at),
+            outcomes: self.outcomes.split_off(at),
+        }
     }
 }
 
-async fn record(inner: &Inner, lanes: &[(LaneId, Of)], outcomes: Arc<[Outcome]>) {
-    if outcomes.is_empty() {
-        return;
+/// Outcomes that the database refuses, each also alone. They are tried again from time to time while what comes after them is
+/// recorded; when its lease has ended, such a callback is claimed and attempted anew, and its old outcome no longer counts.
+#[derive(Debug, Default)]
+struct Suspects {
+    batch: Batch,
+    /// When they are tried again, and the wait that led there.
+    next: Option<(Instant, Duration)>,
+}
+
+impl Suspects {
+    /// Returns when they should be tried again; never if there are none.
+    async fn wait(&self) {
+        match self.next {
+            Some((at, _)) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
     }
+
+    /// Takes in what has just been refused, and tells of it.
+    fn add(&mut self, inner: &Inner, refused: Vec<(Batch, Error)>) {
+        for (one, error) in refused {
+            for ((_, of), outcome) in one.of.iter().zip(&one.outcomes) {
+                tell_of_refused(inner, of, outcome, &error);
+            }
+            self.batch.append(one);
+            self.next
+                .get_or_insert_with(|| (Instant::now() + RETRY.0, RETRY.0));
+        }
+    }
+
+    /// Tries them again, all together.
+    async fn try_again(&mut self, inner: &Inner) {
+        let Some((_, wait)) = self.next.take() else {
+            return;
+        };
+        let mut batch = std::mem::take(&mut self.batch);
+        if wait >= RETRY.1 {
+            // What comes from outside may be what the database cannot take; that there was an attempt is worth more.
+            for attempt in batch.outcomes.iter_mut().filter_map(|of| of.attempt.as_mut()) {
+                attempt.detail = None;
+                attempt.answer = Bytes::new();
+            }
+        }
+        let began = Instant::now();
+        for (one, _) in record(inner, batch).await {
+            self.batch.append(one);
+        }
+        if !self.batch.is_empty() {
+            // However many they are, most of the time is for the others.
+            let wait = (2 * wait).min(RETRY.1);
+            self.next = Some((Instant::now() + wait.max(4 * began.elapsed()), wait));
+        }
+    }
+}
+
+fn tell_of_refused(inner: &Inner, of: &Of, outcome: &Outcome, error: &Error) {
+    inner.pulse.refused();
+    let why = error.source().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(
+        callback = %outcome.id, %error, why,
+        "the database refuses this outcome; until it takes it, the callback is sent again whenever its lease has ended"
+    );
+    if let Of::Attempt(channel_id) = of {
+        inner.alerts.raise(Alert::OutcomeRefused {
+            at: inner.now(),
+            channel_id: Arc::clone(channel_id),
+            callback: outcome.id,
+        });
+    }
+}
+
+/// Whether the database, which is there, has said no to what it was given.
+fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Database(_) | Error::Undecodable { .. })
+}
+
+/// Records outcomes, in the order of their coming and for as long as it takes. Answers those that the database refuses, each
+/// tried alone: a batch that is refused is halved until they stand apart.
+async fn record(inner: &Inner, batch: Batch) -> Vec<(Batch, Error)> {
+    let mut refused = Vec::new();
+    let mut recorded = false;
+    let mut left = vec![batch];
     let mut wait = RETRY.0;
-    let counted = loop {
-        match inner
+    while let Some(mut part) = left.pop() {
+        if part.is_empty() {
+            continue;
+        }
+        let outcomes: Arc<[Outcome]> = part.outcomes.into();
+        let error = match inner
             .store
             .finish(inner.holder, Arc::clone(&outcomes))
             .await
         {
-            Ok(counted) => break counted,
-            Err(error) => inner.pulse.record_failed(&error),
+            Ok(counted) => {
+                settle(inner, &part.of, &outcomes, counted);
+                recorded = true;
+                continue;
+            }
+            Err(error) => error,
+        };
+        part.outcomes = outcomes.to_vec();
+        if !is_refused(&error) {
+            inner.pulse.record_failed(&error);
+            left.push(part);
+            tokio::time::sleep(wait).await;
+            wait = (2 * wait).min(RETRY.1);
+        } else if part.len() > 1 {
+            let second = part.split_off(part.len() / 2);
+            left.push(second);
+            left.push(part);
+        } else {
+            refused.push((part, error));
         }
-        tokio::time::sleep(wait).await;
-        wait = (2 * wait).min(RETRY.1);
-    };
+    }
+    // Of several not one: it is not they.
+    if let ([_, (_, error), ..], false) = (&*refused, recorded) {
+        inner.pulse.record_failed(error);
+    }
+    refused
+}
+
+/// Learns that outcomes are on disk, or did not count.
+fn settle(inner: &Inner, of: &[(LaneId, Of)], outcomes: &[Outcome], counted: Vec<bool>) {
     let now = inner.now();
     let mut held = inner.lanes();
-    for (((lane, of), outcome), counted) in lanes.iter().zip(outcomes.iter()).zip(counted) {
+    for (((lane, of), outcome), counted) in of.iter().zip(outcomes).zip(counted) {
         let due_at = match outcome.next {
             Next::Due(at) if counted => Some(at),
             _ => None,
@@ -383,7 +540,7 @@ async fn record(inner: &Inner, lanes: &[(LaneId, Of)], outcomes: Arc<[Outcome]>)
     }
     let claim = held.next_claim_at().is_some_and(|at| at <= now + 1000);
     drop(held);
-    inner.pulse.recorded(&outcomes, now);
+    inner.pulse.recorded(outcomes, now);
     if claim && !inner.stopping.load(Ordering::Acquire) {
         inner.wake.notify_one();
     }

@@ -12,6 +12,7 @@ mod guard;
 #[path = "../../../store/tests/it/cluster.rs"]
 mod made;
 mod outage;
+mod poison;
 #[path = "../../../store/tests/it/postgresql.rs"]
 mod postgresql;
 mod simulation;

@@ -17,6 +17,8 @@ pub(super) struct EngineMetrics {
     failed: Family<Label, Counter>,
     given_up: Counter,
     fenced: Counter,
+    not_made: Counter,
+    refused: Counter,
     store_errors: Counter,
     lanes: Gauge,
     breakers_open: Gauge,
@@ -48,6 +50,16 @@ impl EngineMetrics {
             "outcomes_fenced",
             "Outcomes that did not count because the lease was lost",
             own.fenced.clone(),
+        );
+        registry.register(
+            "attempts_not_made",
+            "Attempts that a fault of our own prevented, such as too few file descriptors; they are not counted as attempts",
+            own.not_made.clone(),
+        );
+        registry.register(
+            "outcomes_refused",
+            "Outcomes that the database refuses although it takes others",
+            own.refused.clone(),
         );
         registry.register(
             "delivery_store_errors",
@@ -89,6 +101,8 @@ impl EngineMetrics {
         set(&self.acknowledged, totals.acknowledged);
         set(&self.given_up, totals.given_up);
         set(&self.fenced, totals.fenced);
+        set(&self.not_made, totals.not_made);
+        set(&self.refused, totals.refused);
         set(&self.store_errors, totals.store_errors);
         for (reason, total) in &totals.failed {
             set(
