@@ -89,6 +89,50 @@ async fn an_endpoint_that_only_fails_is_shown_with_its_breaker() {
     app.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_is_down_for_long_takes_no_node_out_of_service() {
+    let app = TestApp::start().await;
+    let channel = app.channel("lianjia").await;
+    hand_over_in_vain(&channel, 40).await;
+    let rest_after = async |known: Option<&str>| {
+        let ready = until(
+            "the breaker opens again",
+            async || app.get("/readyz").await.json(),
+            |ready: &Value| {
+                // At no moment, neither in a rest nor when it is over.
+                assert_eq!(ready["checks"]["oldest_due"], "ok", "{ready}");
+                let end = ready["delivery"]["worst"][0]["open_until"].as_str();
+                end.is_some() && end != known
+            },
+        )
+        .await;
+        assert_eq!(ready["ready"], true, "{ready}");
+        let end = &ready["delivery"]["worst"][0]["open_until"];
+        end.as_str().unwrap().to_owned()
+    };
+    let mut rest = rest_after(None).await;
+    // Each rest ends in a probe that fails, and the next is twice as long: the oldest has been due for seven minutes after four.
+    for _ in 0..4 {
+        let end: jiff::Timestamp = rest.parse().unwrap();
+        let left = end.as_millisecond() - app.app().now();
+        app.app().move_clock(left.max(0));
+        rest = rest_after(Some(&rest)).await;
+    }
+    until(
+        "how old the oldest is shows",
+        async || {
+            let metrics = String::from_utf8(app.get("/metrics").await.body.to_vec()).unwrap();
+            let oldest = metrics
+                .lines()
+                .find_map(|line| line.strip_prefix("sealpost_callback_oldest_due_seconds "));
+            json!(oldest.unwrap().parse::<f64>().unwrap())
+        },
+        |oldest| oldest.as_f64() > Some(420.0),
+    )
+    .await;
+    app.stop().await;
+}
+
 /// A channel of which three callbacks have failed for good.
 async fn channel_with_three_failed(app: &TestApp) -> Channel {
     let schedule = Schedule::new([10, 10, 10]).unwrap();
