@@ -105,6 +105,18 @@ pub enum Level {
     BLTA,
 }
 
+impl Level {
+    /// As the standard names it: `B-B`, `B-T`, `B-LT` or `B-LTA`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BB => "B-B",
+            Self::BT => "B-T",
+            Self::BLT => "B-LT",
+            Self::BLTA => "B-LTA",
+        }
+    }
+}
+
 /// Whose clock a time was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -274,6 +286,13 @@ pub struct Party {
     pub not_after: i64,
     /// SHA-256 of the certificate, in lower-case hex.
     pub sha256: String,
+}
+
+impl Party {
+    /// What people call it: the common name, or the whole subject where there is none.
+    pub fn name(&self) -> &str {
+        self.common_name.as_deref().unwrap_or(&self.subject)
+    }
 }
 
 /// One thing that verification found.

@@ -9,8 +9,7 @@ use http::StatusCode;
 use jiff::tz::TimeZone;
 use sealpost_pdf::Verdict;
 use sealpost_pdf::verify::{
-    Clock, Code, Level, Report, Revocation, RevocationSource, RevocationStatus, Severity,
-    SignatureReport,
+    Clock, Code, Report, Revocation, RevocationSource, RevocationStatus, Severity, SignatureReport,
 };
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
@@ -60,7 +59,7 @@ struct SignatureLine {
     organization: String,
     issuer: String,
     when: String,
-    level: &'static str,
+    level: String,
     revocation: String,
     findings: Vec<String>,
 }
@@ -292,12 +291,7 @@ impl Words<'_> {
             class,
             verdict,
             who: signer
-                .map(|party| {
-                    party
-                        .common_name
-                        .clone()
-                        .unwrap_or_else(|| party.subject.clone())
-                })
+                .map(|party| party.name().to_owned())
                 .unwrap_or_default(),
             organization: signer
                 .and_then(|party| party.organization.clone())
@@ -308,13 +302,10 @@ impl Words<'_> {
             when: when
                 .map(|when| format!("{when}{clock}"))
                 .unwrap_or_default(),
-            level: match signature.level {
-                None => "",
-                Some(Level::BB) => "PAdES B-B",
-                Some(Level::BT) => "PAdES B-T",
-                Some(Level::BLT) => "PAdES B-LT",
-                Some(Level::BLTA) => "PAdES B-LTA",
-            },
+            level: signature
+                .level
+                .map(|level| format!("PAdES {}", level.as_str()))
+                .unwrap_or_default(),
             revocation: self.revocation(&signature.revocation),
             findings: findings
                 .map(|finding| format!("{} {}", self.finding(finding.code), finding.detail))

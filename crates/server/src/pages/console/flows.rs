@@ -283,12 +283,7 @@ async fn signatures(
         let signer = signature.signer.as_ref();
         SignatureRow {
             name: signer
-                .map(|party| {
-                    party
-                        .common_name
-                        .clone()
-                        .unwrap_or_else(|| party.subject.clone())
-                })
+                .map(|party| party.name().to_owned())
                 .unwrap_or_default(),
             issuer: signer.map(|party| party.issuer.clone()).unwrap_or_default(),
             serial: signer.map(|party| party.serial.clone()).unwrap_or_default(),

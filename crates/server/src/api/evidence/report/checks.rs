@@ -63,13 +63,10 @@ impl Paper<'_> {
             self.say("时间戳机构", "Timestamp authority"),
             stamped.map(|party| brief(&party.subject)),
         );
-        let level = signature
-            .level
-            .and_then(|level| serde_json::to_value(level).ok());
-        let level = level.as_ref().and_then(|level| level.as_str());
+        let level = signature.level;
         facts.put_some(
             self.say("级别", "Level"),
-            level.map(|level| format!("PAdES {level}")),
+            level.map(|level| format!("PAdES {}", level.as_str())),
         );
         facts.put(
             self.say("算法", "Algorithm"),
