@@ -54,12 +54,7 @@ impl App {
                 format!("it must have 1 to {NAME_CHARS} characters"),
             ));
         }
-        let callback_url = callback_url
-            .map(|url| self.check_callback_url(url))
-            .transpose();
-        let callback_url = callback_url.map_err(|refused| {
-            Problem::field("callback_url", "not_permitted", refused.to_string())
-        })?;
+        let callback_url = self.permitted_callback_url(callback_url)?;
         let id = format!("ch_{}", hex::encode(random::<8>()?));
         let now = self.now();
         let (secret, sealed) = self.new_webhook_secret(&id, now)?;
@@ -67,7 +62,7 @@ impl App {
         let channel = Channel {
             id,
             name: name.to_owned(),
-            callback_url: callback_url.map(|url| url.as_str().to_owned()),
+            callback_url,
             schedule,
             created_at: now,
             paused: None,
@@ -107,6 +102,21 @@ impl App {
             .ok_or_else(|| Problem::not_found("channel"))
     }
 
+    /// A channel's address as it is kept, if what was given may be called.
+    fn permitted_callback_url(&self, given: Option<&str>) -> Result<Option<String>, Problem> {
+        let Some(given) = given else {
+            return Ok(None);
+        };
+        match self.check_callback_url(given) {
+            Ok(url) => Ok(Some(url.as_str().to_owned())),
+            Err(refused) => Err(Problem::field(
+                "callback_url",
+                "not_permitted",
+                refused.to_string(),
+            )),
+        }
+    }
+
     /// Changes where and when a channel is told.
     pub async fn set_channel_delivery(
         &self,
@@ -114,19 +124,10 @@ impl App {
         callback_url: Option<&str>,
         schedule: Schedule,
     ) -> Result<(), Problem> {
-        let callback_url = callback_url
-            .map(|url| self.check_callback_url(url))
-            .transpose();
-        let callback_url = callback_url.map_err(|refused| {
-            Problem::field("callback_url", "not_permitted", refused.to_string())
-        })?;
+        let callback_url = self.permitted_callback_url(callback_url)?;
         let changed = self
             .store()
-            .set_channel_delivery(
-                id,
-                callback_url.map(|url| url.as_str().to_owned()),
-                schedule,
-            )
+            .set_channel_delivery(id, callback_url, schedule)
             .await?;
         self.channel_told(id, changed)
     }
