@@ -25,7 +25,7 @@ use sealpost_store::Store;
 use thiserror::Error;
 
 pub(crate) use self::inventory::{CertificateOf, KeptCertificate};
-use self::kept::Kept;
+use self::kept::{Kept, find_kept};
 use self::operator::{OperatorKeyError, OperatorKeys};
 use crate::config::Config;
 use crate::secrets::{SecretError, Secrets};
@@ -119,19 +119,14 @@ impl Keys {
             }
         };
         let kept = Kept::decrypt(secrets, &name, &sealed)?;
-        let chain = kept.chain();
-        let certificate = chain.first().map(Vec::as_slice).unwrap_or_default();
         let mut earlier = Vec::new();
         for other in KeyAlgorithm::ALL
             .into_iter()
             .filter(|&other| other != suite)
         {
             let place = authority_place(other);
-            if let Some(sealed) = store.find_credential(&place).await? {
-                let kept = Kept::decrypt(secrets, &place, &sealed)?;
-                let chain = kept.chain();
-                let certificate = chain.first().map(Vec::as_slice).unwrap_or_default();
-                earlier.push(Authority::load(&kept.key(), certificate)?);
+            if let Some(kept) = find_kept(store, secrets, &place).await? {
+                earlier.push(kept.authority()?);
             }
         }
         let roots = match &config.keys.roots {
@@ -143,7 +138,7 @@ impl Keys {
             Some(path) => OperatorKeys::read(path, config.delivery.ca_file.as_deref())?,
         };
         Ok(Self {
-            authority: Authority::load(&kept.key(), certificate)?.with_crl_url(crl_url),
+            authority: kept.authority()?.with_crl_url(crl_url),
             earlier,
             roots,
             organization_suite: config.keys.organizations,

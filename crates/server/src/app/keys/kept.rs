@@ -2,7 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sealpost_pdf::{Credential, SignError};
+use sealpost_contract::UtcMillis;
+use sealpost_pdf::{Authority, Credential, SignError};
+use sealpost_store::Store;
 use serde::{Deserialize, Serialize};
 
 use super::KeyError;
@@ -33,11 +35,11 @@ impl Kept {
         Ok(serde_json::from_slice(&secrets.decrypt(place, sealed)?)?)
     }
 
-    pub(super) fn key(&self) -> Vec<u8> {
+    fn key(&self) -> Vec<u8> {
         STANDARD.decode(&self.key).unwrap_or_default()
     }
 
-    pub(super) fn chain(&self) -> Vec<Vec<u8>> {
+    fn chain(&self) -> Vec<Vec<u8>> {
         self.chain
             .iter()
             .map(|der| STANDARD.decode(der).unwrap_or_default())
@@ -47,4 +49,42 @@ impl Kept {
     pub(super) fn credential(&self) -> Result<Credential, SignError> {
         Credential::from_pkcs8(&self.key(), self.chain())
     }
+
+    /// The authority whose root it is.
+    pub(super) fn authority(&self) -> Result<Authority, SignError> {
+        let chain = self.chain();
+        let certificate = chain.first().map(Vec::as_slice).unwrap_or_default();
+        Authority::load(&self.key(), certificate)
+    }
+}
+
+/// The key that is kept at a place in the store, if there is one.
+pub(super) async fn find_kept(
+    store: &Store,
+    secrets: &Secrets,
+    place: &str,
+) -> Result<Option<Kept>, KeyError> {
+    let found = store.find_credential(place).await?;
+    found
+        .map(|sealed| Kept::decrypt(secrets, place, &sealed))
+        .transpose()
+}
+
+/// Keeps a key that was made at a place in the store: instead of the one that is there (`replaces`), or as the first. Gives the
+/// key that is kept now: as the first, another node may have been faster with one.
+pub(super) async fn keep(
+    store: &Store,
+    secrets: &Secrets,
+    place: &str,
+    made: Credential,
+    replaces: bool,
+    now: UtcMillis,
+) -> Result<Credential, KeyError> {
+    let sealed = Kept::new(&made.to_pkcs8()?, made.chain()).encrypt(secrets, place)?;
+    if replaces {
+        store.replace_credential(place, sealed, now).await?;
+        return Ok(made);
+    }
+    let sealed = store.keep_credential(place, sealed, now).await?;
+    Ok(Kept::decrypt(secrets, place, &sealed)?.credential()?)
 }

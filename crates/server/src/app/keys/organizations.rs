@@ -3,10 +3,10 @@
 use std::sync::{Arc, PoisonError};
 
 use sealpost_contract::UtcMillis;
-use sealpost_pdf::{Credential, KeyAlgorithm, NewKey, SignError, Subject, Validity};
+use sealpost_pdf::{Credential, KeyAlgorithm, NewKey, Subject, Validity};
 use sealpost_store::Store;
 
-use super::kept::Kept;
+use super::kept::{find_kept, keep};
 use super::operator::OperatorKey;
 use super::{KeyError, Keys, SLACK, YEAR};
 use crate::secrets::{Secrets, sha256};
@@ -58,11 +58,8 @@ impl Keys {
         secrets: &Secrets,
         name: &str,
     ) -> Result<Option<Credential>, KeyError> {
-        let place = organization_place(name);
-        match store.find_credential(&place).await? {
-            Some(sealed) => Ok(Some(Kept::decrypt(secrets, &place, &sealed)?.credential()?)),
-            None => Ok(None),
-        }
+        let kept = find_kept(store, secrets, &organization_place(name)).await?;
+        Ok(kept.map(|kept| kept.credential()).transpose()?)
     }
 
     /// The key of an organization: the operator's own; else the one that is kept, or a new one when there is none, it has nearly
@@ -97,39 +94,32 @@ impl Keys {
         {
             return Ok(credential);
         }
-        let place = organization_place(name);
-        let mut found = match store.find_credential(&place).await? {
-            Some(sealed) => Some(Kept::decrypt(secrets, &place, &sealed)?.credential()?),
-            None => None,
-        };
+        let found = self.find_organization(store, secrets, name).await?;
+        let was_kept = found.is_some();
         let is_usable = match &found {
             None => false,
             Some(kept) => {
                 self.is_wanted(kept, now) && !store.is_revoked(&kept.serial_hex()).await?
             }
         };
-        if !is_usable {
-            let subject = Subject::Organization {
-                name,
-                credit_code: None,
-            };
-            let validity = Validity {
-                not_before: now - SLACK,
-                not_after: now + ORGANIZATION_YEARS * YEAR,
-            };
-            let made = self
-                .authority
-                .certify(subject, self.new_key().await?, validity)?;
-            let sealed = Kept::new(&made.to_pkcs8()?, made.chain()).encrypt(secrets, &place)?;
-            found = Some(if found.is_some() {
-                store.replace_credential(&place, sealed, now).await?;
-                made
-            } else {
-                let kept = store.keep_credential(&place, sealed, now).await?;
-                Kept::decrypt(secrets, &place, &kept)?.credential()?
-            });
-        }
-        let credential = Arc::new(found.ok_or(SignError::Crypto("keep a key"))?);
+        let credential = match found.filter(|_| is_usable) {
+            Some(kept) => kept,
+            None => {
+                let subject = Subject::Organization {
+                    name,
+                    credit_code: None,
+                };
+                let validity = Validity {
+                    not_before: now - SLACK,
+                    not_after: now + ORGANIZATION_YEARS * YEAR,
+                };
+                let new_key = self.new_key().await?;
+                let made = self.authority.certify(subject, new_key, validity)?;
+                let place = organization_place(name);
+                keep(store, secrets, &place, made, was_kept, now).await?
+            }
+        };
+        let credential = Arc::new(credential);
         let mut organizations = self
             .organizations
             .lock()

@@ -4,7 +4,7 @@ use sealpost_contract::UtcMillis;
 use sealpost_pdf::{Credential, Subject, Validity};
 use sealpost_store::Store;
 
-use super::kept::Kept;
+use super::kept::{find_kept, keep};
 use super::{KeyError, Keys, SLACK, YEAR};
 use crate::secrets::Secrets;
 
@@ -24,10 +24,8 @@ impl Keys {
         now: UtcMillis,
     ) -> Result<Credential, KeyError> {
         const NAME: &str = TIMESTAMP_AUTHORITY;
-        let kept = match store.find_credential(NAME).await? {
-            Some(sealed) => Some(Kept::decrypt(secrets, NAME, &sealed)?.credential()?),
-            None => None,
-        };
+        let kept = find_kept(store, secrets, NAME).await?;
+        let kept = kept.map(|kept| kept.credential()).transpose()?;
         let was_kept = kept.is_some();
         let root = Some(self.authority.certificate());
         // Nothing outlives the root.
@@ -46,13 +44,7 @@ impl Keys {
             name: "Sealpost built-in timestamps",
         };
         let made = self.authority.issue(subject, self.person_suite, validity)?;
-        let sealed = Kept::new(&made.to_pkcs8()?, made.chain()).encrypt(secrets, NAME)?;
-        if was_kept {
-            store.replace_credential(NAME, sealed, now).await?;
-            return Ok(made);
-        }
-        let sealed = store.keep_credential(NAME, sealed, now).await?;
-        Ok(Kept::decrypt(secrets, NAME, &sealed)?.credential()?)
+        keep(store, secrets, NAME, made, was_kept, now).await
     }
 }
 
