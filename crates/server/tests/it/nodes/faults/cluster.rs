@@ -134,9 +134,7 @@ impl Cluster {
             Ways::Proxies(ways) => [ways[0].address, ways[1].address],
             Ways::Namespace(_) => [self.pair.primary, self.pair.standby],
         };
-        let database = format!(
-            "postgres://sealpost@{first},{second}/postgres?target_session_attrs=read-write&sslmode=disable"
-        );
+        let database = format!("postgres://sealpost@{first},{second}/postgres?sslmode=disable");
         command
             .env("SEALPOST_SECRET", SECRET)
             .env("SEALPOST_DATABASE_URL", database)

@@ -1,8 +1,31 @@
 //! A primary that stands still and keeps its connections, and wakes up when another has taken its place.
 
+use sealpost_store::{Error, PostgresOptions, Store};
+
 use super::cluster::Cluster;
 use super::load::pause;
+use crate::nodes::pair::Pair;
 use crate::storage::Storage;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_is_named_first_is_passed_over_unless_it_is_asked_for() {
+    let pair = Pair::start();
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!(
+        "postgres://sealpost@{},{}/postgres?sslmode=disable",
+        pair.standby, pair.primary
+    );
+    let open = |url: &str| Store::open_postgres(PostgresOptions::new(url), folder.path());
+    let store = open(&url).unwrap();
+    store.prove_writable(1).await.unwrap();
+    // Opening fails as well, where the standby has not come so far as to show the schema.
+    let store = open(&format!("{url}&target_session_attrs=any"));
+    let wrote = match store {
+        Ok(store) => store.prove_writable(2).await,
+        Err(error) => Err(error),
+    };
+    assert!(matches!(wrote, Err(Error::ReadOnly(_))), "{wrote:?}");
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_wakes_up_after_the_promotion_is_not_used() {
