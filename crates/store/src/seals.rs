@@ -40,6 +40,10 @@ impl Store {
     /// Whatever keeps the store from writing.
     pub async fn create_seal(&self, seal: StoredSeal, most: usize) -> Result<NewSeal> {
         let create = move |connection: &Connection| {
+            if connection.is_postgres() {
+                // Of those who count at once each sees what the one before has kept. Readers do not wait.
+                connection.run("LOCK TABLE seals IN SHARE ROW EXCLUSIVE MODE")?;
+            }
             let count = "SELECT COUNT(*) FROM seals WHERE COALESCE(channel_id, '') = ?1";
             let owner = seal.channel_id.as_deref().unwrap_or_default();
             let kept: i64 = connection

@@ -59,6 +59,22 @@ async fn names_are_taken_once_and_there_is_a_limit(world: World) {
     assert_eq!(keep(seal("s5", None, "丙"), 2).await, NewSeal::TooMany);
 }
 
+async fn of_many_who_keep_one_at_once_no_more_are_let_through(world: World) {
+    let stores = [world.another(), world.another()];
+    let keeping: Vec<_> = (0..12)
+        .map(|number| {
+            let (store, id) = (stores[number % 2].clone(), format!("s{number}"));
+            tokio::spawn(async move { store.create_seal(seal(&id, None, &id), 3).await })
+        })
+        .collect();
+    let mut created = 0;
+    for each in keeping {
+        created += usize::from(each.await.unwrap().unwrap() == NewSeal::Created);
+    }
+    assert_eq!(created, 3);
+    assert_eq!(world.seals(None).await.unwrap().len(), 3);
+}
+
 async fn a_removed_seal_is_gone_once(world: World) {
     world.create_seal(seal("s1", None, "甲"), 2).await.unwrap();
     assert!(world.remove_seal("s1").await.unwrap());
@@ -69,5 +85,6 @@ async fn a_removed_seal_is_gone_once(world: World) {
 on_every_database! {
     a_channel_has_its_own_seals_and_those_for_all,
     names_are_taken_once_and_there_is_a_limit,
+    of_many_who_keep_one_at_once_no_more_are_let_through,
     a_removed_seal_is_gone_once,
 }
