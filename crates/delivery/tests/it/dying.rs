@@ -1,9 +1,9 @@
-//! The engine itself, with all its tasks, dies wherever it stands: its runtime is taken from under it, again and again, while
-//! clients hand over callbacks, a second engine works over the same database, the database refuses writes for a while, and
+//! The engine itself, with all its tasks, dies wherever it stands: its runtime is taken from under it, again and again, as soon
+//! as it has accepted so many, while clients hand over callbacks, a second engine works over the same database, the database refuses writes for a while, and
 //! endpoints refuse, hang up and are slow. The simulation plays these tasks; here they are real, and so is time.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,22 @@ const WORLDS: u64 = 3;
 /// How often each of the two engines of a world dies.
 const LIVES: u64 = 6;
 
+/// What one engine holds at most, and so what its death can cut off from its outcome.
+const HELD: usize = 32;
+
+/// Clients that hand over callbacks to one engine.
+const CLIENTS: usize = 2;
+
+/// How many callbacks an engine accepts in one of its lives, then it dies.
+fn enough(seed: u64, life: u64) -> usize {
+    5 + (mix(seed, life) % 70) as usize
+}
+
+/// The seed of one of the two engines of a world.
+fn of_node(seed: u64, node: u64) -> u64 {
+    mix(seed, 1000 * node)
+}
+
 /// SplitMix64 of two numbers.
 fn mix(seed: u64, number: u64) -> u64 {
     let mut x = seed
@@ -35,12 +51,12 @@ fn mix(seed: u64, number: u64) -> u64 {
 async fn engine(store: &Store, seed: u64) -> Engine {
     let mut config = Config::new(Trust::load(None).unwrap());
     config.policy = local();
-    // What is slow here answers in a third of a second. Leases of the dead run out some seconds later.
-    config.deadline = Duration::from_secs(3);
+    // What is slow here answers in a third of a second, or it is the machine. Leases of the dead run out some seconds later.
+    config.deadline = Duration::from_secs(8);
     config.lease = Duration::from_secs(4);
     config.poll = Duration::from_millis(100);
     config.attempts_per_lane = 16;
-    config.held = 64;
+    config.held = HELD;
     config.sole = false;
     Engine::start(store.clone(), config, Arc::new(now), Arc::new(open), seed)
         .await
@@ -60,10 +76,10 @@ fn fair(seed: u64, number: usize) -> Does {
     }
 }
 
-/// Acknowledges one of ten, which keeps the breaker closed; the rest refuse or hang up.
+/// Acknowledges one of five, which keeps the breaker closed; the rest refuse or hang up.
 fn poor(seed: u64, number: usize) -> Does {
     match mix(seed, number as u64) % 4 {
-        _ if number % 10 == 9 => ok(),
+        _ if number % 5 == 4 => ok(),
         0 => Does::Close,
         _ => code("999"),
     }
@@ -77,13 +93,16 @@ struct Told {
     refused: Mutex<Vec<u64>>,
 }
 
-/// A client that never ends by itself.
-async fn hand_over(engine: Engine, channels: [String; 2], told: Arc<Told>) {
+/// A client that never ends by itself; `here` counts what has been accepted from it and its like.
+async fn hand_over(engine: Engine, channels: [String; 2], told: Arc<Told>, here: Arc<AtomicUsize>) {
     loop {
         let flow = told.next.fetch_add(1, Ordering::Relaxed);
         let channel = &channels[(flow % 2) as usize];
         match engine.accept(channel, None, &callback(flow)).await {
-            Ok(Accepted::New(placed)) => told.accepted.lock().unwrap().push(placed.id),
+            Ok(Accepted::New(placed)) => {
+                told.accepted.lock().unwrap().push(placed.id);
+                here.fetch_add(1, Ordering::Release);
+            }
             Ok(other) => panic!("{flow}: {other:?}"),
             Err(_) => told.refused.lock().unwrap().push(flow),
         }
@@ -100,14 +119,23 @@ fn live(store: &Store, seed: u64, channels: &[String; 2], told: &Arc<Told>) {
             .build()
             .unwrap();
         let engine = runtime.block_on(engine(store, mix(seed, life)));
-        for _ in 0..2 {
+        let here = Arc::<AtomicUsize>::default();
+        for _ in 0..CLIENTS {
             runtime.spawn(hand_over(
                 engine.clone(),
                 channels.clone(),
                 Arc::clone(told),
+                Arc::clone(&here),
             ));
         }
-        std::thread::sleep(Duration::from_millis(50 + mix(seed, life) % 600));
+        let began = Instant::now();
+        while here.load(Ordering::Acquire) < enough(seed, life) {
+            assert!(
+                began.elapsed() < Duration::from_secs(120),
+                "life {life} accepts no more"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
         runtime.shutdown_background();
     }
 }
@@ -152,7 +180,7 @@ fn world(seed: u64) {
     std::thread::scope(|scope| {
         for node in 1..=2 {
             let (store, channels, told) = (&test.store, &channels, &told);
-            scope.spawn(move || live(store, mix(seed, 1000 * node), channels, told));
+            scope.spawn(move || live(store, of_node(seed, node), channels, told));
         }
         scope.spawn(|| refuse(test.folder(), seed));
     });
@@ -169,15 +197,19 @@ fn world(seed: u64) {
 }
 
 async fn check(seed: u64, test: &TestStore, endpoints: &[TestEndpoint; 2], told: &Told) {
-    let (clock, instant) = (now(), Instant::now());
+    // When each attempt that arrived was begun, in seconds.
     let mut arrivals: HashMap<String, Vec<i64>> = HashMap::new();
     for received in endpoints.iter().flat_map(TestEndpoint::received) {
         let id = received.header("webhook-id").unwrap().to_owned();
-        let at = clock - (instant - received.at).as_millis() as i64;
-        arrivals.entry(id).or_default().push(at);
+        let begun = received.header("webhook-timestamp").unwrap();
+        arrivals.entry(id).or_default().push(begun.parse().unwrap());
     }
     let accepted = told.accepted.lock().unwrap().clone();
-    assert!(accepted.len() > 100, "only {} accepted", accepted.len());
+    let lives = (1..=2).flat_map(|node| (0..LIVES).map(move |life| (node, life)));
+    let least: usize = lives
+        .map(|(node, life)| enough(of_node(seed, node), life))
+        .sum();
+    assert!(accepted.len() >= least, "only {} accepted", accepted.len());
     let (mut failed, mut cut_off) = (0, 0);
     for id in &accepted {
         let kept = test.find(*id).await;
@@ -203,11 +235,11 @@ async fn check(seed: u64, test: &TestStore, endpoints: &[TestEndpoint; 2], told:
             arrived.len()
         );
         cut_off += arrived.len() - reasons.len();
-        // A moment for what was written before the end and read after it.
-        let late = arrived.iter().max().unwrap() - kept.ended_at.unwrap();
+        // It may be read later, by an endpoint that is slow.
+        let (last, end) = (arrived.iter().max().unwrap(), kept.ended_at.unwrap());
         assert!(
-            late < 1000,
-            "{id} arrived {late} ms after its end was recorded"
+            last * 1000 <= end,
+            "{id} was sent at {last} s, and its end recorded before, at {end} ms"
         );
     }
     let refused = told.refused.lock().unwrap().clone();
@@ -223,8 +255,9 @@ async fn check(seed: u64, test: &TestStore, endpoints: &[TestEndpoint; 2], told:
         accepted.len(),
         refused.len()
     );
-    // What an engine has under way in 2 lanes when it dies.
-    assert!(cut_off <= (2 * LIVES * 2 * 16) as usize, "{cut_off}");
+    // What is held when an engine dies has perhaps been sent, and what came of it is not on disk: not only what is under way, but
+    // also what the database has just refused to record.
+    assert!(cut_off <= 2 * LIVES as usize * HELD, "{cut_off}");
 }
 
 #[test]
