@@ -93,7 +93,7 @@ enum Command {
     #[command(subcommand)]
     Operator(operator::OperatorCommand),
     /// A channel's receiver: keep callbacks, fetch and verify the file, hand it on
-    Receive(channel_side::receive::Args),
+    Receive(Box<channel_side::receive::Args>),
     /// Does this endpoint keep the callback contract?
     Check(channel_side::check::Args),
     /// Show callbacks as they come, and forward them, while developing
@@ -146,7 +146,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }),
         Command::Receive(args) => runtime.block_on(async {
             start_log(settings.log_filter.as_deref().unwrap_or("info"), false)?;
-            channel_side::receive::run(args).await
+            channel_side::receive::run(*args).await
         }),
         Command::Check(args) => runtime.block_on(async {
             start_log(settings.log_filter.as_deref().unwrap_or("warn"), false)?;

@@ -135,6 +135,22 @@ mod tests {
     }
 
     #[test]
+    fn ports_are_numbers_in_the_file_and_in_the_environment() {
+        let file = "[delivery]\nports = [443, 8443]\n";
+        assert_eq!(load(file, &[], &[]).unwrap().delivery.ports, [443, 8443]);
+        let variable = [("SEALPOST_DELIVERY_PORTS", "443, 9443")];
+        let config = load(file, &variable, &[]).unwrap();
+        assert_eq!(config.delivery.ports, [443, 9443]);
+        for wrong in ["[0]", "[65536]", "[-1]", "['https']", "['']", "443"] {
+            let error = load(&format!("[delivery]\nports = {wrong}\n"), &[], &[]).unwrap_err();
+            assert!(error.contains("ports"), "{wrong}: {error}");
+        }
+        let many = vec!["443"; 101].join(",");
+        let error = load("", &[("SEALPOST_DELIVERY_PORTS", &many)], &[]).unwrap_err();
+        assert!(error.contains("at most 100"), "{error}");
+    }
+
+    #[test]
     fn unknown_keys_are_errors_wherever_they_stand() {
         for (file, says) in [
             ("lisen = 'x'", "lisen"),

@@ -7,6 +7,7 @@
 //!
 //! The guard decides; it neither resolves nor connects. The connector does that.
 
+mod ports;
 mod ranges;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use std::str::FromStr;
 use http::Uri;
 use url::{Host, Url};
 
+pub use ports::BAD;
 pub use ranges::SPECIAL;
 
 /// The longest URL that is accepted, in bytes of its normalised form.
@@ -23,14 +25,14 @@ pub const MAX_URL_BYTES: usize = 2048;
 
 /// What the operator permits beyond the public internet.
 ///
-/// The default is the strict one: https only, any port, public unicast addresses only.
+/// The default is the strict one: https only, every port but those of [`BAD`], public unicast addresses only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Ranges that are permitted although they are not public, for channels inside the operator's own network.
     pub allow: Vec<IpRange>,
     /// Whether plain `http` URLs are permitted.
     pub allow_http: bool,
-    /// The ports that are permitted; empty permits every port.
+    /// The ports that are permitted, and no others; empty permits every port but those of [`BAD`].
     pub ports: Vec<u16>,
 }
 
@@ -58,7 +60,7 @@ pub enum Refused {
     #[error("credentials in the URL")]
     Credentials,
     /// The port is not one that the operator permits.
-    #[error("port {0} is not permitted")]
+    #[error("port {0} is not permitted by delivery.ports")]
     Port(u16),
     /// The address is not public and no allowed range covers it.
     #[error("the address {address} is not permitted ({kind})")]
@@ -77,7 +79,8 @@ pub enum Refused {
 }
 
 impl Policy {
-    /// Permits every http(s) URL and every address: for URLs that the operator alone has set.
+    /// Permits every http(s) URL and every address, and every port but those of [`BAD`]: for URLs that the operator alone has
+    /// set.
     pub fn unrestricted() -> Self {
         Self {
             allow: vec![IpRange::v4(0, 0, 0, 0, 0), IpRange::v6([0; 8], 0)],
@@ -122,7 +125,7 @@ impl Policy {
             return Err(Refused::TooLong);
         }
         let port = url.port_or_known_default().ok_or(Refused::Syntax)?;
-        if port == 0 || (!self.ports.is_empty() && !self.ports.contains(&port)) {
+        if !self.permits_port(port) {
             return Err(Refused::Port(port));
         }
         match url.host() {
@@ -137,6 +140,14 @@ impl Policy {
         // What the URL standard takes and the HTTP client would not.
         let uri = Uri::from_str(url.as_str()).map_err(|_| Refused::Syntax)?;
         Ok(Target { url, uri })
+    }
+
+    fn permits_port(&self, port: u16) -> bool {
+        match (port, &*self.ports) {
+            (0, _) => false,
+            (_, []) => BAD.binary_search(&port).is_err(),
+            (_, permitted) => permitted.contains(&port),
+        }
     }
 
     /// Checks one address that a connection would go to.

@@ -13,6 +13,7 @@ mod guard;
 mod made;
 mod outage;
 mod poison;
+mod ports;
 #[path = "../../../store/tests/it/postgresql.rs"]
 mod postgresql;
 mod simulation;

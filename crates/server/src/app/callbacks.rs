@@ -67,13 +67,13 @@ impl App {
         Ok(self.0.delivery.get_or_init(|| engine).clone())
     }
 
-    /// Which URLs and addresses callbacks may go to.
+    /// Which URLs, ports and addresses callbacks may go to.
     pub(crate) fn callback_policy(&self) -> Policy {
         let settings = &self.config().delivery;
         Policy {
             allow: settings.allow_networks.clone(),
             allow_http: settings.allow_http,
-            ports: Vec::new(),
+            ports: settings.ports.clone(),
         }
     }
 

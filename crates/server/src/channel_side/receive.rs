@@ -60,6 +60,10 @@ pub struct Args {
     /// public are refused, since the URL comes from outside.
     #[arg(long = "allow", value_name = "RANGE")]
     allow: Vec<IpRange>,
+    /// Fetch from this port, and from no other that is not given as well; else from every port but those on which something
+    /// else than HTTP listens (mail, shells, … the bad ports of the Fetch Standard).
+    #[arg(long = "port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    ports: Vec<u16>,
     /// Certificates (PEM) of authorities whose signatures count as valid; may be given several times.
     #[arg(long = "trust", value_name = "FILE")]
     trust: Vec<PathBuf>,
@@ -177,6 +181,6 @@ fn fetch_policy(args: &Args) -> Policy {
     Policy {
         allow: args.allow.clone(),
         allow_http: true,
-        ports: Vec::new(),
+        ports: args.ports.clone(),
     }
 }

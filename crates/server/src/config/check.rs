@@ -10,8 +10,8 @@ use sealpost_pdf::UnknownAlgorithm;
 use sealpost_store::{BucketCredentials, BucketOptions, PostgresOptions};
 
 use super::raw::{
-    RawConfig, RawDatabase, RawDelivery, RawDocuments, RawKeys, RawMail, RawSignatures, RawSms,
-    RawTimestamps,
+    RawConfig, RawDatabase, RawDelivery, RawDocuments, RawKeys, RawMail, RawPort, RawSignatures,
+    RawSms, RawTimestamps,
 };
 use super::types::days;
 use super::{
@@ -192,6 +192,7 @@ impl RawDelivery {
                 .allow_networks
                 .push(network("delivery.allow_networks", &text)?);
         }
+        delivery.ports = ports("delivery.ports", self.ports.unwrap_or_default())?;
         if let Some(seconds) = within("delivery.attempt_seconds", self.attempt_seconds, 1..=120)? {
             delivery.attempt_timeout = Duration::from_secs(seconds.into());
         }
@@ -321,6 +322,25 @@ impl RawMail {
             (Some(_), None) => Err(unfit("mail.from", "", "mail.server needs it")),
         }
     }
+}
+
+/// A list of ports.
+fn ports(key: &'static str, listed: Vec<RawPort>) -> Result<Vec<u16>, ConfigError> {
+    const MOST: usize = 100;
+    if listed.len() > MOST {
+        return Err(unfit(key, "that", "there may be at most 100"));
+    }
+    let one = |port| {
+        let text = match port {
+            RawPort::Number(number) => number.to_string(),
+            RawPort::Text(text) => text,
+        };
+        match text.parse() {
+            Ok(port @ 1..) => Ok(port),
+            _ => Err(unfit(key, &text, "each must be a port, from 1 to 65535")),
+        }
+    };
+    listed.into_iter().map(one).collect()
 }
 
 pub(super) fn network(key: &'static str, text: &str) -> Result<IpRange, ConfigError> {

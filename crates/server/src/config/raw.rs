@@ -88,9 +88,18 @@ pub(super) struct RawSealing {
 pub(super) struct RawDelivery {
     pub(super) allow_http: Option<bool>,
     pub(super) allow_networks: Option<Vec<String>>,
+    pub(super) ports: Option<Vec<RawPort>>,
     pub(super) attempt_seconds: Option<u32>,
     pub(super) ca_file: Option<String>,
     pub(super) alert_url: Option<String>,
+}
+
+/// A port: a number in the file, a text in the environment.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawPort {
+    Number(i64),
+    Text(String),
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -244,6 +244,12 @@ pub const SETTINGS: &[Setting] = &[
         "networks that callbacks may reach although they are not public",
     ),
     setting(
+        "delivery.ports",
+        List,
+        "every port but the Fetch Standard's bad ports",
+        "the only ports that callbacks may go to",
+    ),
+    setting(
         "delivery.attempt_seconds",
         Integer,
         "10",

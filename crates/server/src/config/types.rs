@@ -103,6 +103,8 @@ pub struct Delivery {
     pub allow_http: bool,
     /// Networks permitted although not public.
     pub allow_networks: Vec<IpRange>,
+    /// The only ports permitted; empty: every port but those of [`BAD`](sealpost_delivery::guard::BAD).
+    pub ports: Vec<u16>,
     /// The deadline of a whole attempt.
     pub attempt_timeout: Duration,
     /// Further root certificates.
@@ -230,6 +232,7 @@ impl Default for Config {
             delivery: Delivery {
                 allow_http: false,
                 allow_networks: Vec::new(),
+                ports: Vec::new(),
                 attempt_timeout: Duration::from_secs(10),
                 ca_file: None,
                 alert_url: None,

@@ -267,6 +267,12 @@ async fn every_wrong_field_of_a_new_flow_is_named() {
             "not_permitted",
         ),
         (
+            "callback URL to a port of mail",
+            changed(|r| r["callback_url"] = "https://a.example:25/".into()),
+            "callback_url",
+            "not_permitted",
+        ),
+        (
             "callback URL with credentials",
             changed(|r| r["callback_url"] = "https://u:p@a.example/".into()),
             "callback_url",

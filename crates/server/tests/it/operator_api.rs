@@ -400,7 +400,7 @@ async fn the_guard_applies_to_checks() {
     app.app()
         .set_channel_delivery(
             &channel.id,
-            Some("http://localhost:1/"),
+            Some("http://localhost:2/"),
             "1m,1m,1m".parse().unwrap(),
         )
         .await

@@ -15,6 +15,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use sealpost_contract::Callback;
 use sealpost_delivery::client::{Client, Failure};
+use sealpost_delivery::guard::Refused;
 use sealpost_pdf::{Trust, Verdict, verify};
 use sealpost_receiver::{Handler, HandlerError};
 use tokio::io::AsyncWriteExt as _;
@@ -130,7 +131,11 @@ impl Pipeline {
     ) -> Result<File, NotFetched> {
         let url = callback.sign_file_url.as_str();
         let target = fetch.client.policy().check_url(url).map_err(|refused| {
-            NotFetched::Never(format!("sign_file_url is not fetched: {refused}"))
+            let why = match refused {
+                Refused::Port(port) => format!("port {port} is not permitted by --port"),
+                refused => refused.to_string(),
+            };
+            NotFetched::Never(format!("sign_file_url is not fetched: {why}"))
         })?;
         let url: Uri = target
             .as_str()

@@ -642,7 +642,7 @@ async fn an_administrator_makes_a_channel_and_operators_on_a_phone() {
     phone.click("nav a[href='/console/channels']").await;
     phone.type_into("#name", "贝壳").await;
     phone
-        .type_into("#callback_url", "http://127.0.0.1:9/callback")
+        .type_into("#callback_url", "http://127.0.0.1:2/callback")
         .await;
     phone.click("form[action='/console/channels'] button").await;
     let key = phone.see(".secret").await.text().await.unwrap();
@@ -654,6 +654,7 @@ async fn an_administrator_makes_a_channel_and_operators_on_a_phone() {
         .unwrap();
     assert_eq!(listed.status, 200);
     phone.click("main a.button").await;
+    phone.see("form[action$='/test']").await;
     assert!(!phone.text("main").await.contains(&key));
     phone.click("summary").await;
     phone.type_into("#reason", "渠道维护").await;
@@ -680,6 +681,7 @@ async fn an_administrator_makes_a_channel_and_operators_on_a_phone() {
     phone.click("main form button").await;
     phone.see(".note.done").await;
     phone.click(".me button").await;
+    phone.see(".sign-in").await;
     sign_in(&phone, &app, "老板").await;
     phone.see(".note.stop").await;
     app.app().move_clock(30_000);
