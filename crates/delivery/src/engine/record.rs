@@ -419,7 +419,11 @@ impl Suspects {
         let mut batch = std::mem::take(&mut self.batch);
         if wait >= RETRY.1 {
             // What comes from outside may be what the database cannot take; that there was an attempt is worth more.
-            for attempt in batch.outcomes.iter_mut().filter_map(|of| of.attempt.as_mut()) {
+            for attempt in batch
+                .outcomes
+                .iter_mut()
+                .filter_map(|of| of.attempt.as_mut())
+            {
                 attempt.detail = None;
                 attempt.answer = Bytes::new();
             }
