@@ -8,7 +8,9 @@ mod cluster;
 mod dying;
 mod engine;
 mod fairness;
+mod giving_back;
 mod guard;
+mod lanes;
 #[path = "../../../store/tests/it/cluster.rs"]
 mod made;
 mod outage;
@@ -16,6 +18,7 @@ mod poison;
 mod ports;
 #[path = "../../../store/tests/it/postgresql.rs"]
 mod postgresql;
+mod prompt;
 mod simulation;
 mod stopped;
 mod support;

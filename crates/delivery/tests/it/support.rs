@@ -12,7 +12,8 @@ use sealpost_delivery::client::Trust;
 use sealpost_delivery::guard::Policy;
 use sealpost_delivery::{Config, Engine};
 use sealpost_store::{
-    Accepted, ApiKey, CallbackId, CallbackState, Channel, SealedSecret, Store, StoredCallback,
+    Accepted, ApiKey, CallbackId, CallbackState, Channel, NewCallback, SealedSecret, Store,
+    StoredCallback,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -161,6 +162,16 @@ pub(crate) fn new_id(accepted: Accepted) -> CallbackId {
         Accepted::New(placed) => placed.id,
         other => panic!("not new: {other:?}"),
     }
+}
+
+/// A callback that is leased to the engine as it is made. Where the lane's earlier callbacks were found by a poll before they were
+/// handed over, the engine believes for a moment that more of them wait, and leases nothing.
+pub(crate) async fn leased(engine: &Engine, channel: &str, flow: u64) -> NewCallback {
+    eventually("the lane has room", async || {
+        let new = engine.new_callback(channel, None, &callback(flow));
+        new.lease.is_some().then_some(new)
+    })
+    .await
 }
 
 /// Asks until there is an answer; a generous limit turns a hang into a failure.
