@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::process::Command;
 
+use http::Method;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use sealpost_contract::EndStatus;
 use sealpost_server::config::Config;
 use sealpost_store::PostgresOptions;
@@ -100,4 +102,94 @@ async fn the_doctor_says_what_a_server_would_lose_and_what_it_has_not_got() {
         said["connections"].starts_with("mind: ") && said["connections"].contains("gives 20"),
         "{said:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_database_cannot_keep_is_not_found() {
+    let options = database("zero").await;
+    let url = options.url.clone();
+    let app = TestApp::start_with(|config: &mut Config| config.database = Some(options)).await;
+    let channel = app.channel("lianjia").await;
+    let made = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+        .args([
+            "operator",
+            "add-key",
+            "监控",
+            "--json",
+            "--role",
+            "administrator",
+        ])
+        .arg("--data")
+        .arg(app.data())
+        .args(["--database", &url])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let operator = made["operator_key"].as_str().unwrap();
+
+    let document = app.get("/openapi.json").await.json();
+    let mut asked = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let Some((before, _)) = path.split_once('{') else {
+            continue;
+        };
+        let key = match before.starts_with("/v1/operator") {
+            true => operator,
+            false => &channel.api_key,
+        };
+        let mut filled = String::new();
+        for part in path.split_inclusive(['{', '}']) {
+            match part.strip_suffix('}') {
+                Some(_) => filled.push_str("a%00b"),
+                None => filled.push_str(part.trim_end_matches('{')),
+            }
+        }
+        for method in methods.as_object().unwrap().keys() {
+            let Ok(method) = method.to_uppercase().parse::<Method>() else {
+                continue;
+            };
+            let headers = [
+                (AUTHORIZATION, format!("Bearer {key}")),
+                (CONTENT_TYPE, "application/json".to_owned()),
+            ];
+            let answer = app
+                .http
+                .send(
+                    method.clone(),
+                    &format!("{}{filled}", app.base()),
+                    &headers,
+                    "{}".to_owned(),
+                )
+                .await
+                .unwrap();
+            assert_eq!(answer.status, 404, "{method} {filled}");
+            asked += 1;
+        }
+    }
+    assert!(asked > 20, "{asked} paths with an id");
+    for query in [
+        "sign-flows?text=a%00b",
+        "sign-flows?cursor=a%00b",
+        "callbacks?channel_id=a%00b",
+    ] {
+        let answer = app
+            .http
+            .get(
+                &format!("{}/v1/operator/{query}", app.base()),
+                Some(operator),
+            )
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 422, "{query}");
+    }
+    let headers = [
+        (CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned()),
+        (ORIGIN, app.base()),
+    ];
+    let sign_in = format!("{}/console/sign-in", app.base());
+    let form = "name=a%00b&password=a%00b".to_owned();
+    let answer = app.http.send(Method::POST, &sign_in, &headers, form).await;
+    assert_eq!(answer.unwrap().status, 401);
+    app.stop().await;
 }

@@ -189,7 +189,11 @@ async fn find_operator(
 ) -> Result<Option<header::HeaderValue>, Problem> {
     let now = app.now();
     let fits = |text: &str, limit: usize| text.chars().nth(limit).is_none();
-    if !fits(name, 64) || !fits(&password, passwords::MAX_CHARACTERS) {
+    // A name that nobody can have is not asked for.
+    if !fits(name, 64)
+        || name.chars().any(char::is_control)
+        || !fits(&password, passwords::MAX_CHARACTERS)
+    {
         return Ok(None);
     }
     // Counted before it is looked at: however many come at once, no more passwords are tried than may be.
