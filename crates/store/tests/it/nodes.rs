@@ -8,6 +8,7 @@ use sealpost_store::{
     Accepted, Error, Finished, Holder, IdempotencyKey, LaneId, Lease, Next, Outcome,
     PostgresOptions, Store,
 };
+use tokio_postgres::error::SqlState;
 
 use crate::questions::ask_everything;
 use crate::world::{
@@ -139,6 +140,10 @@ async fn who_waits_for_a_row_goes_on_with_it_however_transactions_are_isolated_b
             .cloned()
             .map(|node| tokio::spawn(async move { node.count_within(&key, 1000, 9, NOW).await }))
             .collect();
+        // Whoever is isolated as the server says fails.
+        let plain = database.connect().await;
+        let plain =
+            tokio::spawn(async move { plain.batch_execute("UPDATE rates SET key = key").await });
         let asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         // In the same transaction it would see the same each time.
         let watching = database.connect().await;
@@ -148,7 +153,7 @@ async fn who_waits_for_a_row_goes_on_with_it_however_transactions_are_isolated_b
             .await
             .unwrap()
             .get::<_, i64>(0)
-            < 4
+            < 5
         {
             assert!(begun.elapsed() < Duration::from_secs(60), "nobody waits");
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -157,6 +162,8 @@ async fn who_waits_for_a_row_goes_on_with_it_however_transactions_are_isolated_b
         for each in waiting {
             each.await.unwrap().unwrap();
         }
+        let refused = plain.await.unwrap().unwrap_err();
+        assert_eq!(refused.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE));
     }
 }
 
