@@ -390,7 +390,7 @@ async fn start_with_token(
     let list = operator.list(&format!(
         "pkcs11 = '{SOFTHSM}'\ntoken = 'sealpost'\nkey = 'seal'\npin_file = 'pin'\ncertificates = 'chain.pem'"
     ));
-    let key = add_channel(folder, ([127, 0, 0, 1], 9).into());
+    let key = add_channel(folder, ([127, 0, 0, 1], 2).into());
     let mut wrapper = Command::new("env");
     wrapper.arg(format!("SOFTHSM2_CONF={}", token.configuration.display()));
     wrapper.arg(format!("SEALPOST_KEYS_SEALS={}", list.display()));

@@ -169,7 +169,7 @@ fn another_machine_is_left_alone_without_yes() {
 
 #[test]
 fn nobody_at_home() {
-    let output = run(&["check", "http://127.0.0.1:1/callback"]);
+    let output = run(&["check", "http://127.0.0.1:2/callback"]);
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("nothing answers"));
 }

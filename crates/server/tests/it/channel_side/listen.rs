@@ -75,7 +75,7 @@ async fn without_a_program_it_answers_as_the_contract_says() {
 #[tokio::test]
 async fn a_program_that_is_not_there_is_a_failure() {
     let mut command = sealpost();
-    let nowhere = "http://127.0.0.1:1/";
+    let nowhere = "http://127.0.0.1:2/";
     let listen =
         Program::start(command.args(["listen", "--listen", "127.0.0.1:0", "--forward", nowhere]));
     let answer = Platform::new()

@@ -415,6 +415,7 @@ async fn an_administrator_tries_an_endpoint_out() {
     let asked = app.http.get(&overview, Some(&key)).await.unwrap();
     assert_eq!(asked.status, 200);
     desk.click("main a.button").await;
+    desk.see("form[action*='/keys/']").await;
     desk.picture("console-operators").await;
     accessibility::check(&desk, "the operators and their keys").await;
     desk.run("window.confirm = () => true;", vec![]).await;
