@@ -134,6 +134,12 @@ async fn a_callback_whose_outcome_is_refused_is_sent_again_when_its_lease_has_en
         .execute_batch("UPDATE channels SET paused_at = 1")
         .unwrap();
     let refused = new_id(engine.accept(&channel, None, &callback(1)).await.unwrap());
+    // What was claimed before the pause was seen is given back, which is not to be refused.
+    eventually("the channel rests, and nothing is held", async || {
+        let health = engine.health();
+        (health.resting == 1 && health.held == 0).then_some(())
+    })
+    .await;
     refuse(&database, refused);
     database
         .execute_batch("UPDATE channels SET paused_at = NULL")
