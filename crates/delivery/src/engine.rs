@@ -8,6 +8,7 @@
 //! lease meanwhile, so nothing is lost and memory stays bounded.
 
 mod record;
+mod room;
 mod watch;
 
 use std::collections::HashMap;
@@ -148,6 +149,7 @@ pub(crate) struct Inner {
     lane_channels: RwLock<HashMap<LaneId, Arc<str>>>,
     /// Leased to us by [`Engine::new_callback`] and not yet handed over: its lane, and since when.
     promised: Mutex<HashMap<CallbackId, (LaneId, UtcMillis)>>,
+    waiting: room::Waiting,
     outcomes: mpsc::UnboundedSender<record::Settling>,
     wake: Notify,
     pulse: Pulse,
@@ -225,6 +227,7 @@ impl Engine {
             own_lanes: RwLock::default(),
             lane_channels: RwLock::default(),
             promised: Mutex::default(),
+            waiting: room::Waiting::default(),
             outcomes,
             wake: Notify::new(),
             pulse: Pulse::default(),
@@ -262,12 +265,24 @@ impl Engine {
         url: Option<&Target>,
         callback: &Callback,
     ) -> Result<Accepted, Error> {
+        if url.is_none() {
+            self.wait_for_room(channel_id).await;
+        }
         let new = self.new_callback(channel_id, url, callback);
         let accepted = self.inner.store.accept_callback(new.clone()).await?;
         if let Accepted::New(placed) = accepted {
             self.hand_over(new, placed);
         }
         Ok(accepted)
+    }
+
+    /// Waits until the lane of the channel's own address has room, so that a callback that is handed over comes in as fast as
+    /// callbacks go out. At most a tenth of a second, and not at all where waiting would be of no use: the lane rests, or has had
+    /// a backlog for more than a moment.
+    pub async fn wait_for_room(&self, channel_id: &str) {
+        if let Some(lane) = self.inner.own_lane(channel_id) {
+            room::wait(&self.inner, lane).await;
+        }
     }
 
     /// Makes the row of a callback that is about to be committed, for instance with the end of its sign flow. It is leased to
@@ -446,17 +461,18 @@ impl Inner {
         if url.is_some() || self.stopping.load(Ordering::Acquire) {
             return None;
         }
-        let lane = self
-            .own_lanes
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(channel_id)
-            .copied()?;
+        let lane = self.own_lane(channel_id)?;
         if !self.lanes().has_room(lane, now) {
             return None;
         }
         self.promised().insert(id, (lane, now));
         Some(self.lease(now))
+    }
+
+    fn own_lane(&self, channel_id: &str) -> Option<LaneId> {
+        let known = self.own_lanes.read();
+        let known = known.unwrap_or_else(PoisonError::into_inner);
+        known.get(channel_id).copied()
     }
 
     fn promised(&self) -> MutexGuard<'_, HashMap<CallbackId, (LaneId, UtcMillis)>> {

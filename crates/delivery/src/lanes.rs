@@ -71,6 +71,9 @@ const PROVEN: usize = 100_000;
 /// Attempts at once in a lane of which nothing is known, until the first is over.
 const AT_FIRST: usize = 2;
 
+/// A backlog whose first callback has been due for less than this many milliseconds is soon over.
+const YOUNG: i64 = 1000;
+
 /// How many callbacks a lane is asked for of which is not known that it has more.
 const FEW: usize = 4;
 
@@ -188,6 +191,11 @@ impl Lane {
     }
 }
 
+/// Whether something of the lane lies on disk and is due, or is being read.
+fn has_backlog(lane: &Lane, now: UtcMillis) -> bool {
+    lane.asked.is_some() || lane.due_at.is_some_and(|due_at| due_at <= now)
+}
+
 /// What a lane shows of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneReport {
@@ -292,11 +300,28 @@ impl Lanes {
             return false;
         }
         self.lanes.get(&lane).is_none_or(|lane| {
-            let backlog = lane.asked.is_some() || lane.due_at.is_some_and(|due_at| due_at <= now);
-            !backlog
+            !has_backlog(lane, now)
                 && !lane.paused
                 && lane.breaker.is_closed()
                 && lane.held() < self.capacity(lane)
+        })
+    }
+
+    /// Whether there will be room for a callback of this lane as soon as attempts have ended: it delivers, and holds as many
+    /// as it may, or works off a backlog that has only just come about.
+    pub fn is_busy(&self, lane: LaneId, now: UtcMillis) -> bool {
+        self.lanes.get(&lane).is_some_and(|lane| {
+            let young = lane.due_at.is_none_or(|due_at| due_at > now - YOUNG);
+            let full = lane.held() >= self.capacity(lane);
+            young && !lane.paused && lane.breaker.is_closed() && (full || has_backlog(lane, now))
+        })
+    }
+
+    /// How many more callbacks of this lane may be taken in as they are accepted.
+    pub fn free(&self, lane: LaneId, now: UtcMillis) -> usize {
+        self.lanes.get(&lane).map_or(1, |lane| {
+            let free = self.capacity(lane).saturating_sub(lane.held());
+            if has_backlog(lane, now) { 0 } else { free }
         })
     }
 

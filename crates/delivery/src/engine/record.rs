@@ -542,6 +542,7 @@ fn settle(inner: &Inner, of: &[(LaneId, Of)], outcomes: &[Outcome], counted: Vec
         }
         held.settled(*lane, outcome.id, outcome.fence, due_at);
     }
+    inner.waiting.tell(&held, now);
     let claim = held.next_claim_at().is_some_and(|at| at <= now + 1000);
     drop(held);
     inner.pulse.recorded(outcomes, now);

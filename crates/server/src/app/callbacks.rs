@@ -151,6 +151,9 @@ impl App {
         channel_id: &str,
         callback: &Callback,
     ) -> Result<CallbackId, Problem> {
+        if let Some(engine) = self.delivery() {
+            engine.wait_for_room(channel_id).await;
+        }
         let new = self.new_callback(channel_id, None, callback)?;
         match self.store().accept_callback(new.clone()).await? {
             Accepted::New(placed) => {
