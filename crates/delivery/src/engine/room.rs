@@ -80,6 +80,16 @@ mod tests {
 
     const LANE: LaneId = LaneId(1);
 
+    /// Lanes that send one callback at once each.
+    fn one_at_a_time() -> Lanes {
+        Lanes::new(Limits {
+            attempts: 8,
+            attempts_per_lane: 1,
+            held: 100,
+            lease_margin: 0,
+        })
+    }
+
     fn callback(number: u32) -> Claimed {
         Claimed {
             id: CallbackId::new(0, number),
@@ -94,12 +104,7 @@ mod tests {
 
     #[test]
     fn as_many_are_told_as_there_is_room_for() {
-        let mut lanes = Lanes::new(Limits {
-            attempts: 8,
-            attempts_per_lane: 1,
-            held: 100,
-            lease_margin: 0,
-        });
+        let mut lanes = one_at_a_time();
         let waiting = Waiting::default();
         assert!(!lanes.is_busy(LANE, 0));
         // Four times what the lane sends at once.
@@ -126,12 +131,7 @@ mod tests {
 
     #[test]
     fn a_backlog_keeps_others_waiting_only_while_it_is_young() {
-        let mut lanes = Lanes::new(Limits {
-            attempts: 8,
-            attempts_per_lane: 1,
-            held: 100,
-            lease_margin: 0,
-        });
+        let mut lanes = one_at_a_time();
         let waiting = Waiting::default();
         lanes.waits(LANE, 0);
         assert!(lanes.is_busy(LANE, 0) && !lanes.has_room(LANE, 0));
@@ -152,12 +152,7 @@ mod tests {
 
     #[test]
     fn a_lane_that_rests_keeps_nobody_waiting() {
-        let mut lanes = Lanes::new(Limits {
-            attempts: 8,
-            attempts_per_lane: 1,
-            held: 100,
-            lease_margin: 0,
-        });
+        let mut lanes = one_at_a_time();
         lanes.waits(LANE, 0);
         lanes.set_paused(LANE, true);
         assert!(!lanes.is_busy(LANE, 0) && !lanes.has_room(LANE, 0));
