@@ -44,6 +44,8 @@ pub struct Breaker {
 struct Rest {
     until: UtcMillis,
     length: i64,
+    /// Whether the endpoint has asked for it.
+    asked: bool,
 }
 
 impl Breaker {
@@ -68,9 +70,11 @@ impl Breaker {
             .is_none_or(|rest| now >= rest.until && running == 0)
     }
 
-    /// The endpoint acknowledged something: it lives.
-    pub fn acknowledged(&mut self) {
-        *self = Self::default();
+    /// The endpoint acknowledged something at `now`: it lives. A rest that it asked for goes on, since what is acknowledged in it
+    /// was sent before.
+    pub fn acknowledged(&mut self, now: UtcMillis) {
+        self.failures = 0;
+        self.rest = self.rest.filter(|rest| rest.asked && now < rest.until);
     }
 
     /// An attempt failed at `now`.
@@ -81,6 +85,7 @@ impl Breaker {
             None => Some(Rest {
                 until: now.saturating_add(FIRST_REST),
                 length: FIRST_REST,
+                asked: false,
             }),
             // One that was under way when the rest began says nothing new.
             Some(rest) if now < rest.until => Some(rest),
@@ -89,6 +94,7 @@ impl Breaker {
                 Some(Rest {
                     until: now.saturating_add(length),
                     length,
+                    asked: false,
                 })
             }
         };
@@ -100,6 +106,7 @@ impl Breaker {
             *rest = Rest {
                 until: UtcMillis::MIN,
                 length: FIRST_REST / 2,
+                asked: false,
             };
         }
     }
@@ -110,8 +117,13 @@ impl Breaker {
         let wait = wait.min(LONGEST_REST);
         let until = now.saturating_add(wait);
         if wait > 0 && self.rest.is_none_or(|rest| rest.until < until) {
-            let length = self.rest.map_or(FIRST_REST, |rest| rest.length);
-            self.rest = Some(Rest { until, length });
+            // If the probe after it fails, the rests begin with the first.
+            let length = self.rest.map_or(FIRST_REST / 2, |rest| rest.length);
+            self.rest = Some(Rest {
+                until,
+                length,
+                asked: true,
+            });
         }
     }
 
@@ -136,7 +148,7 @@ mod tests {
             for _ in 1..FAILURES {
                 breaker.failed(0);
             }
-            breaker.acknowledged();
+            breaker.acknowledged(0);
         }
         assert!(breaker.is_closed());
         for _ in 0..FAILURES {
@@ -161,7 +173,7 @@ mod tests {
             assert_eq!(breaker.state(now), BreakerState::Open(now + length));
             now += length;
         }
-        breaker.acknowledged();
+        breaker.acknowledged(now);
         assert!(breaker.is_closed() && breaker.permits(99, now));
     }
 
@@ -201,7 +213,19 @@ mod tests {
         assert_eq!(breaker.state(5000), BreakerState::Probing);
         breaker.asked_to_wait(i64::MAX, 5000);
         assert_eq!(breaker.state(5000), BreakerState::Open(5000 + LONGEST_REST));
-        breaker.acknowledged();
+        // What was sent before it asked is no reason to go on at once.
+        breaker.acknowledged(5000 + LONGEST_REST - 1);
+        assert_eq!(breaker.state(5000), BreakerState::Open(5000 + LONGEST_REST));
+        breaker.acknowledged(5000 + LONGEST_REST);
         assert!(breaker.is_closed());
+    }
+
+    #[test]
+    fn a_probe_that_fails_after_an_asked_for_rest_is_followed_by_the_first() {
+        let mut breaker = Breaker::default();
+        breaker.failed(0);
+        breaker.asked_to_wait(5000, 0);
+        breaker.failed(5000);
+        assert_eq!(breaker.state(5000), BreakerState::Open(5000 + FIRST_REST));
     }
 }

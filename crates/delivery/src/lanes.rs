@@ -71,6 +71,9 @@ const PROVEN: usize = 100_000;
 /// Attempts at once in a lane of which nothing is known, until the first is over.
 const AT_FIRST: usize = 2;
 
+/// How many callbacks a proven lane may hold at least, if it sends as many at once: enough to keep it busy.
+const LEAST: usize = 16;
+
 /// A backlog whose first callback has been due for less than this many milliseconds is soon over.
 const YOUNG: i64 = 1000;
 
@@ -120,7 +123,9 @@ pub struct Lanes {
     agenda: ByClass<BTreeSet<(UtcMillis, LaneId)>>,
     /// Lanes that have something queued and could start it, in the order of their turn. What a lane's `turn` does not confirm
     /// is out of date.
-    turn: ByClass<VecDeque<LaneId>>,
+    turn: ByClass<VecDeque<(LaneId, u64)>>,
+    /// Turns that have been given.
+    turns: u64,
     /// Whose turn it is to start first.
     first: Class,
     /// Lanes that have been forgotten, and whose last attempt acknowledged.
@@ -128,7 +133,8 @@ pub struct Lanes {
     /// What is held, by the fence it was claimed under, so that nothing is held twice under one lease. Under a newer lease it
     /// is: the outcome of the older one is on disk then, only we have not been told yet.
     holding: HashMap<CallbackId, i64>,
-    running: usize,
+    /// Attempts being made, each in the class that its lane is of now.
+    running: ByClass<usize>,
     /// Callbacks asked for by claims under way.
     asked: usize,
 }
@@ -146,8 +152,8 @@ struct Lane {
     paused: bool,
     /// When the first of what waits on disk is due, as far as we know.
     due_at: Option<UtcMillis>,
-    /// How many callbacks a claim that is under way asks for.
-    asked: Option<usize>,
+    /// The claim that is under way.
+    asked: Option<Asked>,
     /// Whether the last claim brought all that it asked for, and left more.
     deep: bool,
     /// Whether an attempt has been over, so that something is known of the endpoint.
@@ -158,8 +164,17 @@ struct Lane {
     started_at: Option<UtcMillis>,
     /// The lane's entry in the agenda, if it has one.
     on_agenda: Option<(Class, UtcMillis)>,
-    /// The queue in which the lane has its turn, if it has one.
-    turn: Option<Class>,
+    /// The queue in which the lane has its turn, and the number of the turn, if it has one.
+    turn: Option<(Class, u64)>,
+}
+
+/// A claim under way.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// How many callbacks it asks for.
+    callbacks: usize,
+    /// When the first of what waited on disk was due.
+    due_at: UtcMillis,
 }
 
 impl Lane {
@@ -246,10 +261,11 @@ impl Lanes {
             lanes: HashMap::new(),
             agenda: ByClass::default(),
             turn: ByClass::default(),
+            turns: 0,
             first: Class::Proven,
             proven: HashSet::new(),
             holding: HashMap::new(),
-            running: 0,
+            running: ByClass::default(),
             asked: 0,
         }
     }
@@ -285,7 +301,7 @@ impl Lanes {
 
     /// Attempts being made.
     pub fn running(&self) -> usize {
-        self.running
+        self.running.proven + self.running.other
     }
 
     /// Whether a callback that is just being accepted for this lane should be taken in at once. Not when older ones of the
@@ -311,7 +327,9 @@ impl Lanes {
     /// as it may, or works off a backlog that has only just come about.
     pub fn is_busy(&self, lane: LaneId, now: UtcMillis) -> bool {
         self.lanes.get(&lane).is_some_and(|lane| {
-            let young = lane.due_at.is_none_or(|due_at| due_at > now - YOUNG);
+            let asked = lane.asked.map(|asked| asked.due_at);
+            let mut due = lane.due_at.into_iter().chain(asked);
+            let young = due.all(|due_at| due_at > now - YOUNG);
             let full = lane.held() >= self.capacity(lane);
             young && !lane.paused && lane.breaker.is_closed() && (full || has_backlog(lane, now))
         })
@@ -408,7 +426,10 @@ impl Lanes {
             if room > 0 {
                 let lane = self.lane(id);
                 let room = if lane.deep { room } else { room.min(FEW) };
-                lane.asked = Some(room);
+                lane.asked = Some(Asked {
+                    callbacks: room,
+                    due_at: lane.due_at.unwrap_or(at),
+                });
                 lane.due_at = None;
                 self.asked += room;
                 asks.push((id, room));
@@ -443,7 +464,8 @@ impl Lanes {
     }
 
     fn no_longer_asked(&mut self, id: LaneId) -> usize {
-        let asked = self.lane(id).asked.take().unwrap_or(0);
+        let asked = self.lane(id).asked.take();
+        let asked = asked.map_or(0, |asked| asked.callbacks);
         self.asked -= asked;
         asked
     }
@@ -466,11 +488,16 @@ impl Lanes {
         self.holding.len() + self.asked >= most
     }
 
-    /// Attempts that may run before lanes of this class start no more.
+    /// How many more attempts lanes of this class may start: all that are free, but the others never run more than three
+    /// quarters. What is free goes to the classes by turns, so neither waits for the other.
     fn open_to(&self, class: Class) -> usize {
+        let free = self.limits.attempts.saturating_sub(self.running());
         match class {
-            Class::Proven => self.limits.attempts,
-            Class::Other => self.limits.attempts - self.limits.attempts / 4,
+            Class::Proven => free,
+            Class::Other => {
+                let most = self.limits.attempts - self.limits.attempts / 4;
+                free.min(most.saturating_sub(self.running.other))
+            }
         }
     }
 
@@ -491,17 +518,17 @@ impl Lanes {
 
     fn start_of(&mut self, class: Class, now: UtcMillis) -> Option<Claimed> {
         for _ in 0..self.turn.of(class).len() {
-            let open = self.open_to(class);
-            if self.running >= open {
+            let free = self.open_to(class);
+            if free == 0 {
                 // Nobody of this class can start; all keep their turn.
                 return None;
             }
-            let id = self.turn.of_mut(class).pop_front()?;
+            let (id, turn) = self.turn.of_mut(class).pop_front()?;
             let margin = self.limits.lease_margin;
             let Some(lane) = self.lanes.get_mut(&id) else {
                 continue;
             };
-            if lane.turn != Some(class) {
+            if lane.turn != Some((class, turn)) {
                 continue;
             }
             lane.turn = None;
@@ -519,7 +546,6 @@ impl Lanes {
                     self.holding.remove(&claimed.id);
                 }
             }
-            let free = open.saturating_sub(self.running);
             let window = if lane.tried {
                 lane.window.size()
             } else {
@@ -532,7 +558,7 @@ impl Lanes {
             {
                 lane.running += 1;
                 lane.started_at = Some(now);
-                self.running += 1;
+                *self.running.of_mut(class) += 1;
                 self.give_turn(id);
                 self.schedule(id);
                 return Some(claimed);
@@ -549,8 +575,8 @@ impl Lanes {
 
     /// An attempt is over; its outcome is on the way to disk.
     pub fn ended(&mut self, id: LaneId, effect: Effect, took: Duration, now: UtcMillis) -> Ended {
-        self.running -= 1;
         let lane = self.lane(id);
+        let before = lane.class();
         let tripped = lane.breaker.is_tripped();
         let full = lane.running >= lane.window.size();
         lane.running -= 1;
@@ -559,7 +585,7 @@ impl Lanes {
         match effect {
             Effect::Acknowledged => {
                 lane.window.kept_up(took, full);
-                lane.breaker.acknowledged();
+                lane.breaker.acknowledged(now);
                 lane.proven = true;
             }
             Effect::Refused => {
@@ -582,6 +608,11 @@ impl Lanes {
             Effect::Refused | Effect::Overloaded | Effect::AskedToWait(_) => lane.proven = false,
         }
         let tripped = Some(lane.breaker.is_tripped()).filter(|now| *now != tripped);
+        // Its other attempts go over to its new class with it.
+        let (class, running) = (lane.class(), lane.running);
+        *self.running.of_mut(before) -= running + 1;
+        *self.running.of_mut(class) += running;
+        let lane = self.lane(id);
         let back = if lane.breaker.is_closed() {
             Vec::new()
         } else {
@@ -675,22 +706,28 @@ impl Lanes {
     }
 
     /// How many callbacks a lane may hold: four times what it sends at once, at most half of what is still free of three
-    /// quarters, and one in any case: the last quarter is for lanes that have none yet.
+    /// quarters, and a few in any case, if it is proven, or one: the last quarter is for lanes that have none yet.
     fn capacity(&self, lane: &Lane) -> usize {
         let shared = self.limits.held - self.limits.held / 4;
         let free = shared.saturating_sub(self.holding.len() + self.asked);
+        let least = match lane.class() {
+            Class::Proven => lane.window.size().min(LEAST),
+            Class::Other => 1,
+        };
         (4 * lane.window.size())
             .min(lane.held() + free.div_ceil(2))
-            .max(1)
+            .max(least)
     }
 
     fn give_turn(&mut self, id: LaneId) {
         let lane = self.lane(id);
         let class = lane.class();
         // One that has changed its class goes over to the other queue; what is left of it in the first is out of date.
-        if lane.turn != Some(class) && !lane.queue.is_empty() {
-            lane.turn = Some(class);
-            self.turn.of_mut(class).push_back(id);
+        if lane.turn.is_none_or(|(of, _)| of != class) && !lane.queue.is_empty() {
+            self.turns += 1;
+            let turn = self.turns;
+            self.lane(id).turn = Some((class, turn));
+            self.turn.of_mut(class).push_back((id, turn));
         }
     }
 

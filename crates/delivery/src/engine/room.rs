@@ -33,7 +33,13 @@ impl Waiting {
 
     fn line_up(&self, lane: LaneId) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();
-        self.by_lane().entry(lane).or_default().push_back(tell);
+        let mut by_lane = self.by_lane();
+        let line = by_lane.entry(lane).or_default();
+        // All have the same patience, so those who have lost it stand in front.
+        while line.front().is_some_and(oneshot::Sender::is_closed) {
+            line.pop_front();
+        }
+        line.push_back(tell);
         told
     }
 
@@ -143,7 +149,7 @@ mod tests {
         // It is being read, and then all of it has been.
         let asks = lanes.to_claim(0, 10);
         assert_eq!(asks.len(), 1);
-        assert!(lanes.is_busy(LANE, 0));
+        assert!(lanes.is_busy(LANE, 999) && !lanes.is_busy(LANE, 1000));
         lanes.claimed(LANE, Claim::default());
         assert!(!lanes.is_busy(LANE, 0));
         waiting.tell(&lanes, 0);

@@ -1,5 +1,6 @@
 //! The lanes by themselves: who starts when there is not enough for all, what is held, how long an endpoint is left alone.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -161,6 +162,43 @@ fn those_that_work_leave_the_others_their_share() {
         unknown, 20,
         "those of whom nothing is known take turns with those that work"
     );
+}
+
+#[test]
+fn those_that_are_always_busy_leave_the_others_their_share() {
+    let mut lanes = Lanes::new(limits());
+    for lane in 0..40 {
+        acknowledge(&mut lanes, LaneId(lane), 0, 0);
+    }
+    let mut numbers = 1..;
+    for lane in 0..40 {
+        for number in numbers.by_ref().take(4) {
+            lanes.admit(claimed(LaneId(lane), number, 0));
+        }
+    }
+    let mut running: VecDeque<Claimed> = std::iter::from_fn(|| lanes.start(0)).collect();
+    // Then others come of whom nothing is known.
+    for lane in 100..120 {
+        lanes.admit(claimed(LaneId(lane), 0, 0));
+    }
+    let mut waiting = 20;
+    for ends in 1..=100 {
+        let ended = running.pop_front().expect("there is always one more");
+        end(&mut lanes, &ended, Effect::Acknowledged, 0);
+        if ended.lane.0 < 100 {
+            let number = numbers.next().unwrap_or_default();
+            lanes.admit(claimed(ended.lane, number, 0));
+        }
+        while let Some(started) = lanes.start(0) {
+            waiting -= usize::from(started.lane.0 >= 100);
+            running.push_back(started);
+        }
+        if waiting == 0 {
+            assert!(ends >= 10, "they take turns");
+            return;
+        }
+    }
+    panic!("{waiting} wait for those that are always busy");
 }
 
 #[test]
