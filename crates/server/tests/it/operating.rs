@@ -365,6 +365,51 @@ fn can_mount() -> bool {
     tried.is_ok_and(|tried| tried.status.success())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_brings_the_schema_up_to_date_or_waits_for_it_stops_at_once() {
+    let url = crate::postgres::database("stopped").await.url;
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    // One step takes longer than this test.
+    client
+        .batch_execute(
+            "CREATE FUNCTION take_long() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF EXISTS (SELECT 1 FROM pg_event_trigger_ddl_commands() WHERE object_identity = 'public.flows') THEN
+                     PERFORM pg_sleep(3600);
+                 END IF;
+             END $$;
+             CREATE EVENT TRIGGER take_long ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION take_long()",
+        )
+        .await
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let start = |says| Serving::start_until(says, &[], folder.path(), &["--database", &url]);
+    let mut migrating = start("up to date takes a while");
+    let mut waiting = start("this one waits for it");
+    for server in [&mut waiting, &mut migrating] {
+        server.terminate();
+    }
+    // What it was doing ends with it, so that the next to start need not wait for nobody.
+    let others = "SELECT count(*) FROM pg_stat_activity
+                  WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    let begun = Instant::now();
+    while client
+        .query_one(others, &[])
+        .await
+        .unwrap()
+        .get::<_, i64>(0)
+        > 0
+    {
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "its session is still at it"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[test]
 fn an_installation_moves_to_postgresql() {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -456,6 +501,11 @@ impl Serving {
 
     /// Under another command, such as one that makes a file system first.
     fn start_under(command: &[&str], folder: &Path, arguments: &[&str]) -> Self {
+        Self::start_until("address=", command, folder, arguments)
+    }
+
+    /// Until its log says this; what comes after it, up to a space, is kept as its address.
+    fn start_until(says: &str, command: &[&str], folder: &Path, arguments: &[&str]) -> Self {
         let data = folder.join("sealpost-data");
         let all: Vec<&str> = command
             .iter()
@@ -480,10 +530,10 @@ impl Serving {
             line.clear();
             assert!(
                 log.read_line(&mut line).unwrap() > 0,
-                "the server ended before it listened"
+                "the server ended before it said {says:?}"
             );
-            if let Some((_, rest)) = line.split_once("address=") {
-                break rest.split_whitespace().next().unwrap().to_owned();
+            if let Some((_, rest)) = line.split_once(says) {
+                break rest.split_whitespace().next().unwrap_or("").to_owned();
             }
         };
         // Its log must go somewhere, or it would stop when the pipe is full.

@@ -30,6 +30,10 @@ const SET_UP: &str = "SET default_transaction_isolation = 'read committed'; SET 
 /// Takes away the limits to how long something takes, as far as the server knows them: the second came with PostgreSQL 17.
 const NO_LIMIT: &str = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', 'transaction_timeout')";
 
+/// Has a statement end when its client has gone, which may be before it has anything to tell, so that it holds no lock for nobody.
+/// Known from PostgreSQL 14 on; not every system can do it.
+const END_WITH_CLIENT: &str = "SELECT set_config(name, '10s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'";
+
 /// Which history of a cluster a server goes on with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Timeline {
@@ -131,6 +135,8 @@ impl Connector {
     pub(super) fn connect_without_limit(&self) -> Result<Session> {
         let session = self.connect_with(Duration::MAX)?;
         session.batch(&format!("{SET_UP}; {NO_LIMIT}"))?;
+        // Where it cannot be, a statement whose client has gone goes on to its end.
+        let _ = session.batch(END_WITH_CLIENT);
         Ok(session)
     }
 
