@@ -227,7 +227,14 @@ fn accept_rest(connection: &Connection, news: &[NewCallback]) -> Result<Vec<Acce
     for (channel_id, origin) in &wanted {
         lane(connection, channel_id, origin)?;
     }
-    news.iter().map(|new| accept(connection, new)).collect()
+    // The same goes for the flows; those that name one flow twice stay in their order.
+    let mut ordered: Vec<(usize, &NewCallback)> = news.iter().enumerate().collect();
+    ordered.sort_by_key(|(_, new)| (new.sign_flow_id.as_str(), new.channel_id.as_str()));
+    let accept = |(place, new)| Ok((place, accept(connection, new)?));
+    let mut accepted: Vec<(usize, Accepted)> =
+        ordered.into_iter().map(accept).collect::<Result<_>>()?;
+    accepted.sort_by_key(|(place, _)| *place);
+    Ok(accepted.into_iter().map(|(_, accepted)| accepted).collect())
 }
 
 fn accept(connection: &Connection, new: &NewCallback) -> Result<Accepted> {

@@ -345,10 +345,16 @@ impl Worker {
             Err(_) => session.roll_back(),
         };
         self.avoid_if_lost(session);
-        if ended.is_ok() {
+        // A refused end, and a failure among statements that make their own transaction, may leave that open or not; a session
+        // in which it is certainly over is as good as new.
+        let is_over = match frame {
+            Frame::Transaction => ended.is_ok(),
+            Frame::None => result.is_ok(),
+        };
+        if is_over || (!session.is_lost() && session.batch("ROLLBACK").is_ok()) {
             self.connection = Some(connection);
         }
-        // Where something has failed, its end that fails has lost its session, and the transaction with it. Of what was read
+        // Where something has failed, its transaction is undone or lost with its session, whatever its end says. Of what was read
         // nothing is kept, and its end has nothing to tell.
         match result {
             Ok(_) if !self.purpose.is_reading => ended.and(result),

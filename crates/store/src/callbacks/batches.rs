@@ -40,6 +40,7 @@ pub(super) fn accept_new(
         .iter()
         .map(|new| new.lease.map(|lease| lease.holder.0))
         .collect();
+    // In the order of those that are done one by one, which is that of the bytes.
     let inserted = single.query_arrays((
         "INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, url, body, state, round, attempts, due_at, holder, fence)
          SELECT new.id, of_channel.id, own.id, flow, url, body, 0, 1, 0, due_at, holder, CASE WHEN holder IS NULL THEN 0 ELSE 1 END
@@ -48,7 +49,7 @@ pub(super) fn accept_new(
          JOIN lanes AS of_channel ON of_channel.channel_id = new.channel_id AND of_channel.origin = ''
          JOIN lanes AS own ON own.channel_id = new.channel_id AND own.origin = new.origin
          WHERE NOT EXISTS (SELECT FROM flows WHERE flows.id = new.flow)
-         ORDER BY flow
+         ORDER BY flow COLLATE \"C\", new.channel_id COLLATE \"C\"
          ON CONFLICT DO NOTHING RETURNING id, lane_id",
         &[&ids, &channels, &origins, &flows, &urls, &bodies, &due, &holders],
     ))?;

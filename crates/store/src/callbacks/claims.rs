@@ -107,7 +107,8 @@ impl Store {
     /// at most so many. Answers in the order of the asks.
     ///
     /// # Errors
-    /// Whatever keeps the store from writing; then nothing was taken.
+    /// Whatever keeps the store from writing, or its answer from coming; what was taken all the same comes back when its lease
+    /// ends.
     pub async fn claim_due(
         &self,
         asks: Vec<(LaneId, usize)>,

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use sealpost_flow::{Digest, Operation, Status};
 use sealpost_store::{
-    Accepted, Error, Finished, Holder, IdempotencyKey, LaneId, Lease, Next, Outcome,
-    PostgresOptions, Store,
+    Accepted, CallbackId, Error, Finished, Holder, IdempotencyKey, LaneId, Lease, NewCallback,
+    Next, Outcome, PostgresOptions, Store,
 };
 use tokio_postgres::error::SqlState;
 
@@ -165,6 +165,95 @@ async fn who_waits_for_a_row_goes_on_with_it_however_transactions_are_isolated_b
         let refused = plain.await.unwrap().unwrap_err();
         assert_eq!(refused.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE));
     }
+}
+
+#[tokio::test]
+async fn of_callbacks_that_are_kept_one_by_one_the_flows_are_in_one_order() {
+    let world = World::postgres().await;
+    let kept = callback(&flow_id(1), "2", NOW);
+    let placed = world.accept_callback(kept.clone()).await.unwrap();
+    assert!(
+        matches!(placed, Accepted::New(placed) if placed.id == kept.id),
+        "{placed:?}"
+    );
+    let url = world.postgres_options().url;
+    let (other, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let insert = async |number: u32| {
+        let insert = format!(
+            "INSERT INTO callbacks (id, channel_lane, lane_id, sign_flow_id, body, state, round, attempts, due_at, fence)
+             SELECT id + {number}, channel_lane, lane_id, '{}', body, state, round, attempts, due_at, fence
+             FROM callbacks WHERE id = {}",
+            flow_id(number).as_str(),
+            kept.id.number(),
+        );
+        other.batch_execute(&insert).await
+    };
+    // One batch, since nothing else runs in this thread; an id that is taken leaves both to be kept one by one.
+    let accept = async |number: u32| {
+        let id = kept.id;
+        let new = callback(&flow_id(number), "2", NOW);
+        world.accept_callback(NewCallback { id, ..new }).await
+    };
+    other.batch_execute("BEGIN").await.unwrap();
+    insert(2).await.unwrap();
+    let inserting = async {
+        let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))";
+        let begun = Instant::now();
+        while !other.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "nobody waits");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // As long as the node waits for the second, nobody waits for it because of the third.
+        insert(3).await.unwrap();
+        other.batch_execute("COMMIT").await.unwrap();
+    };
+    let (third, second, ()) = tokio::join!(accept(3), accept(2), inserting);
+    let id = |accepted| match accepted {
+        Ok(Accepted::Before(id)) => CallbackId::number(id) - kept.id.number(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((id(third), id(second)), (3, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_commit_is_refused_goes_on() {
+    let (database, folder) = (OwnDatabase::new(), tempfile::tempdir().unwrap());
+    let mut options = database.options();
+    options.sessions = 1;
+    let node = Store::open_postgres(options, folder.path()).unwrap();
+    let other = database.connect().await;
+    let sessions = async || -> Vec<i32> {
+        let asked = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'";
+        let rows = other.query(asked, &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    let key = Digest::of(b"key");
+    node.count_within(&key, 1000, 9, NOW).await.unwrap();
+    node.prove_writable(NOW).await.unwrap();
+    let before = sessions().await;
+    other
+        .batch_execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$;
+             CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON write_proof DEFERRABLE INITIALLY DEFERRED
+                 FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .await
+        .unwrap();
+    node.prove_writable(NOW + 1).await.unwrap_err();
+    other
+        .batch_execute("DROP TRIGGER refuse ON write_proof")
+        .await
+        .unwrap();
+    node.prove_writable(NOW + 2).await.unwrap();
+    // None is new; one that was closed earlier may have ended meanwhile.
+    let after = sessions().await;
+    assert!(
+        after.iter().all(|session| before.contains(session)),
+        "{before:?}, then {after:?}"
+    );
 }
 
 #[test]
