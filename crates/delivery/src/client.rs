@@ -6,7 +6,9 @@
 use std::error::Error as StdError;
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -41,12 +43,17 @@ const STOOD_STILL: Duration = Duration::from_secs(1);
 /// The time to read what came while it did.
 const TO_READ: Duration = Duration::from_secs(1);
 
+/// How long a connection may take that no request has begun.
+const LONGEST_CONNECT: Duration = Duration::from_secs(30);
+
 /// Unused connections kept for one endpoint.
 const IDLE_PER_HOST: usize = 128;
 
 /// Connections open at once, over all endpoints, up to which they are kept after use. While there are more, a request asks that
 /// its connection be closed after the answer. Each takes a file descriptor and some 25 kB.
 pub(crate) const KEPT: usize = 1024;
+
+type BoxError = Box<dyn StdError + Send + Sync>;
 
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("sealpost/", env!("CARGO_PKG_VERSION")));
@@ -192,7 +199,7 @@ impl Failure {
 /// The client; cheap to clone, the clones share the kept-alive connections.
 #[derive(Debug, Clone)]
 pub struct Client {
-    inner: legacy::Client<HttpsConnector<GuardedConnector>, Full<Bytes>>,
+    inner: legacy::Client<InTime<HttpsConnector<GuardedConnector>>, Full<Bytes>>,
     policy: Arc<Policy>,
     open: Open,
 }
@@ -234,7 +241,7 @@ impl Client {
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .http1_max_buf_size(MAX_BUFFERED)
-            .build(connector);
+            .build(InTime(connector));
         Ok(Self {
             inner,
             policy,
@@ -317,6 +324,7 @@ impl Client {
                 body: read_capped(body, cap).await?,
             })
         };
+        let exchange = DEADLINE.scope(deadline, exchange);
         let result = within(deadline, exchange).await.unwrap_or_else(|| {
             let detail = format!("not over after {} ms", deadline.as_millis());
             Err(Failure::theirs(Reason::Timeout, detail))
@@ -328,6 +336,46 @@ impl Client {
                 status: status.map(|status| status.as_u16()),
             },
             ours @ Failure::Ours(_) => ours,
+        })
+    }
+}
+
+tokio::task_local! {
+    /// The deadline of the request that is being sent.
+    static DEADLINE: Duration;
+}
+
+/// A connector, TCP and TLS, that gives up when the deadline of the request that began it has passed.
+///
+/// The request's own deadline is not enough: when a kept connection becomes free while a new one is being made, the client uses
+/// that one and finishes the other behind the request's back, and an endpoint that never finishes TLS would keep it for ever.
+#[derive(Debug, Clone)]
+struct InTime<C>(C);
+
+impl<C> tower::Service<Uri> for InTime<C>
+where
+    C: tower::Service<Uri>,
+    C::Response: 'static,
+    C::Error: Into<BoxError>,
+    C::Future: Send + 'static,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        // Connecting is begun by the request, even where it is finished elsewhere.
+        let deadline = DEADLINE.try_get().unwrap_or(LONGEST_CONNECT);
+        let connecting = self.0.call(uri);
+        Box::pin(async move {
+            match within(deadline, connecting).await {
+                Some(connected) => connected.map_err(Into::into),
+                None => Err(ConnectError::Late(deadline).into()),
+            }
         })
     }
 }
@@ -431,6 +479,7 @@ fn judge_connect_error(error: &ConnectError) -> Failure {
         ConnectError::Refused(refused) => {
             Failure::theirs(Reason::BlockedAddress, refused.to_string())
         }
+        ConnectError::Late(_) => Failure::theirs(Reason::Timeout, error.to_string()),
         ConnectError::NoHost => Failure::theirs(Reason::BlockedUrl, error.to_string()),
         ConnectError::Dns(source) if is_ours(source) => Failure::Ours(source.to_string()),
         ConnectError::Dns(source) => Failure::theirs(Reason::Dns, source.to_string()),

@@ -9,7 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::guard::{Policy, Refused};
@@ -28,6 +28,10 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Addresses of a name that are tried at most.
 const ADDRESSES: usize = 8;
+
+/// Look-ups under way at once, over all clients that share a bound. Each may hold one of the runtime's 512 threads for blocking
+/// work for as long as its name servers say nothing; the others are the database's.
+const LOOKUPS: usize = 128;
 
 type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
@@ -78,8 +82,12 @@ type Found = Result<Arc<[IpAddr]>, Arc<io::Error>>;
 /// Look-ups under way, by host. The system's resolver holds a thread for as long as its servers say nothing, which may be long
 /// after the attempt that asked was given up: attempts at one host share one look-up, so that a name server that hangs takes
 /// one thread and not one for each attempt, and leaves the others theirs. Nothing is kept once it has answered.
-#[derive(Debug, Clone, Default)]
-struct Lookups(Arc<Mutex<HashMap<String, watch::Receiver<Option<Found>>>>>);
+#[derive(Debug, Clone)]
+struct Lookups {
+    under_way: Arc<Mutex<HashMap<String, watch::Receiver<Option<Found>>>>>,
+    /// One for each that may hold a thread.
+    turns: Arc<Semaphore>,
+}
 
 impl Lookups {
     async fn resolve(&self, resolver: &Resolver, host: &str) -> Found {
@@ -90,8 +98,14 @@ impl Lookups {
         }
     }
 
+    fn under_way(&self) -> MutexGuard<'_, HashMap<String, watch::Receiver<Option<Found>>>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn join(&self, resolver: &Resolver, host: &str) -> watch::Receiver<Option<Found>> {
-        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way();
         // One whose task is gone without an answer is none.
         if let Some(found) = under_way.get(host)
             && found.has_changed().is_ok()
@@ -100,11 +114,20 @@ impl Lookups {
         }
         let (answer, found) = watch::channel(None);
         under_way.insert(host.to_owned(), found.clone());
-        let (lookups, resolving, host) = (self.clone(), resolver.resolve(host), host.to_owned());
+        let (lookups, resolver, host) = (self.clone(), resolver.clone(), host.to_owned());
         tokio::spawn(async move {
-            let found = resolving.await.map(Arc::from).map_err(Arc::new);
-            let mut under_way = lookups.0.lock().unwrap_or_else(PoisonError::into_inner);
-            under_way.remove(&host);
+            let _turn = lookups.turns.acquire().await;
+            {
+                let mut under_way = lookups.under_way();
+                // All who asked have given up while it waited for its turn; the receiver that is left is the map's.
+                if answer.receiver_count() == 1 {
+                    under_way.remove(&host);
+                    return;
+                }
+            }
+            let found = resolver.resolve(&host).await;
+            let found = found.map(Arc::from).map_err(Arc::new);
+            lookups.under_way().remove(&host);
             answer.send_replace(Some(found));
         });
         found
@@ -130,16 +153,21 @@ pub enum ConnectError {
         #[source]
         source: io::Error,
     },
+    /// It has taken longer than the whole attempt may.
+    #[error("no connection after {} ms", .0.as_millis())]
+    Late(Duration),
     /// The request names no host; the guard's URL check rules this out.
     #[error("the URL names no host")]
     NoHost,
 }
 
-/// How many connections are open, in use or kept, and up to how many they are kept after use.
+/// What clients share: how many connections are open, in use or kept, up to how many they are kept after use, and the turns of
+/// look-ups.
 #[derive(Debug, Clone)]
 pub(crate) struct Open {
     count: Arc<AtomicUsize>,
     keep: usize,
+    lookups: Arc<Semaphore>,
 }
 
 impl Open {
@@ -147,6 +175,7 @@ impl Open {
         Self {
             count: Arc::default(),
             keep,
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
         }
     }
 
@@ -240,7 +269,10 @@ impl GuardedConnector {
         Self {
             policy,
             resolver,
-            lookups: Lookups::default(),
+            lookups: Lookups {
+                under_way: Arc::default(),
+                turns: Arc::clone(&open.lookups),
+            },
             open,
         }
     }

@@ -543,3 +543,44 @@ async fn attempts_at_a_host_whose_name_server_hangs_hold_one_thread() {
         "{verdict:?}"
     );
 }
+
+#[tokio::test]
+async fn look_ups_that_hang_leave_threads_for_others() {
+    let (answer, answers) = std::sync::mpsc::channel::<()>();
+    let answers = std::sync::Mutex::new(answers);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let hangs = Resolver::Custom(Arc::new(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let _ = answers.lock().unwrap().recv();
+        Ok(vec![IpAddr::from([127, 0, 0, 1])])
+    }));
+    let endpoint = TestEndpoint::start(|_| ok()).await;
+    let client = client(local(), hangs);
+    let port = endpoint.address.port();
+    let attempts: Vec<_> = (0..160)
+        .map(|host| {
+            let (client, url) = (
+                client.clone(),
+                format!("http://channel{host}.example:{port}/"),
+            );
+            tokio::spawn(async move { attempt_with(&client, &url).await })
+        })
+        .collect();
+    eventually("as many look-ups as may be are under way", async || {
+        (asked.load(Ordering::Relaxed) == 128).then_some(())
+    })
+    .await;
+    for attempt in attempts {
+        attempt.abort();
+        assert!(attempt.await.unwrap_err().is_cancelled());
+    }
+    // Those that have not begun are given up with their attempts.
+    drop(answer);
+    let verdict = attempt_with(&client, &format!("http://another.example:{port}/")).await;
+    assert!(
+        matches!(verdict, Verdict::Acknowledged { .. }),
+        "{verdict:?}"
+    );
+    assert_eq!(asked.load(Ordering::Relaxed), 129);
+}
