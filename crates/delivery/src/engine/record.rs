@@ -1,5 +1,6 @@
 //! Making attempts, and recording what came of them.
 
+use std::collections::{HashSet, VecDeque};
 use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,6 +31,14 @@ const FIRST_FENCE: i64 = 1;
 /// The wait after the store has failed: the first, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+/// Times that an outcome is refused while it is the only one there is before it is taken to be its own fault, and that outcomes
+/// are tried at the end when none is recorded.
+const TRIES: u32 = 7;
+
+/// Refusals, in the first pass, after which it is not looked further for an outcome that is not refused; twice as many in each
+/// that follows, up to more than it takes to find the only one in a batch, and from the beginning again.
+const PROBES: usize = 16;
+
 /// What the recording task is sent.
 #[derive(Debug)]
 pub(crate) enum Settling {
@@ -40,7 +49,7 @@ pub(crate) enum Settling {
 }
 
 /// What an outcome is of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Of {
     /// An attempt that was made, or could not be, for this channel.
     Attempt(Arc<str>),
@@ -309,15 +318,22 @@ pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::UnboundedReceiver<Se
     let waits = !inner.store.gathers_writes();
     let mut expected = 1;
     let mut suspects = Suspects::default();
-    while !ended {
+    let mut held = Held::default();
+    while !ended || held.goes_on() {
         tokio::select! {
-            received = queue.recv_many(&mut gathered, BATCH) => if received == 0 { break },
-            () = suspects.wait() => {
+            received = queue.recv_many(&mut gathered, BATCH), if held.is_empty() => if received == 0 { break },
+            () = held.wait(), if !held.is_empty() => {
+                // With what has come meanwhile: whether that is refused as well shows whose fault it is.
+                while !ended && gathered.len() < BATCH && let Ok(settling) = queue.try_recv() {
+                    gathered.push(settling);
+                }
+            }
+            () = suspects.wait(), if held.is_empty() => {
                 suspects.try_again(&inner).await;
                 continue;
             }
         }
-        if waits && gathered.len() < expected {
+        if waits && gathered.len() < expected && held.is_empty() {
             tokio::time::sleep(GATHER).await;
             while gathered.len() < BATCH
                 && let Ok(settling) = queue.try_recv()
@@ -333,14 +349,14 @@ pub(super) async fn run(inner: Arc<Inner>, mut queue: mpsc::UnboundedReceiver<Se
                 Settling::End => ended = true,
             }
         }
-        let refused = record(&inner, batch).await;
+        let refused = held.record(&inner, batch).await;
         suspects.add(&inner, refused);
     }
     suspects.try_again(&inner).await;
 }
 
 /// Outcomes to be recorded together, and what each is of.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Batch {
     of: Vec<(LaneId, Of)>,
     outcomes: Vec<Outcome>,
@@ -381,11 +397,63 @@ impl Batch {
     }
 }
 
-/// Outcomes that the database refuses, each also alone. They are tried again from time to time while what comes after them is
+/// Outcomes that are recorded for the first time, and those of them that wait because the database has refused all there were: that
+/// is nothing that one of them is to blame for.
+#[derive(Debug, Default)]
+struct Held {
+    batch: Batch,
+    /// How often all were refused, in a row.
+    tries: u32,
+    /// When they are tried again.
+    next: Option<Instant>,
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// Whether they are worth another try when nothing follows.
+    fn goes_on(&self) -> bool {
+        !self.is_empty() && self.tries < TRIES
+    }
+
+    async fn wait(&self) {
+        if let Some(at) = self.next {
+            tokio::time::sleep_until(at).await;
+        }
+    }
+
+    /// Records `new` and what is held. Answers those that the database refuses while it takes others.
+    async fn record(&mut self, inner: &Inner, mut new: Batch) -> Vec<(Batch, Error)> {
+        new.append(std::mem::take(&mut self.batch));
+        let began = Instant::now();
+        let pass = record(inner, new, self.tries).await;
+        let wait = RETRY.1.min(RETRY.0 * 2_u32.saturating_pow(self.tries));
+        let alone = matches!(&*pass.refused, [(one, _)] if one.len() == 1);
+        if pass.recorded || pass.refused.is_empty() || (alone && self.tries >= TRIES) {
+            self.tries = 0;
+            return pass.refused;
+        }
+        for (index, (part, error)) in pass.refused.into_iter().enumerate() {
+            if index == 0 {
+                inner.pulse.record_failed(&error);
+            }
+            self.batch.append(part);
+        }
+        self.tries += 1;
+        self.next = Some(Instant::now() + wait.max(4 * began.elapsed()));
+        Vec::new()
+    }
+}
+
+/// Outcomes that the database refuses, each also alone, while it takes others. They are tried again from time to time while what comes after them is
 /// recorded; when its lease has ended, such a callback is claimed and attempted anew, and its old outcome no longer counts.
 #[derive(Debug, Default)]
 struct Suspects {
     batch: Batch,
+    /// How often they were tried.
+    tries: u32,
     /// When they are tried again, and the wait that led there.
     next: Option<(Instant, Duration)>,
 }
@@ -416,21 +484,14 @@ impl Suspects {
         let Some((_, wait)) = self.next.take() else {
             return;
         };
-        let mut batch = std::mem::take(&mut self.batch);
-        if wait >= RETRY.1 {
-            // What comes from outside may be what the database cannot take; that there was an attempt is worth more.
-            for attempt in batch
-                .outcomes
-                .iter_mut()
-                .filter_map(|of| of.attempt.as_mut())
-            {
-                attempt.detail = None;
-                attempt.answer = Bytes::new();
-            }
-        }
         let began = Instant::now();
-        for (one, _) in record(inner, batch).await {
-            self.batch.append(one);
+        let mut pass = record(inner, std::mem::take(&mut self.batch), self.tries).await;
+        if wait >= RETRY.1 {
+            pass.try_bare(inner, self.tries).await;
+        }
+        self.tries = self.tries.wrapping_add(1);
+        for (part, _) in pass.refused {
+            self.batch.append(part);
         }
         if !self.batch.is_empty() {
             // However many they are, most of the time is for the others.
@@ -461,14 +522,65 @@ fn is_refused(error: &Error) -> bool {
     matches!(error, Error::Database(_) | Error::Undecodable { .. })
 }
 
-/// Records outcomes, in the order of their coming and for as long as it takes. Answers those that the database refuses, each
-/// tried alone: a batch that is refused is halved until they stand apart.
-async fn record(inner: &Inner, batch: Batch) -> Vec<(Batch, Error)> {
-    let mut refused = Vec::new();
-    let mut recorded = false;
-    let mut left = vec![batch];
+/// What came of trying outcomes.
+#[derive(Debug, Default)]
+struct Pass {
+    /// Whether any was recorded.
+    recorded: bool,
+    /// Those that were refused: each alone if any was recorded, else in parts.
+    refused: Vec<(Batch, Error)>,
+}
+
+impl Pass {
+    /// Tries those that were refused without what comes from outside: that may be what the database cannot take, and that there
+    /// was an attempt is worth more. Those that are refused so too keep it.
+    async fn try_bare(&mut self, inner: &Inner, tries: u32) {
+        let mut bare = Batch::default();
+        for (part, _) in &self.refused {
+            bare.append(part.clone());
+        }
+        let attempts = bare.outcomes.iter_mut();
+        for attempt in attempts.filter_map(|outcome| outcome.attempt.as_mut()) {
+            attempt.detail = None;
+            attempt.answer = Bytes::new();
+        }
+        let tried = record(inner, bare, tries).await;
+        if !tried.recorded {
+            return;
+        }
+        self.recorded = true;
+        let key = |outcome: &Outcome| (outcome.id.number(), outcome.fence);
+        let still: HashSet<_> = tried
+            .refused
+            .iter()
+            .flat_map(|(part, _)| part.outcomes.iter().map(key))
+            .collect();
+        let mut refused = Vec::new();
+        for (mut part, error) in self.refused.drain(..) {
+            while !part.is_empty() {
+                let one = part.split_off(part.len() - 1);
+                if one.outcomes.iter().any(|of| still.contains(&key(of))) {
+                    refused.push((one, error.clone()));
+                }
+            }
+        }
+        self.refused = refused;
+    }
+}
+
+/// Records outcomes, for as long as it takes. A batch that is refused is halved, first into its larger parts, until those stand
+/// alone that the database refuses; but where it refuses all that it is given, only so often as befits the pass after `tries`.
+async fn record(inner: &Inner, mut batch: Batch, tries: u32) -> Pass {
+    let mut pass = Pass::default();
+    let mut left = VecDeque::new();
+    while batch.len() > BATCH {
+        let rest = batch.split_off(BATCH);
+        left.push_back(std::mem::replace(&mut batch, rest));
+    }
+    left.push_back(batch);
+    let mut probes = PROBES << (tries % 8);
     let mut wait = RETRY.0;
-    while let Some(mut part) = left.pop() {
+    while let Some(mut part) = left.pop_front() {
         if part.is_empty() {
             continue;
         }
@@ -480,7 +592,7 @@ async fn record(inner: &Inner, batch: Batch) -> Vec<(Batch, Error)> {
         {
             Ok(counted) => {
                 settle(inner, &part.of, &outcomes, counted);
-                recorded = true;
+                pass.recorded = true;
                 continue;
             }
             Err(error) => error,
@@ -488,22 +600,25 @@ async fn record(inner: &Inner, batch: Batch) -> Vec<(Batch, Error)> {
         part.outcomes = outcomes.to_vec();
         if !is_refused(&error) {
             inner.pulse.record_failed(&error);
-            left.push(part);
+            left.push_front(part);
             tokio::time::sleep(wait).await;
             wait = (2 * wait).min(RETRY.1);
+            continue;
+        }
+        probes = probes.saturating_sub(1);
+        if !pass.recorded && probes == 0 {
+            let rest = left.drain(..).map(|part| (part, error.clone()));
+            pass.refused.extend(rest);
+            pass.refused.push((part, error));
         } else if part.len() > 1 {
             let second = part.split_off(part.len() / 2);
-            left.push(second);
-            left.push(part);
+            left.push_back(part);
+            left.push_back(second);
         } else {
-            refused.push((part, error));
+            pass.refused.push((part, error));
         }
     }
-    // Of several not one: it is not they.
-    if let ([_, (_, error), ..], false) = (&*refused, recorded) {
-        inner.pulse.record_failed(error);
-    }
-    refused
+    pass
 }
 
 /// Learns that outcomes are on disk, or did not count.

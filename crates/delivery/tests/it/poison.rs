@@ -166,3 +166,84 @@ async fn a_callback_whose_outcome_is_refused_is_sent_again_when_its_lease_has_en
     assert_eq!(endpoint.received().len(), 2);
     engine.shut_down(LIMIT).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_refuses_every_outcome_is_no_fault_of_theirs() {
+    const CALLBACKS: u64 = 6;
+    let test = TestStore::new();
+    let told = TestEndpoint::start(|_| ok()).await;
+    // The first are answered together, so that none is ever the only one there is.
+    let open_now = Arc::new(AtomicBool::new(false));
+    let answer = http("200 OK", r#"{"response_code":"500"}"#);
+    let opened = Arc::clone(&open_now);
+    let endpoint =
+        TestEndpoint::start(move |_| Does::When(Arc::clone(&opened), answer.clone())).await;
+    let channel = test
+        .channel("lianjia", Some(&endpoint.url()), "8h,8h,8h")
+        .await;
+    let alert_url = Policy::unrestricted().check_url(&told.url()).unwrap();
+    let engine = test
+        .engine(|config| {
+            config.alert_url = Some(alert_url);
+            config.lease = Duration::from_secs(600);
+        })
+        .await;
+    let mut database = database(&test);
+    database
+        .execute_batch("UPDATE channels SET paused_at = 1")
+        .unwrap();
+    engine.channel_changed(&channel);
+    let mut ids = Vec::new();
+    for flow in 0..CALLBACKS {
+        let accepted = engine.accept(&channel, None, &callback(flow)).await;
+        ids.push(new_id(accepted.unwrap()));
+    }
+    eventually("the channel rests, and nothing is held", async || {
+        let health = engine.health();
+        (health.resting == 1 && health.held == 0).then_some(())
+    })
+    .await;
+    assert_eq!(endpoint.received().len(), 0);
+    let all = database.transaction().unwrap();
+    all.execute_batch(
+        "CREATE TRIGGER refuse_all BEFORE UPDATE ON callbacks WHEN NEW.holder IS NULL
+         BEGIN SELECT RAISE (ABORT, 'refused'); END;
+         UPDATE channels SET paused_at = NULL",
+    )
+    .unwrap();
+    all.commit().unwrap();
+    let errors_before = engine.health().totals.store_errors;
+    engine.channel_changed(&channel);
+    eventually("several are sent", async || {
+        (endpoint.received().len() >= 2).then_some(())
+    })
+    .await;
+    open_now.store(true, Ordering::Release);
+
+    // Long enough for the waits to have become as long as they become.
+    eventually("it is tried again and again", async || {
+        let health = engine.health();
+        assert_eq!(health.totals.refused, 0);
+        (health.totals.store_errors >= errors_before + 9).then_some(())
+    })
+    .await;
+    assert!(engine.health().store_error.is_some());
+    database.execute_batch("DROP TRIGGER refuse_all").unwrap();
+    for id in ids {
+        let attempts = eventually("it is recorded", async || {
+            let attempts = test.store.attempts(id).await.unwrap();
+            (!attempts.is_empty()).then_some(attempts)
+        })
+        .await;
+        assert_eq!(attempts.len(), 1);
+        assert!(attempts[0].answer.is_some(), "what was answered is kept");
+    }
+    assert_eq!(endpoint.received().len() as u64, CALLBACKS);
+    assert_eq!(engine.health().totals.refused, 0);
+    engine.shut_down(LIMIT).await;
+    let refused = told
+        .received()
+        .iter()
+        .any(|request| request.body.contains("outcome_refused"));
+    assert!(!refused);
+}
