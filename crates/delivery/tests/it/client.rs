@@ -14,7 +14,7 @@ use sealpost_delivery::client::{Client, Failure, Trust};
 use sealpost_delivery::connector::Resolver;
 use sealpost_delivery::guard::Policy;
 use sealpost_store::CallbackId;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{Does, TestEndpoint, eventually, http, local, ok};
@@ -583,4 +583,49 @@ async fn look_ups_that_hang_leave_threads_for_others() {
         "{verdict:?}"
     );
     assert_eq!(asked.load(Ordering::Relaxed), 129);
+}
+
+#[tokio::test]
+async fn a_connection_whose_request_took_another_ends_at_its_deadline() {
+    let shown = rcgen::generate_simple_self_signed(vec!["channel.example".to_owned()]).unwrap();
+    let key =
+        rustls::pki_types::PrivateKeyDer::try_from(shown.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![shown.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let here = Resolver::Custom(Arc::new(|_| Ok(vec![IpAddr::from([127, 0, 0, 1])])));
+    let trust = Trust::only(shown.cert.pem().as_bytes()).unwrap();
+    let client = Client::new(Arc::new(local()), here, &trust, None).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!(
+        "https://channel.example:{}/",
+        listener.local_addr().unwrap().port()
+    );
+
+    let (first_client, first_url) = (client.clone(), url.clone());
+    let first = tokio::spawn(async move { attempt_with(&first_client, &first_url).await });
+    let mut served = acceptor
+        .accept(listener.accept().await.unwrap().0)
+        .await
+        .unwrap();
+    let mut request = [0; 8192];
+    assert!(served.read(&mut request).await.unwrap() > 0);
+    // A second one needs a connection of its own, which never finishes TLS; then the first is answered, and its own is free.
+    let second = tokio::spawn(async move { attempt_within(LONG_DEADLINE, &client, &url).await });
+    let mut silent = listener.accept().await.unwrap().0;
+    let answer = http("200 OK", r#"{"response_code":"000"}"#);
+    served.write_all(answer.as_bytes()).await.unwrap();
+    first.await.unwrap();
+    // On it the second is sent, unless the machine is so busy that its time is over.
+    if matches!(served.read(&mut request).await, Ok(1..)) {
+        let _ = served.write_all(answer.as_bytes()).await;
+    }
+    second.await.unwrap();
+    let closed = async { while matches!(silent.read(&mut request).await, Ok(1..)) {} };
+    tokio::time::timeout(PATIENCE, closed).await.unwrap();
 }
