@@ -6,7 +6,7 @@ use sealpost_flow::{Digest, Operation, apply};
 use sealpost_store::{
     Accepted, CallbackFilter, CallbackId, CallbackState, Claim, Claimed, Committed, FailedSince,
     Finished, FlowCommit, Holder, IdempotencyKey, LaneId, Lease, NewCallback, Next, Outcome,
-    Redelivered, RedeliveredOnce, Remembered, Store,
+    Placed, Redelivered, RedeliveredOnce, Remembered, Store,
 };
 
 use crate::world::*;
@@ -215,28 +215,35 @@ async fn only_the_newest_lease_of_a_holder_counts(world: World) {
     assert_eq!(world.attempts(id).await.unwrap(), []);
 }
 
-/// What an engine has taken as it was accepted, or as its flow ended, is nobody else's meanwhile.
-async fn a_lease_at_the_insert_hides_a_callback_until_it_ends(world: World) {
-    let lease = Some(Lease {
-        holder: ME,
-        until: NOW + LEASE,
-    });
-    let accepted = world
-        .accept_callback(NewCallback {
-            lease,
-            ..new(1, NOW)
-        })
-        .await;
-    let Accepted::New(accepted) = accepted.unwrap() else {
+/// The lease of an engine that takes a callback as it is inserted.
+const MINE: Lease = Lease {
+    holder: ME,
+    until: NOW + LEASE,
+};
+
+/// A callback that is accepted and leased at once.
+async fn accept_leased(world: &World) -> Placed {
+    let leased = NewCallback {
+        lease: Some(MINE),
+        ..new(1, NOW)
+    };
+    let accepted = world.accept_callback(leased).await;
+    let Accepted::New(placed) = accepted.unwrap() else {
         panic!("not new")
     };
+    placed
+}
+
+/// What an engine has taken as it was accepted, or as its flow ended, is nobody else's meanwhile.
+async fn a_lease_at_the_insert_hides_a_callback_until_it_ends(world: World) {
+    let accepted = accept_leased(&world).await;
     let flow = world.keep(2, NOW).await;
     let revoke = Operation::Revoke {
         reason: "填错金额".into(),
     };
     let change = apply(&flow.flow, revoke, &initiator(), NOW).unwrap();
     let of_flow = NewCallback {
-        lease,
+        lease: Some(MINE),
         ..callback(&change.flow.id, "3", NOW)
     };
     let commit = FlowCommit::new(&flow, change).with_callback(Some(of_flow));
@@ -281,19 +288,7 @@ async fn a_lease_at_the_insert_hides_a_callback_until_it_ends(world: World) {
 
 /// Before it has ended it is the holder's to finish, as if claimed.
 async fn what_was_leased_at_the_insert_is_finished_by_its_holder(world: World) {
-    let lease = Some(Lease {
-        holder: ME,
-        until: NOW + LEASE,
-    });
-    let accepted = world
-        .accept_callback(NewCallback {
-            lease,
-            ..new(1, NOW)
-        })
-        .await;
-    let Accepted::New(placed) = accepted.unwrap() else {
-        panic!("not new")
-    };
+    let placed = accept_leased(&world).await;
     let acknowledged = Outcome {
         id: placed.id,
         fence: placed.fence,
