@@ -7,6 +7,7 @@
 //! A task that meets an error of the store tries again until it works or the engine stops; what it holds stays under its
 //! lease meanwhile, so nothing is lost and memory stays bounded.
 
+mod attempts;
 mod record;
 mod room;
 mod watch;
@@ -543,7 +544,7 @@ impl Inner {
                 break;
             };
             self.attempts
-                .spawn(record::attempts(Arc::clone(self), claimed));
+                .spawn(attempts::run(Arc::clone(self), claimed));
         }
     }
 
